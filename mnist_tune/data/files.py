@@ -1,0 +1,170 @@
+"""Reads the four arrays from a folder of IDX files or from `mnist.npz`, and verifies them.
+
+Whatever is returned has the published sha256, and everything else is refused with one line
+that names the file and, where the digest tells, says what the file really holds.
+"""
+
+from __future__ import annotations
+
+import lzma
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from mnist_tune.data import idx
+from mnist_tune.data.idx import AGAIN, Bytes
+from mnist_tune.data.published import MNIST, Edition, File
+from mnist_tune.errors import DataError
+
+# Training images and labels, test images and labels.
+Quartet = tuple[Bytes, Bytes, Bytes, Bytes]
+
+NPZ = "mnist.npz"
+ANOTHER = "pass a folder with the four IDX files or mnist.npz by --data or MNIST_TUNE_DATA"
+
+# A folder full of other things must not be read in search of a renamed file.
+_LOOKED_AT = 16
+# What zipfile, its decompressors and numpy's reader are known to raise on a broken archive.
+_BROKEN_NPZ = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,
+    SyntaxError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
+)
+
+
+def read_folder(folder: Path, edition: Edition = MNIST) -> Quartet:
+    """Read MNIST from the files that lie directly in `folder`.
+
+    Raises:
+        DataError: they are missing, unreadable, corrupt, swapped or not MNIST.
+    """
+    names = _listing(folder)
+    found = [next((n for n in file.names if n in names), None) for file in edition.files]
+    complete = [name for name in found if name is not None]
+    if len(complete) == len(found):
+        paths = [folder / name for name in complete]
+        return verified([(str(path), idx.read(path)) for path in paths], edition)
+    if NPZ in names:
+        return read_npz(folder / NPZ, edition)
+    missing = edition.files[found.index(None)]
+    raise _missing(folder, missing, sorted(names - set(complete)), nothing=not complete)
+
+
+def _listing(folder: Path) -> set[str]:
+    try:
+        return {entry.name for entry in folder.iterdir()}
+    except FileNotFoundError as error:
+        raise DataError(f"the data folder {folder} does not exist: {ANOTHER}") from error
+    except NotADirectoryError as error:
+        raise DataError(f"{folder} is a file, not a folder: {_instead(folder)}") from error
+    except OSError as error:
+        raise idx.unreadable(folder, error) from error
+
+
+def _instead(file: Path) -> str:
+    known = {name for published in MNIST.files for name in published.names} | {NPZ}
+    return f"pass its folder, {file.parent}" if file.name in known else ANOTHER
+
+
+def _missing(folder: Path, file: File, others: list[str], *, nothing: bool) -> DataError:
+    renamed = _holder(folder, file, others)
+    if renamed is not None:
+        return DataError(f"{folder} lacks {file.name}: {renamed} holds it, rename that file")
+    if not others and nothing:
+        return DataError(f"the data folder {folder} is empty: {ANOTHER}")
+    if nothing:
+        return DataError(f"the data folder {folder} holds no MNIST files: {ANOTHER}")
+    return DataError(
+        f"{folder} lacks {file.name} (gzipped or not): add the {file.part}, or {ANOTHER}"
+    )
+
+
+def _holder(folder: Path, file: File, names: list[str]) -> str | None:
+    return next((n for n in names[:_LOOKED_AT] if _digest(folder / n) == file.sha256), None)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return idx.digest(idx.read(path))
+    except DataError:
+        return None
+
+
+def read_npz(path: Path, edition: Edition = MNIST, *, name: str | None = None) -> Quartet:
+    """Read MNIST from an archive made as Keras' `mnist.npz`; `name` is for error messages.
+
+    Raises:
+        DataError: it is unreadable, corrupt, lacks an array or does not hold MNIST.
+    """
+    where = name or str(path)
+    try:
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            found = [(f"{where}[{f.key}]", _member(archive, f, where)) for f in edition.files]
+    except OSError as error:
+        raise idx.unreadable(path, error) from error
+    except _BROKEN_NPZ as error:
+        raise DataError(f"{where} is not a complete npz archive of bytes: {AGAIN}") from error
+    return verified(found, edition)
+
+
+def _member(archive: zipfile.ZipFile, file: File, where: str) -> Bytes:
+    member = f"{file.key}.npy"
+    if member not in archive.namelist():
+        raise DataError(f"{where} lacks the array {file.key}, the {file.part}: {AGAIN}")
+    if archive.getinfo(member).file_size > idx.LIMIT_BYTES:
+        raise DataError(f"{where}[{file.key}] is too large for MNIST: {AGAIN}")
+    with archive.open(member) as stream:
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+    if array.dtype != np.uint8:
+        raise DataError(f"{where}[{file.key}] holds {array.dtype}, MNIST has uint8: {AGAIN}")
+    return _frozen(array)
+
+
+def _frozen(array: Bytes) -> Bytes:
+    array = np.ascontiguousarray(array)
+    array.setflags(write=False)
+    return array
+
+
+def verified(found: Iterable[tuple[str, Bytes]], edition: Edition) -> Quartet:
+    """Return the four arrays, given with the names of their files, if they are MNIST.
+
+    Raises:
+        DataError: one has another digest than the file published in its place.
+    """
+    pairs = list(found)
+    for file, (where, array) in zip(edition.files, pairs, strict=True):
+        digest = idx.digest(array)
+        if digest != file.sha256:
+            raise _foreign(where, array, file, edition.part(digest), digest)
+    first, second, third, fourth = (array for _, array in pairs)
+    return first, second, third, fourth
+
+
+def _foreign(where: str, array: Bytes, file: File, really: str | None, digest: str) -> DataError:
+    if really is not None:
+        return DataError(f"{where} holds MNIST's {really}, not its {file.part}: rename the files")
+    return DataError(
+        f"{where} is not MNIST's {file.part}: it holds {_content(array)} with sha256 "
+        f"{digest[:12]}…, not {file.sha256[:12]}…: {AGAIN}"
+    )
+
+
+def _content(array: Bytes) -> str:
+    if array.ndim == 1:
+        return f"{len(array):,} labels"
+    size = "x".join(str(length) for length in array.shape[1:])
+    return f"{len(array):,} images of {size}"

