@@ -1,0 +1,135 @@
+"""Finding and loading study files: built-in ones by name, any other by path."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_tune.errors import DefinitionError
+from mnist_tune.study import Study
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFile:
+    """A study file that exists.
+
+    Attributes:
+        source: the built-in name, or the absolute path: what `resume` finds it by.
+        name: of the study, unless the command line gives another: the file's stem.
+        path: of the file.
+    """
+
+    source: str
+    name: str
+    path: Path
+
+
+def builtin_folder() -> Path:
+    """Where the study files lie: inside an installed package, or beside it in a checkout."""
+    installed = _PACKAGE / "builtin_studies"
+    return installed if installed.is_dir() else _PACKAGE.parent / "studies"
+
+
+def builtin_files() -> tuple[StudyFile, ...]:
+    """The studies that come with mnist_tune, by name."""
+    return tuple(
+        StudyFile(path.stem, path.stem, path) for path in sorted(builtin_folder().glob("*.py"))
+    )
+
+
+def find(reference: str) -> StudyFile:
+    """Find a study file by built-in name or by path.
+
+    Raises:
+        DefinitionError: there is no such study; the message names the nearest.
+    """
+    known = {file.name: file for file in builtin_files()}
+    if reference in known:
+        return known[reference]
+    path = Path(reference).expanduser()
+    if path.is_file():
+        return StudyFile(str(path.resolve()), path.stem, path.resolve())
+    if path.suffix == ".py" or len(path.parts) > 1:
+        what = "is a folder, not a study file" if path.is_dir() else "does not exist"
+        raise DefinitionError(
+            f"study file {reference} {what}; `mnist-tune new {path.name or 'my_study.py'}` writes one to start from"
+        )
+    near = difflib.get_close_matches(reference, known, n=1)
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else f"there is {', '.join(known)}, or give the path of a study file"
+    )
+    raise DefinitionError(f"there is no study {reference!r}; {hint}")
+
+
+def question(file: StudyFile) -> str:
+    """The first paragraph of the file's docstring, on one line; empty if there is none."""
+    try:
+        text = ast.get_docstring(ast.parse(_text(file))) or ""
+    except SyntaxError:
+        return ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def load(file: StudyFile) -> Study:
+    """Run a study file and return its `study`.
+
+    Raises:
+        DefinitionError: one line with the file, the line and what is wrong there.
+    """
+    text = _text(file)
+    spec = importlib.util.spec_from_loader(f"_mnist_tune_study_{file.name}", loader=None)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(file.path)
+    sys.modules[spec.name] = module  # so that dataclasses defined in the file find their module
+    try:
+        # Compiled here rather than imported, so that no __pycache__ appears beside the user's file.
+        exec(compile(text, str(file.path), "exec"), module.__dict__)
+    except SyntaxError as error:
+        raise DefinitionError(f"{file.path}:{error.lineno}: {error.msg}; mend that line") from error
+    except (
+        Exception
+    ) as error:  # the user's own code: whatever it raises is a fault of the study file
+        raise DefinitionError(f"{file.path}:{_line(error, file)}: {_reason(error)}") from error
+    study = getattr(module, "study", None)
+    if not isinstance(study, Study):
+        found = "has no variable `study`" if study is None else f"has study = {study!r}"
+        raise DefinitionError(f"{file.path} {found}; it must hold one `study = Study(…)`")
+    return study
+
+
+def _text(file: StudyFile) -> str:
+    try:
+        return file.path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise DefinitionError(
+            f"study file {file.path} cannot be read: {error}; give a Python file in UTF-8"
+        ) from error
+
+
+def _line(error: Exception, file: StudyFile) -> int | str:
+    """The last line of the study file itself that the error passed through."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(file.path)
+    ]
+    return lines[-1] if lines and lines[-1] is not None else "?"
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, DefinitionError):
+        return text
+    if isinstance(error, NameError):
+        return f"{text}; import it, for example `from mnist_tune.study import Study`"
+    return f"{type(error).__name__}: {text}"

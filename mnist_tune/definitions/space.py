@@ -1,0 +1,243 @@
+"""The search space of a study, found by calling `suggest` with trials that only take notes."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mnist_tune.errors import DefinitionError
+from mnist_tune.networks import network_to_json
+from mnist_tune.study import Configuration, Point, Study
+
+_DRAWS = 64  # enough to meet each branch of a conditional space whose rarest has a share of 10 % (0.9^64 = 0.1 %)
+_EXAMPLES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One searched parameter as `suggest` declares it.
+
+    Attributes:
+        kind: float, int or categorical.
+        low, high, log, step: of a number; both ends included.
+        choices: of a categorical parameter.
+    """
+
+    kind: Literal["float", "int", "categorical"]
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: tuple[Any, ...] | None = None
+
+    def holds(self, value: object) -> bool:
+        """Whether a trial may have this value."""
+        if self.choices is not None:
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(
+            value, int if self.kind == "int" else int | float
+        ):
+            return False
+        assert self.low is not None and self.high is not None
+        return self.low <= value <= self.high
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that matter for this kind, as JSON values."""
+        if self.choices is not None:
+            return {"kind": self.kind, "choices": list(self.choices)}
+        return {
+            "kind": self.kind,
+            "low": self.low,
+            "high": self.high,
+            "log": self.log,
+            "step": self.step,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """All parameters that `suggest` may ask for, and a few answers that show what it does with them.
+
+    Attributes:
+        parameters: name → parameter, in the order met.
+        examples: pairs of parameter values and the JSON description of what they make.
+    """
+
+    parameters: dict[str, Parameter]
+    examples: tuple[tuple[Point, dict[str, Any]], ...]
+
+
+class _Notes:
+    """A trial that chooses by a function and writes down what it was asked."""
+
+    def __init__(self, choose: Callable[[str, Parameter], Any]) -> None:
+        self._choose = choose
+        self.asked: dict[str, Parameter] = {}
+        self.values: dict[str, Any] = {}
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return float(self._number(name, Parameter("float", float(low), float(high), log, step)))
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        return int(self._number(name, Parameter("int", int(low), int(high), log, step)))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        if not choices:
+            raise DefinitionError(f"parameter {name!r} has no choices; give at least one")
+        for choice in choices:
+            if not (choice is None or isinstance(choice, bool | int | float | str)):
+                raise DefinitionError(
+                    f"parameter {name!r}: choice {choice!r} cannot be stored; "
+                    "give names or numbers and look the value up"
+                )
+        return self._note(name, Parameter("categorical", choices=tuple(choices)))
+
+    def _number(self, name: str, parameter: Parameter) -> Any:
+        low, high, step = parameter.low, parameter.high, parameter.step
+        assert low is not None and high is not None
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise DefinitionError(
+                f"parameter {name!r} runs from {low} to {high}; give finite ends, the lower one first"
+            )
+        if parameter.log and low <= 0:
+            raise DefinitionError(
+                f"parameter {name!r} starts at {low} on a log scale; give a lower end above 0"
+            )
+        if step is not None and step <= 0:
+            raise DefinitionError(f"parameter {name!r} has step {step}; give a step above 0")
+        if parameter.log and step not in (None, 1):
+            raise DefinitionError(
+                f"parameter {name!r} has a step on a log scale; give the one or the other"
+            )
+        return self._note(name, parameter)
+
+    def _note(self, name: str, parameter: Parameter) -> Any:
+        if self.asked.setdefault(name, parameter) != parameter:
+            raise DefinitionError(
+                f"parameter {name!r} is asked for twice with different ranges; use two names"
+            )
+        if name not in self.values:
+            self.values[name] = self._choose(name, parameter)
+        return self.values[name]
+
+
+def probe(study: Study) -> Space:
+    """Call `suggest` with the ends of all ranges and with fixed random draws.
+
+    Raises:
+        DefinitionError: `suggest` fails, or declares a range that cannot be searched.
+    """
+    parameters: dict[str, Parameter] = {}
+    examples: list[tuple[Point, dict[str, Any]]] = []
+    choosers = [_lowest, _highest, *(_drawn(random.Random(i)) for i in range(_DRAWS))]
+    for choose in choosers:
+        notes, configuration = _called(study, choose)
+        for name, parameter in notes.asked.items():
+            if parameters.setdefault(name, parameter) != parameter:
+                raise DefinitionError(
+                    f"parameter {name!r} has different ranges in different trials; use two names"
+                )
+        if len(examples) < _EXAMPLES:
+            examples.append((notes.values, describe(study, configuration)))
+    return Space(parameters, tuple(examples))
+
+
+def check_point(study: Study, space: Space, point: Point) -> None:
+    """Raise unless a planned point is inside the space and its trial would ask for all of it.
+
+    Raises:
+        DefinitionError: an unknown name, a value out of range, or a value that is not used.
+    """
+    for name, value in point.items():
+        if name not in space.parameters:
+            raise DefinitionError(
+                f"planned point {dict(point)}: there is no parameter {name!r}; there is {_listed(space)}"
+            )
+        if not space.parameters[name].holds(value):
+            raise DefinitionError(
+                f"planned point {dict(point)}: {name}={value!r} is outside {space.parameters[name].to_json()}"
+            )
+
+    def given(name: str, _parameter: Parameter) -> Any:
+        if name not in point:
+            raise DefinitionError(
+                f"planned point {dict(point)}: it says nothing of {name!r}; give each parameter that it needs"
+            )
+        return point[name]
+
+    notes, _ = _called(study, given)
+    for name in point:
+        if name not in notes.values:
+            raise DefinitionError(
+                f"planned point {dict(point)}: {name!r} is not used with the other values; leave it out"
+            )
+
+
+def describe(study: Study, configuration: Configuration) -> dict[str, Any]:
+    """What a configuration is, as JSON: the network, and what it changes in the recipe."""
+    changes = {
+        name: value
+        for name in ("learning_rate", "batch_size")
+        if (value := getattr(configuration, name)) is not None
+    }
+    configuration.recipe(study.recipe)  # raises here, not in the middle of a search
+    return {"network": network_to_json(configuration.network), **changes}
+
+
+def _called(study: Study, choose: Callable[[str, Parameter], Any]) -> tuple[_Notes, Configuration]:
+    notes = _Notes(choose)
+    try:
+        return notes, study.configuration(notes)
+    except DefinitionError:
+        raise
+    except (
+        Exception
+    ) as error:  # the user's own code: whatever it raises is a fault of the study file
+        raise DefinitionError(
+            f"suggest(trial) raised {type(error).__name__}: {error} with {notes.values or 'no parameter yet'}"
+        ) from error
+
+
+def _lowest(_name: str, parameter: Parameter) -> Any:
+    return parameter.choices[0] if parameter.choices is not None else parameter.low
+
+
+def _highest(_name: str, parameter: Parameter) -> Any:
+    return (
+        parameter.choices[-1]
+        if parameter.choices is not None
+        else _on_step(parameter, parameter.high)
+    )
+
+
+def _drawn(source: random.Random) -> Callable[[str, Parameter], Any]:
+    def choose(_name: str, parameter: Parameter) -> Any:
+        if parameter.choices is not None:
+            return source.choice(parameter.choices)
+        assert parameter.low is not None and parameter.high is not None
+        if parameter.log:
+            drawn = math.exp(source.uniform(math.log(parameter.low), math.log(parameter.high)))
+        else:
+            drawn = source.uniform(parameter.low, parameter.high)
+        # Six digits, so that the last bit of this machine's exp and log is not in the fingerprint.
+        value = min(max(float(f"{drawn:.6g}"), parameter.low), parameter.high)
+        return _on_step(parameter, round(value) if parameter.kind == "int" else value)
+
+    return choose
+
+
+def _on_step(parameter: Parameter, value: Any) -> Any:
+    if parameter.step is None or parameter.log:
+        return value
+    return parameter.low + (value - parameter.low) // parameter.step * parameter.step
+
+
+def _listed(space: Space) -> str:
+    return ", ".join(space.parameters) or "no parameter at all"

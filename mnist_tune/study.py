@@ -1,0 +1,179 @@
+"""What a study file says: one question, one search space, and how to answer it.
+
+This is the module that study files import. It has no dependency but the standard library.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, get_args
+
+from mnist_tune.errors import DefinitionError
+from mnist_tune.networks import Network
+from mnist_tune.recipes import Recipe
+
+SearchProtocol = Literal["holdout", "notebook"]
+Pruner = Literal["none", "median", "hyperband"]
+Sampler = Literal["random", "tpe"]
+Point = Mapping[str, Any]
+
+MOST_SEEDS = 1_000  # also the distance between the seeds of the search and of each confirmation
+
+
+class Trial(Protocol):
+    """What `suggest` is given: the part of Optuna's trial that a search space may use."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Choose a number from low to high, both included."""
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        """Choose an integer from low to high, both included."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Choose one of the given values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """A network together with what its trial changes in the study's recipe.
+
+    Return it from `suggest` where the learning rate or the batch size is searched too;
+    None keeps the recipe's own value.
+    """
+
+    network: Network
+    learning_rate: float | None = None
+    batch_size: int | None = None
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe that this configuration is trained with."""
+        if self.batch_size is not None:
+            recipe = replace(recipe, batch_size=self.batch_size)
+        if self.learning_rate is not None:
+            recipe = replace(
+                recipe, optimizer=replace(recipe.optimizer, learning_rate=self.learning_rate)
+            )
+        return recipe
+
+
+Suggest = Callable[[Trial], Network | Configuration]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A plan of fixed points, each evaluated once, in order."""
+
+    points: tuple[Point, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", tuple(dict(point) for point in self.points))
+        if not self.points:
+            raise DefinitionError("Grid: there is no point in it; give at least one")
+
+    @staticmethod
+    def product(**values: Sequence[Any]) -> Grid:
+        """All combinations of the given values; the last parameter changes fastest."""
+        return Grid(
+            tuple(
+                dict(zip(values, point, strict=True))
+                for point in itertools.product(*values.values())
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A sampler that draws points until there are `trials` in total.
+
+    Attributes:
+        sampler: `random`, or `tpe` (Optuna's tree-structured Parzen estimator).
+        trials: how many in total, 1 to 100,000, however often the search is resumed.
+        first: points to evaluate before the sampler's own.
+    """
+
+    sampler: Sampler = "tpe"
+    trials: int = 30
+    first: tuple[Point, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.sampler not in get_args(Sampler):
+            raise DefinitionError(
+                f"Search sampler={self.sampler!r}: give one of {', '.join(get_args(Sampler))}"
+            )
+        _check_count("Search trials", self.trials, 100_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A question and how it is answered.
+
+    Attributes:
+        suggest: turns a trial's parameters into a network description.
+        recipe: how each configuration is trained.
+        plan: which configurations are tried.
+        seeds: runs per trial, 1 to 1,000; they are 0 … seeds-1.
+        confirm_seeds: runs of the confirmation on the test set, 1 to 1,000, with fresh seeds.
+        pruner: stops hopeless trials early, judging by the mean over seeds at each epoch.
+        protocol: `holdout` keeps the test set sealed; `notebook` validates on it.
+        baseline: key of the published number that the winner is compared with.
+        study_seed: of the sampler.
+    """
+
+    suggest: Suggest
+    recipe: Recipe
+    plan: Grid | Search
+    seeds: int = 3
+    confirm_seeds: int = 10
+    pruner: Pruner = "none"
+    protocol: SearchProtocol = "holdout"
+    baseline: str = "hinton-500-300"
+    study_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not callable(self.suggest):
+            raise DefinitionError(
+                f"Study suggest={self.suggest!r}: give a function of one argument, the trial"
+            )
+        if not isinstance(self.recipe, Recipe):
+            raise DefinitionError(f"Study recipe={self.recipe!r}: give a Recipe(epochs=…)")
+        if not isinstance(self.plan, Grid | Search):
+            raise DefinitionError(f"Study plan={self.plan!r}: give a Grid(…) or a Search(…)")
+        _check_count("Study seeds", self.seeds, MOST_SEEDS)
+        _check_count("Study confirm_seeds", self.confirm_seeds, MOST_SEEDS)
+        for name, known in (("pruner", Pruner), ("protocol", SearchProtocol)):
+            if getattr(self, name) not in get_args(known):
+                raise DefinitionError(
+                    f"Study {name}={getattr(self, name)!r}: give one of {', '.join(get_args(known))}"
+                )
+
+    @property
+    def trials(self) -> int:
+        """How many trials the study has when it is finished."""
+        return len(self.plan.points) if isinstance(self.plan, Grid) else self.plan.trials
+
+    def configuration(self, trial: Trial) -> Configuration:
+        """What a trial trains.
+
+        Raises:
+            DefinitionError: `suggest` returned something else than a network.
+        """
+        suggested = self.suggest(trial)
+        if isinstance(suggested, Network):
+            return Configuration(network=suggested)
+        if not isinstance(suggested, Configuration):
+            raise DefinitionError(
+                f"suggest(trial) returned {suggested!r}: "
+                "return a network such as Mlp(hidden=(64, 64)), or a Configuration"
+            )
+        return suggested
+
+
+def _check_count(what: str, value: object, highest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= highest:
+        raise DefinitionError(f"{what}={value!r}: give an integer from 1 to {highest:,}")
