@@ -1,0 +1,236 @@
+"""The one place that makes engines and opens transactions.
+
+A `Database` is opened by `open_database`, which refuses whatever is not ours with one line. Any
+thread may use it; each block of `transaction` or `reading` has a connection of its own. Errors of
+the database, its disk or its server come out as StorageError; a block that raises leaves nothing
+behind.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, Self
+
+import sqlalchemy
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, Engine, QueuePool, event, insert, inspect
+
+from mnist_tune.errors import MnistTuneError, StorageError
+from mnist_tune.storage import files
+from mnist_tune.storage.faults import explain, is_database_error
+from mnist_tune.storage.identity import SCHEMA_VERSION, is_ours, nothing_stored
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.tables import metadata, schema
+
+_CONNECT_SECONDS = 10
+
+
+class Database:
+    """An open database; `open_database` makes it.
+
+    Attributes:
+        location: where it is.
+        engine: for those who need SQLAlchemy's own; prefer `transaction` and `reading`.
+        read_only: whether every write is refused.
+        busy_seconds: how long a write waits for another writer.
+    """
+
+    def __init__(self, location: Location, *, read_only: bool, busy_seconds: float) -> None:
+        self.location = location
+        self.read_only = read_only
+        self.busy_seconds = busy_seconds
+        self._others = ExitStack()
+        self.engine = self._sqlite_engine() if location.is_sqlite else _server_engine(location)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; the last one folds SQLite's log into the file."""
+        self._others.close()
+        self.engine.dispose()
+
+    def close_with(self, close: Callable[[], None]) -> None:
+        """Have something closed together with this database."""
+        self._others.callback(close)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Write: all of the block is committed, or nothing.
+
+        SQLite: BEGIN IMMEDIATE, so that what the block reads cannot change before it writes.
+        """
+        with translated(self.location), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Read; SQLite shows one state to the whole block, and blocks no writer meanwhile."""
+        with translated(self.location), self.engine.connect() as connection:
+            yield connection.execution_options(mnist_tune_begin="DEFERRED")
+
+    def rows(self, statement: str) -> Sequence[tuple[Any, ...]]:
+        """Return the rows of one plain SELECT."""
+        with self.reading() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(statement)]
+
+    def tables(self) -> frozenset[str]:
+        """Names of all tables."""
+        with self.reading() as connection:
+            return frozenset(inspect(connection).get_table_names())
+
+    def is_ours(self) -> bool:
+        """Whether our tables are there; StorageError if somebody else's are."""
+        return is_ours(self.tables(), self.rows, self.location)
+
+    def sqlite_connector(
+        self, transactions: Literal["IMMEDIATE"] | None = None
+    ) -> Callable[[], sqlite3.Connection]:
+        """Return what makes connections to the file, for engines here and in Optuna."""
+        path = self.location.path
+        assert path is not None, "a server has no file"
+        if self.read_only:
+            return lambda: files.connect_read_only(path)
+        return lambda: files.connect(
+            path, busy_seconds=self.busy_seconds, transactions=transactions
+        )
+
+    def _sqlite_engine(self) -> Engine:
+        engine = sqlalchemy.create_engine(
+            self.location.url, creator=self.sqlite_connector(), poolclass=QueuePool
+        )
+        event.listen(engine, "begin", _begin)
+        return engine
+
+
+def open_database(
+    location: Location,
+    *,
+    create: bool,
+    read_only: bool = False,
+    busy_seconds: float = files.BUSY_SECONDS,
+) -> Database:
+    """Open a database, and make it first where `create` says so.
+
+    Making it is idempotent, and safe with several processes at once.
+
+    Args:
+        location: where it is, or is to be.
+        create: make folders, file and tables where they are missing.
+        read_only: for reports: also on a read-only disk, and every write is refused.
+        busy_seconds: how long a write waits for another writer before it is an error.
+
+    Raises:
+        StorageError: it cannot be used; or nothing is there and `create` is False.
+    """
+    assert not (create and read_only), "a database cannot be made without writing"
+    if location.is_sqlite:
+        _check_file(location, create=create, read_only=read_only)
+    database = Database(location, read_only=read_only, busy_seconds=busy_seconds)
+    try:
+        _check_tables(database, create=create)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def creation_lock(location: Location, seconds: float = files.BUSY_SECONDS) -> Iterator[None]:
+    """Let one process at a time make tables.
+
+    Raises:
+        StorageError: the lock file cannot be made, or another process keeps it.
+    """
+    lock = FileLock(location.locks / "creation.lock", timeout=seconds)
+    try:
+        location.locks.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise StorageError(
+            f"{location}: another process has been making this database for {seconds:g} s; "
+            "end it and type the same command again"
+        ) from error
+    except OSError as error:
+        raise explain(error, location) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def translated(location: Location) -> Iterator[None]:
+    """Turn errors of the database, its disk or its server into StorageError."""
+    try:
+        yield
+    except MnistTuneError:
+        raise
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        raise explain(error, location) from error
+
+
+def _check_file(location: Location, *, create: bool, read_only: bool) -> None:
+    if not files.exists(location):
+        if not create:
+            raise nothing_stored(location)
+        files.make_folder(location)
+    if not read_only:
+        files.refuse_read_only(location)
+
+
+def _check_tables(database: Database, *, create: bool) -> None:
+    if not create:
+        if not database.is_ours():
+            raise nothing_stored(database.location)
+        return
+    with creation_lock(database.location):
+        if database.location.is_sqlite:
+            _make_file(database)
+        if not database.is_ours():
+            _make_tables(database)
+
+
+def _make_file(database: Database) -> None:
+    path = database.location.path
+    assert path is not None
+    try:
+        path.open("ab").close()  # unlike touch, leaves the times of a file that is there
+    except OSError as error:
+        raise explain(error, database.location) from error
+    # Before WAL is written into a file: is it somebody else's?
+    database.is_ours()
+    with translated(database.location):
+        connection = database.sqlite_connector()()
+        try:
+            files.turn_on_wal(connection)
+        finally:
+            connection.close()
+
+
+def _make_tables(database: Database) -> None:
+    with database.transaction() as connection:
+        metadata.create_all(connection)
+        connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+
+
+def _server_engine(location: Location) -> Engine:
+    url = location.url
+    seconds = {"connect_timeout": _CONNECT_SECONDS} if url.drivername.startswith("postgres") else {}
+    try:
+        return sqlalchemy.create_engine(url, pool_pre_ping=True, connect_args=seconds)
+    except (sqlalchemy.exc.NoSuchModuleError, ImportError) as error:
+        raise explain(error, location) from error
+
+
+def _begin(connection: Connection) -> None:
+    # sqlite3 itself begins nothing (isolation_level=None), so every transaction starts here.
+    kind = connection.get_execution_options().get("mnist_tune_begin", "IMMEDIATE")
+    connection.exec_driver_sql(f"BEGIN {kind}")

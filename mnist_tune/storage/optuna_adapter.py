@@ -1,0 +1,262 @@
+"""Optuna's storage on our database: the only module that touches Optuna's private parts.
+
+What is relied on, and pinned by tests/storage/test_optuna_facts.py:
+
+- `set_trial_state_values(id, WAITING)` puts a RUNNING trial back into the queue with its number,
+  parameters, reports and attributes;
+- `ask` takes WAITING trials first, the lowest number first;
+- a second report of a step is ignored, with a warning;
+- attributes are JSON, so numpy's scalars are refused.
+
+The trials of a study are written by one coordinator, which holds its lease. Finished trials are
+frozen: Optuna refuses to change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from mnist_tune.errors import StorageError
+from mnist_tune.storage.counts import COUNTS_SQL, counts_by_name
+from mnist_tune.storage.database import Database, creation_lock, translated
+from mnist_tune.storage.records import TrialCounts, plain
+
+UID_ATTRIBUTE = "mnist_tune_uid"
+
+Direction = Literal["maximize", "minimize"]
+
+
+class OptunaStudy:
+    """The Optuna half of a study, for one coordinator that asks and tells.
+
+    Every method raises StorageError when the database, its disk or its server fails.
+
+    Attributes:
+        study: the ordinary Optuna study.
+        database: where it lives.
+    """
+
+    def __init__(self, study: optuna.Study, database: Database) -> None:
+        self.study = study
+        self.database = database
+
+    @property
+    def name(self) -> str:
+        """Name of the study, here and in our tables."""
+        return self.study.study_name
+
+    def enqueue_plan(self, points: Sequence[Mapping[str, Any]]) -> int:
+        """Queue the points of a plan as trials 0, 1, … and return how many were missing.
+
+        Call it before the first `ask`; after a crash it queues the rest. The points must lie in
+        the search space: Optuna does not check them.
+        """
+        with translated(self.database.location):
+            queued = self.study._storage.get_n_trials(self.study._study_id)
+            missing = points[queued:]
+            for point in missing:
+                self.study.enqueue_trial({name: plain(value) for name, value in point.items()})
+        return len(missing)
+
+    def ask(self) -> optuna.Trial:
+        """Start the first queued trial, or a new one."""
+        with translated(self.database.location):
+            return self.study.ask()
+
+    def tell(
+        self,
+        trial: optuna.Trial,
+        value: float | None = None,
+        state: TrialState = TrialState.COMPLETE,
+    ) -> None:
+        """End a trial; from here on it is frozen.
+
+        Args:
+            trial: from `ask`.
+            value: the objective of a COMPLETE trial. A PRUNED one has its last report.
+            state: COMPLETE, PRUNED or FAIL.
+        """
+        with translated(self.database.location):
+            self.study.tell(trial, None if value is None else float(value), state=state)
+
+    def report(self, trial: optuna.Trial, value: float, step: int) -> None:
+        """Store a value for the pruner; a step that is stored already stays as it is."""
+        with translated(self.database.location):
+            if step not in trial._cached_frozen_trial.intermediate_values:
+                trial.report(float(value), step)
+
+    def should_prune(self, trial: optuna.Trial, step: int) -> bool:
+        """Ask the pruner about a step that was just reported.
+
+        A trial that is run again passes steps that it reported before. It was not pruned at them,
+        since it went on; only at the last one may the answer have been lost.
+        """
+        with translated(self.database.location):
+            last_step = max(trial._cached_frozen_trial.intermediate_values, default=step)
+            return step >= last_step and trial.should_prune()
+
+    def set_attributes(self, trial: optuna.Trial, attributes: Mapping[str, Any]) -> None:
+        """Set user attributes of a running trial, in the given order."""
+        with translated(self.database.location):
+            for name, value in attributes.items():
+                trial.set_user_attr(name, plain(value))
+
+    def set_study_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set user attributes of the study, in the given order."""
+        with translated(self.database.location):
+            for name, value in attributes.items():
+                self.study.set_user_attr(name, plain(value))
+
+    def requeue(self, trial_number: int) -> None:
+        """Put a RUNNING trial back into the queue, with all that it has."""
+        storage, study_id = self.study._storage, self.study._study_id
+        with translated(self.database.location):
+            trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial_number)
+            storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    def requeue_running(self) -> list[int]:
+        """Put all RUNNING trials back into the queue; return their numbers, ascending."""
+        with translated(self.database.location):
+            running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        numbers = sorted(trial.number for trial in running)
+        for number in numbers:
+            self.requeue(number)
+        return numbers
+
+    def counts(self) -> TrialCounts:
+        """Count the trials by state, by plain SQL."""
+        return counts_by_name(self.database.rows(COUNTS_SQL)).get(self.name, TrialCounts())
+
+
+def open_optuna(database: Database) -> RDBStorage:
+    """Open Optuna's storage on the same database with the same pragmas, and without chatter.
+
+    It is closed together with the database.
+
+    Raises:
+        StorageError: Optuna's tables cannot be made, or are those of another version of Optuna.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with translated(database.location):
+        if _is_complete(database):
+            storage = _rdb_storage(database, skip_table_creation=True)
+        else:
+            with creation_lock(database.location):
+                storage = _rdb_storage(database, skip_table_creation=False)
+    database.close_with(storage.engine.dispose)
+    return storage
+
+
+def create_study(
+    database: Database,
+    *,
+    name: str,
+    uid: str,
+    direction: Direction,
+    sampler: BaseSampler | None = None,
+    pruner: BasePruner | None = None,
+) -> OptunaStudy:
+    """Make the Optuna half of a study whose row is in our tables already.
+
+    Finishes a creation that was cut short.
+
+    Raises:
+        StorageError: another study of that name is there.
+    """
+    storage = open_optuna(database)
+    with translated(database.location):
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            direction=direction,
+            sampler=sampler,
+            pruner=pruner,
+            load_if_exists=True,
+        )
+        if UID_ATTRIBUTE not in study.user_attrs and not study.get_trials(deepcopy=False):
+            study.set_user_attr(UID_ATTRIBUTE, uid)
+    return _checked(study, database, uid, direction)
+
+
+def load_study(
+    database: Database,
+    *,
+    name: str,
+    uid: str,
+    sampler: BaseSampler | None = None,
+    pruner: BasePruner | None = None,
+) -> OptunaStudy:
+    """Open the Optuna half of a study.
+
+    Raises:
+        StorageError: it is gone, or another study bears the name.
+    """
+    storage = open_optuna(database)
+    try:
+        with translated(database.location):
+            study = optuna.load_study(
+                study_name=name, storage=storage, sampler=sampler, pruner=pruner
+            )
+    except KeyError as error:
+        raise StorageError(
+            f"the trials of {name} are no longer in {database.location}: was it renamed or deleted "
+            "in the dashboard? Put a backup in its place, or start it under another --storage"
+        ) from error
+    return _checked(study, database, uid, None)
+
+
+def delete_study(database: Database, name: str) -> None:
+    """Delete Optuna's rows of a study, if they are there."""
+    storage = open_optuna(database)
+    try:
+        with translated(database.location):
+            optuna.delete_study(study_name=name, storage=storage)
+    except KeyError:
+        pass
+
+
+def _checked(
+    study: optuna.Study, database: Database, uid: str, direction: Direction | None
+) -> OptunaStudy:
+    with translated(database.location):
+        foreign = study.user_attrs.get(UID_ATTRIBUTE) != uid
+        found = study.direction.name.lower()
+    if foreign or direction not in (None, found):
+        raise StorageError(
+            f"{database.location} holds another Optuna study called {study.study_name}: "
+            "rename that one in the dashboard, or give another --storage"
+        )
+    return OptunaStudy(study, database)
+
+
+def _is_complete(database: Database) -> bool:
+    """Whether Optuna has made its tables: their version is stored last."""
+    stamp = "SELECT version_num FROM alembic_version"
+    return "alembic_version" in database.tables() and bool(database.rows(stamp))
+
+
+def _rdb_storage(database: Database, *, skip_table_creation: bool) -> RDBStorage:
+    location = database.location
+    kwargs: dict[str, Any] = {"pool_pre_ping": True}
+    if location.is_sqlite:
+        # A creator, since the very first connections must have the pragmas too. sqlite3 begins
+        # transactions before the first write (IMMEDIATE), as Optuna reads before it writes.
+        kwargs = {"creator": database.sqlite_connector("IMMEDIATE")}
+    # Optuna takes the URL for a template of str.format; rendered, it has no brace: %7B instead.
+    url = location.url.render_as_string(hide_password=False)
+    try:
+        return RDBStorage(url, engine_kwargs=kwargs, skip_table_creation=skip_table_creation)
+    except RuntimeError as error:
+        if "table schema" not in str(error):
+            raise
+        raise StorageError(
+            f"{location} was written by another version of Optuna: make a copy of it, then type "
+            f"`optuna storage upgrade --storage '{location.url}'`"
+        ) from error
