@@ -24,6 +24,7 @@ from mnist_tune.data.published import MNIST, Edition
 from mnist_tune.errors import DataError
 
 VARIABLE = "MNIST_TUNE_DATA"
+EMBEDDED = "embedded"  # given instead of a folder: the embedded digits, without looking further
 
 Kind = Literal["folder", "keras-cache", "keras-download", "embedded"]
 
@@ -147,7 +148,7 @@ def load(
     """Find, verify and load the data.
 
     Args:
-        folder: the folder the user named, or None.
+        folder: the folder the user named, `embedded`, or None.
         environment: of the process; `MNIST_TUNE_DATA` and `KERAS_HOME` are looked up.
         download: whether the network may be used.
         say: takes a line about what is going on, such as why the download failed.
@@ -157,6 +158,8 @@ def load(
     Raises:
         DataError: a named folder is no good, or there is no data at all.
     """
+    if str(folder or environment.get(VARIABLE)) == EMBEDDED:
+        return _from_embedded()
     if folder is not None:
         return _from_folder(folder, edition)
     if environment.get(VARIABLE):

@@ -290,3 +290,9 @@ def test_the_full_mnist(full_folder):
     assert source.sha256 == "ac89dbc26b7b0b5f68ff586bc0579a0c16e78b3436b0c71ccdd0169cbebf9ff7"
     assert source.describe().startswith(f"MNIST from {full_folder}: 60,000 training and 10,000")
     assert sources.find(environment={"MNIST_TUNE_DATA": os.fspath(full_folder)}) == source
+
+
+def test_the_embedded_digits_can_be_asked_for(tmp_path):
+    asked = sources.load(Path("embedded"), environment={"MNIST_TUNE_DATA": str(tmp_path)})
+    assert asked.source.kind == "embedded"
+    assert sources.load(environment={"MNIST_TUNE_DATA": "embedded"}).source == asked.source

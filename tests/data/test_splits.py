@@ -52,7 +52,7 @@ def test_validation_of_the_embedded_digits_is_balanced(embedded_dataset):
 
 def test_an_unknown_protocol_is_refused(dataset):
     with pytest.raises(DefinitionError, match="'holdout' or 'notebook'"):
-        split(dataset, "test")
+        split(dataset, "test")  # type: ignore[arg-type]
 
 
 def test_the_full_mnist_is_split_as_published(full_folder, dataset):
