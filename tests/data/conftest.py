@@ -65,7 +65,7 @@ class Small:
         path.parent.mkdir(parents=True, exist_ok=True)
         keys = [file.key for file in self.edition.files]
         arrays = {**dict(zip(keys, self.arrays, strict=True)), **changes}
-        np.savez_compressed(path, **{k: a for k, a in arrays.items() if a is not None})
+        np.savez_compressed(path, **{k: a for k, a in arrays.items() if a is not None})  # type: ignore[arg-type]
         return path
 
     def at(self, url: str) -> Edition:
@@ -76,11 +76,11 @@ class Small:
 @pytest.fixture
 def small() -> Small:
     arrays = some_digits()
-    files = tuple(
+    one, two, three, four = (
         replace(file, sha256=idx.digest(array))
         for file, array in zip(MNIST.files, arrays, strict=True)
     )
-    return Small(arrays, Edition(files, "http://127.0.0.1:9/mnist.npz"))
+    return Small(arrays, Edition((one, two, three, four), "http://127.0.0.1:9/mnist.npz"))
 
 
 @pytest.fixture

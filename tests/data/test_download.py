@@ -251,7 +251,9 @@ def test_two_processes_may_download_at_once(serve, tmp_path):
 
 def test_the_url_is_that_of_the_installed_keras():
     folder, _, name = MNIST.url.rpartition("/")
-    keras = Path(find_spec("keras").submodule_search_locations[0])
-    text = (keras / "src" / "datasets" / "mnist.py").read_text()
+    spec = find_spec("keras")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    text = (Path(spec.submodule_search_locations[0]) / "src" / "datasets" / "mnist.py").read_text()
     assert f'"{folder}/"' in text
     assert f"{{origin_folder}}{name}" in text

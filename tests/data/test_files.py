@@ -263,6 +263,7 @@ def test_full_mnist_from_every_container(full_folder, tmp_path):
         (10_000,),
     ]
     assert list(read[1][:10]) == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    np.savez(tmp_path / "mnist.npz", **{f.key: a for f, a in zip(MNIST.files, read, strict=True)})
+    arrays = {file.key: array for file, array in zip(MNIST.files, read, strict=True)}
+    np.savez(tmp_path / "mnist.npz", **arrays)  # type: ignore[arg-type]
     again = files.read_folder(tmp_path)
     assert [idx.digest(array) for array in again] == [file.sha256 for file in MNIST.files]

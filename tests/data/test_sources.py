@@ -162,7 +162,7 @@ def test_a_wrong_download_is_told_and_not_kept(tmp_path, small, serve):
 def test_foreign_digits_are_not_accepted_from_the_network(tmp_path, small, serve):
     other = small.npz(tmp_path / "other.npz", x_train=small.arrays[0][::-1]).read_bytes()
     url, _ = npz_server(serve, other)
-    lines = []
+    lines: list[str] = []
     found = load(small, lines=lines, edition=small.at(url), download=True, KERAS_HOME=tmp_path)
     assert found.source.kind == "embedded"
     assert f"{url}[x_train] is not MNIST's training images" in lines[1]
@@ -171,7 +171,7 @@ def test_foreign_digits_are_not_accepted_from_the_network(tmp_path, small, serve
 @pytest.mark.parametrize("network", ["deaf_url", "refused_url"])
 def test_without_network_the_embedded_digits_are_used_soon(tmp_path, small, network, request):
     url = request.getfixturevalue(network)
-    lines = []
+    lines: list[str] = []
     start = time.monotonic()
     found = load(small, lines=lines, edition=small.at(url), download=True, KERAS_HOME=tmp_path)
     assert time.monotonic() - start < 3
