@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | VALUES,
 }
 # The top: they put the parts together and nothing below imports them.
-TOP = {"__main__", "cli", "doctor"}
+TOP = {"__main__", "cli", "doctor", "models"}
 
 TENSORFLOW = {"tensorflow", "keras"}
 STUDY_FILES_MAY_IMPORT = {"mnist_tune.networks", "mnist_tune.recipes", "mnist_tune.study"}

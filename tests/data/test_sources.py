@@ -124,7 +124,8 @@ def npz_server(serve, content: bytes):
 def test_downloads_once_and_into_the_cache_of_keras(tmp_path, small, serve):
     content = small.npz(tmp_path / "made.npz").read_bytes()
     url, requests = npz_server(serve, content)
-    home, lines = tmp_path / "keras", []
+    home = tmp_path / "keras"
+    lines: list[str] = []
     found = load(small, lines=lines, edition=small.at(url), download=True, KERAS_HOME=home).source
     cache = home / "datasets" / "mnist.npz"
     assert (found.kind, found.path, found.full) == ("keras-download", cache, True)
@@ -138,7 +139,8 @@ def test_downloads_once_and_into_the_cache_of_keras(tmp_path, small, serve):
 def test_a_corrupt_cache_is_told_and_downloaded_anew(tmp_path, small, serve):
     content = small.npz(tmp_path / "made.npz").read_bytes()
     url, _ = npz_server(serve, content)
-    home, lines = tmp_path / "keras", []
+    home = tmp_path / "keras"
+    lines: list[str] = []
     cache = small.npz(home / "datasets" / "mnist.npz")
     cache.write_bytes(content[:1000])
     found = load(small, lines=lines, edition=small.at(url), download=True, KERAS_HOME=home)
@@ -149,7 +151,8 @@ def test_a_corrupt_cache_is_told_and_downloaded_anew(tmp_path, small, serve):
 
 def test_a_wrong_download_is_told_and_not_kept(tmp_path, small, serve):
     url, requests = npz_server(serve, b"<html>Please log in to this hotel</html>")
-    home, lines = tmp_path / "keras", []
+    home = tmp_path / "keras"
+    lines: list[str] = []
     for _ in range(2):
         found = load(small, lines=lines, edition=small.at(url), download=True, KERAS_HOME=home)
         assert found.source.kind == "embedded"
