@@ -1,0 +1,154 @@
+"""What `mnist-tune doctor` looks at: each thing a study needs, and what to do where it is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mnist_tune.data import sources
+from mnist_tune.errors import InputError
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.overview import studies_overview
+
+_PACKAGES = (
+    "optuna",
+    "optuna-dashboard",
+    "tensorflow",
+    "keras",
+    "distributed",
+    "pandas",
+    "sqlalchemy",
+    "mlxtend",
+)
+_LEAST_FREE_BYTES = 500 * 2**20  # a study of 30 trials with its checkpoints stays far below
+_DEVICE_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the examination.
+
+    Attributes:
+        name: what was looked at.
+        ok: whether it can be used.
+        found: what was found, in a few words.
+        to_do: what to do about a problem, or a hint; may be empty.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    to_do: str = ""
+
+
+def examine(location: Location, folder: Path | None) -> tuple[Check, ...]:
+    """Look at everything; a failing check does not keep the others from being made."""
+    return (
+        _python(),
+        _packages(),
+        _guarded("data", lambda: _data(folder)),
+        _device(),
+        _guarded("storage", lambda: _storage(location)),
+        _disk(location),
+        _guarded("lease", lambda: _lease(location)),
+    )
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} at {sys.executable}"
+    ok = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Check("python", ok, found, "" if ok else "use Python 3.11, 3.12 or 3.13")
+
+
+def _packages() -> Check:
+    found, missing = [], []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    return Check(
+        "packages",
+        not missing,
+        ", ".join(found),
+        f"pip install {' '.join(missing)}" if missing else "",
+    )
+
+
+def _data(folder: Path | None) -> Check:
+    source = sources.find(folder)
+    return Check("data", True, source.describe(), source.warning or "")
+
+
+def _device() -> Check:
+    """Ask a process of its own, as a worker would be, so that TensorFlow is not loaded here."""
+    code = "from mnist_tune.trainer.runtime import device; d = device(); print(f'{d.name}, {d.threads} CPU threads')"
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=_DEVICE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Check(
+            "device",
+            False,
+            f"TensorFlow did not start in {_DEVICE_SECONDS} s",
+            "close other programs and try again",
+        )
+    if asked.returncode:
+        last = (asked.stderr.strip().splitlines() or ["no message"])[-1]
+        return Check("device", False, last, "reinstall tensorflow")
+    hint = (
+        ""
+        if "GPU" in asked.stdout or not shutil.which("nvidia-smi")
+        else "for the GPU: pip install 'mnist-tune[gpu]'"
+    )
+    return Check("device", True, asked.stdout.strip().splitlines()[-1], hint)
+
+
+def _storage(location: Location) -> Check:
+    overviews = studies_overview(location)
+    studies = f"{len(overviews)} studies" if overviews else "nothing stored yet"
+    folder = next(
+        (f for f in (location.folder, *location.folder.parents) if f.exists()), location.folder
+    )
+    if not os.access(folder, os.W_OK):
+        return Check(
+            "storage", False, f"{folder} is not writable", "give a writable place by --storage"
+        )
+    return Check("storage", True, f"{location}: {studies}")
+
+
+def _disk(location: Location) -> Check:
+    folder = next(f for f in (location.folder, *location.folder.parents) if f.exists())
+    free = shutil.disk_usage(folder).free
+    ok = free >= _LEAST_FREE_BYTES
+    return Check(
+        "disk",
+        ok,
+        f"{free / 2**30:.1f} GiB free",
+        "" if ok else "make room, or give another --storage",
+    )
+
+
+def _lease(location: Location) -> Check:
+    held = [f"{o.name}: {o.holder}" for o in studies_overview(location) if o.holder is not None]
+    return Check("lease", True, "; ".join(held) or "no study is running", "")
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except InputError as error:
+        found, _, to_do = str(error).rpartition(": ")
+        return Check(name, False, found or str(error), to_do if found else "")

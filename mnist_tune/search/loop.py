@@ -1,0 +1,257 @@
+"""The search loop: ask for trials, have them trained, prune, tell, and write what came back.
+
+This process alone writes to the database. A trial's rows and its Optuna state are committed
+before its checkpoints are dropped, so that no moment exists at which a kill loses a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import optuna
+from optuna.trial import TrialState
+
+from mnist_tune import checkpoints
+from mnist_tune.errors import Incomplete, Interrupted
+from mnist_tune.networks import network_from_json
+from mnist_tune.recipes import recipe_from_json
+from mnist_tune.search import results
+from mnist_tune.search.crew import Crew, CrewEvent, EpochDone, JobEnded, Warned
+from mnist_tune.search.progress import Observer
+from mnist_tune.search.session import Session
+from mnist_tune.search.stopping import StopRequests
+from mnist_tune.storage.records import TrialRow
+from mnist_tune.study import MOST_SEEDS
+from mnist_tune.workers.tasks import Job
+
+_WAIT_SECONDS = 1.0
+
+
+def search(session: Session, crew: Crew, stop: StopRequests, observer: Observer) -> None:
+    """Finish the trials that the study still lacks.
+
+    Raises:
+        Interrupted: after a request to stop; everything is saved.
+        InputError: the study cannot go on: data, disk or database.
+    """
+    _SearchLoop(session, crew, stop, observer).run()
+
+
+def confirm(
+    session: Session, crew: Crew, stop: StopRequests, observer: Observer, trial: TrialRow
+) -> None:
+    """Retrain the selected trial on all training images and open the test set once.
+
+    Goes on with a confirmation that was interrupted.
+
+    Raises:
+        Interrupted: after a request to stop; everything is saved.
+        Incomplete: the training failed.
+    """
+    _ConfirmLoop(session, crew, stop, observer, trial).run()
+
+
+class _Loop:
+    """Waiting for the crew and for requests to stop, which both loops share."""
+
+    def __init__(
+        self, session: Session, crew: Crew, stop: StopRequests, observer: Observer
+    ) -> None:
+        self._session = session
+        self._crew = crew
+        self._stop = stop
+        self._observer = observer
+        self._told_to_end = False
+
+    def _until_idle(self, fill: Callable[[], None], left: Callable[[], int]) -> None:
+        """Keep the crew at work until there is nothing to start and nothing under way."""
+        while True:
+            if not self._stop.count:
+                fill()
+            if not self._crew.busy:
+                break
+            for event in self._crew.wait(
+                _WAIT_SECONDS, more_to_start=bool(left()) or bool(self._stop.count)
+            ):
+                self._on(event)
+            self._heed_stop()
+        if self._stop.count:
+            raise Interrupted
+
+    def _heed_stop(self) -> None:
+        if self._stop.count > 1:
+            raise Interrupted
+        if self._stop.count and not self._told_to_end:
+            self._told_to_end = True
+            self._observer.say("stopping at the end of this epoch; once more to stop now")
+            self._crew.end_all()
+
+    def _on(self, event: CrewEvent) -> None:
+        if isinstance(event, Warned):
+            self._observer.say(f"warning: {event.line}")
+        elif isinstance(event, EpochDone):
+            self._observer.epoch(event.job, event.epoch, event.metrics)
+            self._on_epoch(event)
+        else:
+            self._on_end(event)
+
+    def _on_epoch(self, done: EpochDone) -> None:
+        """Look at an epoch; nothing to do unless overridden."""
+
+    def _on_end(self, ended: JobEnded) -> None:
+        raise NotImplementedError
+
+
+class _SearchLoop(_Loop):
+    def __init__(
+        self, session: Session, crew: Crew, stop: StopRequests, observer: Observer
+    ) -> None:
+        super().__init__(session, crew, stop, observer)
+        self._trials: dict[int, optuna.Trial] = {}
+        self._pruned: dict[int, int] = {}  # trial number → epoch at which it was pruned
+        self._left = 0
+
+    def run(self) -> None:
+        optuna_study = self._session.optuna
+        optuna_study.requeue_running()
+        self._left = self._session.unfinished_trials()
+        try:
+            self._until_idle(self._start_trials, lambda: self._left)
+        finally:
+            # What was interrupted waits for the next run with its number, parameters and reports.
+            optuna_study.requeue_running()
+
+    def _start_trials(self) -> None:
+        while self._left and self._crew.idle:
+            trial = self._session.optuna.ask()
+            study = self._session.definition.study
+            configuration = study.configuration(trial)
+            job = Job(
+                trial_number=trial.number,
+                network=configuration.network,
+                recipe=configuration.recipe(study.recipe),
+                seeds=tuple(range(study.seeds)),
+                protocol=study.protocol,
+                source=self._session.source,
+                checkpoints=self._session.checkpoints,
+            )
+            self._trials[trial.number] = trial
+            self._left -= 1
+            self._observer.began(job, trial.params)
+            self._crew.start(
+                job,
+                groups=self._crew.idle // (self._left + 1) if self._left < self._crew.idle else 1,
+            )
+
+    def _on_epoch(self, done: EpochDone) -> None:
+        number, optuna_study = done.job.trial_number, self._session.optuna
+        if number in self._pruned:
+            return
+        trial = self._trials[number]
+        optuna_study.report(trial, results.objective(done.metrics), done.epoch)
+        if done.epoch < done.job.recipe.epochs and optuna_study.should_prune(trial, done.epoch):
+            self._pruned[number] = done.epoch
+            self._crew.end([done.job])
+
+    def _on_end(self, ended: JobEnded) -> None:
+        number = ended.job.trial_number
+        trial, pruned_at = self._trials.pop(number), self._pruned.pop(number, None)
+        if ended.failure:
+            self._write(trial, ended, "failed")
+        elif pruned_at is not None:
+            # Workers were an epoch further when the word reached them; what counts is the decision.
+            cut = {seed: history[:pruned_at] for seed, history in ended.histories.items()}
+            self._write(trial, replace(ended, histories=cut), "pruned")
+        elif ended.finished:
+            self._write(trial, ended, "complete")
+
+    def _write(self, trial: optuna.Trial, ended: JobEnded, state: str) -> None:
+        uid, optuna_study = self._session.row.uid, self._session.optuna
+        self._session.store.write_trial(
+            results.trial_row(uid, ended, state, trial.params),
+            results.run_rows(uid, ended, state),
+            results.epoch_rows(uid, ended),
+            results.timing_row(uid, ended),
+        )
+        optuna_study.set_attributes(trial, results.attributes(ended, state))
+        if state == "complete":
+            last = {seed: history[-1] for seed, history in ended.histories.items()}
+            optuna_study.tell(trial, results.objective(last))
+        else:
+            optuna_study.tell(
+                trial, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL
+            )
+        checkpoints.remove([ended.job.checkpoint(seed) for seed in ended.job.seeds])
+        self._observer.ended(ended, state)
+
+
+class _ConfirmLoop(_Loop):
+    def __init__(
+        self, session: Session, crew: Crew, stop: StopRequests, observer: Observer, trial: TrialRow
+    ) -> None:
+        super().__init__(session, crew, stop, observer)
+        self._trial = trial
+        self._waiting: list[Job] = []
+
+    def run(self) -> None:
+        self._waiting = [self._job()]
+        self._until_idle(self._start, lambda: len(self._waiting))
+
+    def _job(self) -> Job:
+        session, trial = self._session, self._trial
+        confirmations = session.store.confirmations(session.row.uid)
+        row = next((c for c in confirmations if c.state == "running"), None)
+        if row is None:
+            first = MOST_SEEDS * (len(confirmations) + 1)
+            row = session.store.start_confirmation(
+                session.row.uid,
+                trial_number=trial.trial_number,
+                seeds=tuple(range(first, first + session.definition.study.confirm_seeds)),
+                train_size=session.source.train_size,
+                test_size=session.source.test_size,
+            )
+        # An interrupted confirmation goes on with the trial that it began with.
+        self._trial = next(
+            t for t in session.store.trials(session.row.uid) if t.trial_number == row.trial_number
+        )
+        return confirmation_job(session, self._trial, row.confirmation, row.seeds)
+
+    def _start(self) -> None:
+        while self._waiting:
+            job = self._waiting.pop()
+            self._observer.began(job, self._trial.params)
+            self._crew.start(job, groups=self._crew.idle)
+
+    def _on_end(self, ended: JobEnded) -> None:
+        if ended.failure:
+            raise Incomplete(f"the confirmation failed ({ended.failure}): {ended.message}")
+        if not ended.finished:
+            return
+        uid, store = self._session.row.uid, self._session.store
+        store.write_confirmed_runs(
+            results.run_rows(uid, ended, "complete"),
+            results.epoch_rows(uid, ended),
+            results.prediction_rows(uid, ended),
+            results.timing_row(uid, ended),
+        )
+        store.finish_confirmation(uid, ended.job.confirmation)
+        checkpoints.remove([ended.job.checkpoint(seed) for seed in ended.job.seeds])
+        self._observer.ended(ended, "complete")
+
+
+def confirmation_job(
+    session: Session, trial: TrialRow, confirmation: int, seeds: tuple[int, ...]
+) -> Job:
+    """The training of a confirmation: all training images, fresh seeds, weights kept."""
+    return Job(
+        trial_number=trial.trial_number,
+        confirmation=confirmation,
+        network=network_from_json(dict(trial.network)),
+        recipe=recipe_from_json(dict(trial.recipe)),
+        seeds=seeds,
+        protocol=session.definition.study.protocol,
+        source=session.source,
+        checkpoints=session.checkpoints,
+        weights=session.artifacts / f"confirmation-{confirmation}",
+    )

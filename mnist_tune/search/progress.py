@@ -1,0 +1,211 @@
+"""What a person sees while a study runs: on a terminal one live line a trial, else plain lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from mnist_tune.search import results
+from mnist_tune.search.crew import JobEnded
+from mnist_tune.trainer.states import EpochMetrics
+from mnist_tune.workers.tasks import Job
+
+_PLAIN_SECONDS = 10.0  # least time between two plain lines of one trial
+
+
+class Observer(Protocol):
+    """Hears what happens in a search; must not fail."""
+
+    def began(self, job: Job, params: Mapping[str, Any]) -> None:
+        """A trial or a confirmation starts, or goes on after an interruption."""
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
+        """All its seeds have finished an epoch."""
+
+    def ended(self, ended: JobEnded, state: str) -> None:
+        """It is over and stored: complete, pruned or failed."""
+
+    def say(self, line: str) -> None:
+        """Anything else that a person should know."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """A job under way, as shown."""
+
+    job: Job
+    params: str
+    epoch: int = 0
+    first_epoch: int = 0  # the first one seen here; earlier ones came from a checkpoint
+    metrics: Mapping[int, EpochMetrics] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+    said: float = field(default_factory=time.monotonic)
+
+    @property
+    def name(self) -> str:
+        confirmation = self.job.confirmation
+        return f"confirmation {confirmation}" if confirmation else f"trial {self.job.trial_number}"
+
+    @property
+    def numbers(self) -> str:
+        if not self.metrics:
+            return "starting"
+        if self.job.confirmation:
+            return (
+                f"training accuracy {_mean_std([m.train_accuracy for m in self.metrics.values()])}"
+            )
+        return _mean_std(
+            [m.val_accuracy for m in self.metrics.values() if m.val_accuracy is not None]
+        )
+
+    @property
+    def eta(self) -> str:
+        here = self.epoch - self.first_epoch
+        if here < 1:
+            return "–"
+        seconds = (time.monotonic() - self.began) / here * (self.job.recipe.epochs - self.epoch)
+        return duration(seconds)
+
+    def cells(self) -> tuple[str, ...]:
+        epochs = f"epoch {self.epoch}/{self.job.recipe.epochs}"
+        return (
+            self.name,
+            self.params,
+            self.job.network.label,
+            epochs,
+            self.numbers,
+            f"ETA {self.eta}",
+        )
+
+
+class Progress:
+    """Shows a search on stderr, live on a terminal and line by line elsewhere.
+
+    Args:
+        console: where to write.
+        total: trials when the search is finished.
+        finished: trials finished before.
+        best: objective of the best of these, and its trial number.
+    """
+
+    def __init__(
+        self, console: Console, total: int, finished: int, best: tuple[float, int] | None
+    ) -> None:
+        self._console = console
+        self._total = total
+        self._finished = finished
+        self._best = best
+        self._lines: dict[str, _Line] = {}
+        self._live = Live(
+            console=console, get_renderable=self._picture, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def began(self, job: Job, params: Mapping[str, Any]) -> None:
+        """Show a new line."""
+        line = _Line(job, described(params))
+        self._lines[job.key] = line
+        if not self._console.is_terminal:
+            self.say(
+                f"{_spaced(line.name, line.params, line.job.network.label)}: {len(job.seeds)} seeds begin"
+            )
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
+        """Bring the line up to date."""
+        line = self._lines[job.key]
+        now = time.monotonic()
+        if not line.metrics:
+            line.first_epoch, line.began = epoch, now
+        line.epoch, line.metrics = epoch, metrics
+        if not self._console.is_terminal and now - line.said >= _PLAIN_SECONDS:
+            line.said = now
+            self.say(_spaced(*line.cells()))
+
+    def ended(self, ended: JobEnded, state: str) -> None:
+        """Replace the live line by a lasting one."""
+        line = self._lines.pop(ended.job.key)
+        if ended.job.confirmation:
+            scores = [score.accuracy for score in ended.scores.values()]
+            self.say(f"{line.name}: test accuracy {_mean_std(scores)} over {len(scores)} seeds")
+            return
+        self._finished += 1
+        if state == "failed":
+            what = f"failed ({ended.failure}): {ended.message}"
+        else:
+            last = {seed: history[-1] for seed, history in ended.histories.items()}
+            self._note_best(results.objective(last), ended.job.trial_number, state)
+            accuracies = [m.val_accuracy for m in last.values() if m.val_accuracy is not None]
+            what = f"validation accuracy {_mean_std(accuracies)} over {len(last)} seeds"
+            what += (
+                f", pruned at epoch {max(m.epoch for m in last.values())}"
+                if state == "pruned"
+                else ""
+            )
+        self.say(
+            f"{_spaced(line.name, line.params, line.job.network.label)}: {what} ({self._finished}/{self._total})"
+        )
+
+    def say(self, line: str) -> None:
+        """Write a lasting line."""
+        self._console.print(Text(line), soft_wrap=True)
+
+    def _note_best(self, value: float, number: int, state: str) -> None:
+        if state == "complete" and (self._best is None or value > self._best[0]):
+            self._best = (value, number)
+
+    def _picture(self) -> RenderableType:
+        table = Table.grid(padding=(0, 2))
+        for line in self._lines.values():
+            table.add_row(*(Text(cell) for cell in line.cells()))
+        best = (
+            f", best so far {100 * self._best[0]:.2f} % (trial {self._best[1]})"
+            if self._best
+            else ""
+        )
+        return Group(table, Text(f"{self._finished}/{self._total} trials{best}", style="bold"))
+
+
+def described(params: Mapping[str, Any]) -> str:
+    """Parameters in one short line, such as `l2=0.00025075`."""
+    return " ".join(
+        f"{name}={value:.5g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in params.items()
+    )
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes: `2:05`, `1 h 04`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
+
+
+def _mean_std(accuracies: list[float]) -> str:
+    mean = 100 * sum(accuracies) / len(accuracies)
+    if len(accuracies) < 2:
+        return f"{mean:.2f} %"
+    variance = sum((100 * value - mean) ** 2 for value in accuracies) / (len(accuracies) - 1)
+    return f"{mean:.2f} ± {variance**0.5:.2f} %"
+
+
+def _spaced(*parts: str) -> str:
+    return "  ".join(part for part in parts if part)

@@ -1,0 +1,145 @@
+"""From what a job came to, to the rows and attributes that are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from statistics import fmean, stdev
+from typing import Any
+
+from mnist_tune.networks import network_to_json
+from mnist_tune.recipes import recipe_to_json
+from mnist_tune.search.crew import JobEnded
+from mnist_tune.storage.records import EpochRow, PredictionRow, RunRow, TimingRow, TrialRow
+from mnist_tune.trainer.states import EpochMetrics
+
+
+def objective(metrics: Mapping[int, EpochMetrics]) -> float:
+    """Mean validation accuracy over the seeds, 0–1."""
+    return fmean(_accuracies(metrics))
+
+
+def spread(metrics: Mapping[int, EpochMetrics]) -> float | None:
+    """Standard deviation (ddof 1) of the validation accuracy over the seeds; None for one seed."""
+    values = _accuracies(metrics)
+    return stdev(values) if len(values) > 1 else None
+
+
+def trial_row(uid: str, ended: JobEnded, state: str, params: Mapping[str, Any]) -> TrialRow:
+    """The row of a trial that has ended."""
+    job = ended.job
+    return TrialRow(
+        study_uid=uid,
+        trial_number=job.trial_number,
+        state=state,
+        reason=ended.failure,
+        params=dict(params),
+        network=network_to_json(job.network),
+        recipe=recipe_to_json(job.recipe),
+        label=job.network.label,
+        parameters=job.network.parameters,
+        objective=None if state == "failed" else objective(_last(ended)),
+    )
+
+
+def run_rows(uid: str, ended: JobEnded, state: str) -> list[RunRow]:
+    """One row for each seed, with the metrics of its last epoch and its score on the test set."""
+    rows = []
+    for seed, history in ended.histories.items():
+        metrics = asdict(history[-1]) if history else {}
+        metrics.pop("epoch", None)
+        score = ended.scores.get(seed)
+        rows.append(
+            RunRow(
+                study_uid=uid,
+                confirmation=ended.job.confirmation,
+                trial_number=ended.job.trial_number,
+                seed=seed,
+                state=state,
+                epochs=len(history),
+                test_loss=score.loss if score else None,
+                test_accuracy=score.accuracy if score else None,
+                **metrics,
+            )
+        )
+    return rows
+
+
+def epoch_rows(uid: str, ended: JobEnded) -> list[EpochRow]:
+    """One row for each seed and epoch."""
+    return [
+        EpochRow(
+            study_uid=uid,
+            confirmation=ended.job.confirmation,
+            trial_number=ended.job.trial_number,
+            seed=seed,
+            epoch=metrics.epoch,
+            train_loss=metrics.train_loss,
+            train_accuracy=metrics.train_accuracy,
+            val_loss=metrics.val_loss,
+            val_accuracy=metrics.val_accuracy,
+        )
+        for seed, history in ended.histories.items()
+        for metrics in history
+    ]
+
+
+def prediction_rows(uid: str, ended: JobEnded) -> list[PredictionRow]:
+    """One row for each seed that was scored on the test set."""
+    return [
+        PredictionRow(
+            study_uid=uid,
+            confirmation=ended.job.confirmation,
+            trial_number=ended.job.trial_number,
+            seed=seed,
+            classes=score.classes.tobytes(),
+        )
+        for seed, score in ended.scores.items()
+    ]
+
+
+def timing_row(uid: str, ended: JobEnded) -> TimingRow | None:
+    """When, where and how long; None if no task of the job ended well."""
+    outcomes = ended.outcomes
+    if not outcomes:
+        return None
+    return TimingRow(
+        study_uid=uid,
+        confirmation=ended.job.confirmation,
+        trial_number=ended.job.trial_number,
+        first_seed=min(ended.job.seeds),
+        seeds=len(ended.job.seeds),
+        started_at=min(outcome.started_at for outcome in outcomes),
+        finished_at=max(outcome.finished_at for outcome in outcomes),
+        elapsed_seconds=ended.elapsed_seconds,
+        train_seconds=sum(outcome.train_seconds for outcome in outcomes),
+        host=", ".join(sorted({outcome.host for outcome in outcomes})),
+        device=", ".join(sorted({outcome.device for outcome in outcomes})),
+        threads=max(outcome.threads for outcome in outcomes),
+    )
+
+
+def attributes(ended: JobEnded, state: str) -> dict[str, Any]:
+    """What Optuna keeps with the trial, so that the dashboard shows it as columns."""
+    columns: dict[str, Any] = {
+        "network": ended.job.network.label,
+        "parameters": ended.job.network.parameters,
+    }
+    if state == "failed":
+        return columns | {"failure": ended.failure, "failure_message": ended.message}
+    last = _last(ended)
+    return columns | {
+        "val_accuracy_mean": objective(last),
+        "val_accuracy_std": spread(last),
+        "n_seeds": len(last),
+        "epochs": max(metrics.epoch for metrics in last.values()),
+        "train_seconds": round(sum(outcome.train_seconds for outcome in ended.outcomes), 3),
+    }
+
+
+def _last(ended: JobEnded) -> dict[int, EpochMetrics]:
+    return {seed: history[-1] for seed, history in ended.histories.items()}
+
+
+def _accuracies(metrics: Mapping[int, EpochMetrics]) -> list[float]:
+    return [m.val_accuracy for m in metrics.values() if m.val_accuracy is not None]

@@ -1,0 +1,154 @@
+"""One command's worth of work on a study: lease, search, confirmation."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from mnist_tune.data.sources import Source
+from mnist_tune.definitions.definition import Definition
+from mnist_tune.errors import DefinitionError, Incomplete
+from mnist_tune.search.crew import Crew
+from mnist_tune.search.loop import confirm, search
+from mnist_tune.search.progress import Progress
+from mnist_tune.search.session import Session, open_session
+from mnist_tune.search.stopping import StopRequests
+from mnist_tune.storage.database import open_database
+from mnist_tune.storage.lease import Lease
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.records import TrialRow
+from mnist_tune.trainer.runtime import available_cores
+from mnist_tune.workers.cluster import Cluster, visible_gpus, worker_plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run, which changes no result.
+
+    Attributes:
+        workers: processes; None decides by the machine.
+        confirm: whether the test set is opened when the search is finished.
+        checkpoint_seconds: least time between two checkpoints of a task.
+    """
+
+    workers: int | None = None
+    confirm: bool = True
+    checkpoint_seconds: float = 10.0
+
+
+def run(
+    location: Location, definition: Definition, source: Source, options: Options, console: Console
+) -> None:
+    """Search until the planned trials are finished, then confirm the best of them once.
+
+    Raises:
+        InputError: nothing was harmed; the message says what to mend.
+        Interrupted: everything is saved.
+    """
+    with _opened(location, definition, source) as session:
+        unfinished = session.unfinished_trials()
+        confirming = (
+            options.confirm and definition.study.protocol == "holdout" and not _confirmed(session)
+        )
+        if not unfinished and not confirming:
+            return
+        with _crew(session, options, console) as (crew, stop, progress):
+            if unfinished:
+                search(session, crew, stop, progress)
+            if confirming:
+                confirm(session, crew, stop, progress, best_trial(session))
+
+
+def run_confirmation(
+    location: Location,
+    definition: Definition,
+    source: Source,
+    options: Options,
+    console: Console,
+    *,
+    again: bool,
+) -> None:
+    """Open the test set for the best trial of a finished search.
+
+    Raises:
+        DefinitionError: selection has seen the test set, or it was opened before.
+        Incomplete: the search is not finished.
+    """
+    if definition.study.protocol == "notebook":
+        raise DefinitionError(
+            f"study {definition.name} was made with --protocol notebook, whose selection has seen the test set: "
+            "there is nothing left to confirm; run it without --protocol notebook"
+        )
+    with _opened(location, definition, source) as session:
+        if session.unfinished_trials():
+            raise Incomplete(
+                f"study {definition.name} is not finished; type `mnist-tune resume {definition.name}`"
+            )
+        if _confirmed(session) and not again:
+            raise DefinitionError(
+                f"study {definition.name} has been confirmed: the test set was opened for it; "
+                "add --again to open it once more, which the report will say"
+            )
+        trial = best_trial(session)
+        with _crew(session, options, console) as (crew, stop, progress):
+            confirm(session, crew, stop, progress, trial)
+
+
+def best_trial(session: Session) -> TrialRow:
+    """The complete trial with the highest objective; the lowest number wins a tie.
+
+    Raises:
+        Incomplete: no trial is complete.
+    """
+    complete = [
+        trial for trial in session.store.trials(session.row.uid) if trial.state == "complete"
+    ]
+    if not complete:
+        raise Incomplete(
+            f"study {session.row.name} has no complete trial; `mnist-tune report {session.row.name}` says why"
+        )
+    return max(complete, key=lambda trial: (trial.objective or 0.0, -trial.trial_number))
+
+
+def _confirmed(session: Session) -> bool:
+    return any(row.state == "complete" for row in session.store.confirmations(session.row.uid))
+
+
+@contextmanager
+def _opened(location: Location, definition: Definition, source: Source) -> Iterator[Session]:
+    with open_database(location, create=True) as database, Lease(location, definition.name):
+        yield open_session(database, definition, source)
+
+
+@contextmanager
+def _crew(
+    session: Session, options: Options, console: Console
+) -> Iterator[tuple[Crew, StopRequests, Progress]]:
+    study = session.definition.study
+    runs = max(
+        session.unfinished_trials() * study.seeds, study.confirm_seeds if options.confirm else 1
+    )
+    workers, threads = worker_plan(options.workers, runs, available_cores(), visible_gpus())
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    counts = session.optuna.counts()
+    best = best_trial(session) if counts.complete else None
+    console.print(
+        f"{workers} worker{'s' if workers > 1 else ''} with {threads} CPU thread{'s' if threads > 1 else ''} each",
+        highlight=False,
+    )
+    with (
+        StopRequests(events) as stop,
+        Cluster(workers, threads, events) as cluster,
+        Progress(
+            console,
+            total=session.planned_trials,
+            finished=counts.finished,
+            best=(best.objective or 0.0, best.trial_number) if best else None,
+        ) as progress,
+    ):
+        yield Crew(cluster, events, options.checkpoint_seconds), stop, progress

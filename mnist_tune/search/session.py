@@ -1,0 +1,123 @@
+"""A study opened for work: its rows, its Optuna half, and the checks before anything runs."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from mnist_tune.data.sources import Source
+from mnist_tune.definitions.definition import Definition
+from mnist_tune.definitions.fingerprint import differences, document, fingerprint
+from mnist_tune.errors import DefinitionError
+from mnist_tune.search.samplers import DerivedSampler, pruner
+from mnist_tune.storage.database import Database
+from mnist_tune.storage.optuna_adapter import OptunaStudy, create_study
+from mnist_tune.storage.records import StudyRow, new_uid, utc_now
+from mnist_tune.storage.store import Store
+from mnist_tune.study import Grid
+
+DIRECTION: Final = "maximize"  # the objective is an accuracy
+_PACKAGES = ("mnist-tune", "optuna", "tensorflow", "keras", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the coordinator of one study works with.
+
+    Attributes:
+        definition: of the study.
+        source: of the images.
+        row: the study's row in our tables.
+        optuna: the Optuna half.
+        store: our tables.
+    """
+
+    definition: Definition
+    source: Source
+    row: StudyRow
+    optuna: OptunaStudy
+    store: Store
+
+    @property
+    def planned_trials(self) -> int:
+        """Trials in total when the search is finished."""
+        return self.definition.study.trials
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder for the states of unfinished runs."""
+        return self.optuna.database.location.checkpoints / self.row.uid
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder for what is kept beside the database."""
+        return self.optuna.database.location.artifacts / self.row.uid
+
+    def unfinished_trials(self) -> int:
+        """How many trials are still to be finished."""
+        return max(0, self.planned_trials - self.optuna.counts().finished)
+
+
+def open_session(database: Database, definition: Definition, source: Source) -> Session:
+    """Create the study, or open it and make sure that it is the same.
+
+    Raises:
+        DefinitionError: a study of that name has another definition; the message says what differs.
+        StorageError: the database fails.
+    """
+    store, study = Store(database), definition.study
+    wanted = document(definition, source.sha256)
+    row = store.find_study(definition.name)
+    if row is None:
+        row = _new_row(definition, source, wanted)
+        store.add_study(row)
+    elif row.fingerprint != fingerprint(wanted):
+        raise DefinitionError(_refusal(definition.name, row.definition, wanted))
+    if row.planned_trials != study.trials:
+        store.set_planned_trials(row.uid, study.trials)
+    optuna_study = create_study(
+        database,
+        name=row.name,
+        uid=row.uid,
+        direction=DIRECTION,
+        sampler=DerivedSampler(
+            "random" if isinstance(study.plan, Grid) else study.plan.sampler, study.study_seed
+        ),
+        pruner=pruner(study.pruner, study.recipe.epochs),
+    )
+    optuna_study.enqueue_plan(
+        study.plan.points if isinstance(study.plan, Grid) else study.plan.first
+    )
+    return Session(definition, source, row, optuna_study, store)
+
+
+def _new_row(definition: Definition, source: Source, text: str) -> StudyRow:
+    study = definition.study
+    return StudyRow(
+        uid=new_uid(),
+        name=definition.name,
+        source=definition.source,
+        question=definition.question,
+        overrides=definition.overrides.to_json(),
+        definition=text,
+        fingerprint=fingerprint(text),
+        protocol=study.protocol,
+        rehearsal=definition.overrides.quick,
+        baseline=study.baseline,
+        planned_trials=study.trials,
+        seeds=study.seeds,
+        data=source.to_json(),
+        versions={"python": platform.python_version()}
+        | {package: version(package) for package in _PACKAGES},
+        created_at=utc_now(),
+    )
+
+
+def _refusal(name: str, stored: str, wanted: str) -> str:
+    return (
+        f"study {name} is stored with another definition ({'; '.join(differences(stored, wanted))}); "
+        f"type `mnist-tune resume {name}` to go on with the stored one, or give this one another --name"
+    )

@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM: the first asks to stop at the end of the epoch, the second stops now."""
+
+from __future__ import annotations
+
+import queue
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+WAKE_UP = "stop"  # put into the crew's events so that it need not wait for its timeout
+
+
+class StopRequests:
+    """Counts requests to stop while it is entered; the signals' handlers are put back after.
+
+    Args:
+        events: where a wake-up call is put for each request.
+
+    Attributes:
+        count: how many there were.
+    """
+
+    def __init__(self, events: queue.SimpleQueue[Any]) -> None:
+        self.count = 0
+        self._events = events
+
+    def __enter__(self) -> StopRequests:
+        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        self._events.put(WAKE_UP)  # SimpleQueue.put is safe to call in a signal handler

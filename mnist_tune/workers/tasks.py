@@ -1,0 +1,105 @@
+"""What travels between the coordinator and its workers: frozen values, no TensorFlow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_tune.data.sources import Source
+from mnist_tune.networks import Network, network_to_json
+from mnist_tune.recipes import Recipe, recipe_to_json
+from mnist_tune.study import SearchProtocol
+from mnist_tune.trainer.states import EpochMetrics, Score
+
+EPOCH_TOPIC = "mnist-tune-epoch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One configuration with all its seeds: a trial of the search, or a confirmation.
+
+    Attributes:
+        trial_number: of the configuration.
+        confirmation: 0 in the search; else the number of the confirmation, which trains on all
+            training images and is scored on the test set once, after the last epoch.
+        network, recipe, seeds: what to train.
+        protocol: of the search; a confirmation ignores it.
+        source: of the images; workers load them by it.
+        checkpoints: folder for states of unfinished runs.
+        weights: folder that keeps final weights; None keeps none.
+    """
+
+    trial_number: int
+    confirmation: int = 0
+    network: Network
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    protocol: SearchProtocol
+    source: Source
+    checkpoints: Path
+    weights: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """Name that is unique within a study."""
+        phase = f"confirmation-{self.confirmation}-" if self.confirmation else ""
+        return f"{phase}trial-{self.trial_number}"
+
+    def checkpoint(self, seed: int) -> Path:
+        """Where the state of one of the runs is kept while it is unfinished."""
+        return self.checkpoints / f"{self.key}-seed-{seed}.ckpt"
+
+    def kept_weights(self, seed: int) -> Path:
+        """Where the final weights of one of the runs stay."""
+        assert self.weights is not None
+        return self.weights / f"seed-{seed}.ckpt"
+
+    def identity(self, seed: int) -> str:
+        """Digest of all that decides the run's numbers; a state belongs to one identity."""
+        decisive = {
+            "network": network_to_json(self.network),
+            "recipe": recipe_to_json(self.recipe),
+            "images": "all" if self.confirmation else self.protocol,
+            "data": self.source.sha256,
+            "seed": seed,
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Some seeds of a job, to be trained together by one worker."""
+
+    name: str
+    job: Job
+    seeds: tuple[int, ...]
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a task came to.
+
+    Attributes:
+        finished: False if the task was told to stop; its states are then in checkpoints.
+        histories: seed → metrics of each epoch from the first on, restored ones included.
+        scores: on the test set, one per seed; empty in the search and when not finished.
+        warnings: lines for people, such as a checkpoint that had to be ignored.
+        epochs: epochs that this task trained itself, summed over seeds.
+        started_at, finished_at: ISO-8601 UTC.
+        train_seconds: in the training program, compilation included.
+        host, device, threads: where it ran.
+    """
+
+    finished: bool
+    histories: dict[int, tuple[EpochMetrics, ...]]
+    scores: tuple[Score, ...] = ()
+    warnings: tuple[str, ...] = ()
+    started_at: str
+    finished_at: str
+    train_seconds: float
+    host: str
+    device: str
+    threads: int
