@@ -1,0 +1,198 @@
+"""Published accuracies on the 10,000 test images of MNIST, each with its source and its limits.
+
+What a comparison with any of them cannot know: the networks' predictions are not available, so
+nothing can be paired; most numbers are of one training, chosen in a way that is not described.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from mnist_tune.errors import DefinitionError
+
+NetworkClass = Literal["dense", "dense + regularisers", "convolutional"]
+
+_TABLE = "LeCun, Cortes and Burges, The MNIST database of handwritten digits, table of results"
+_SRIVASTAVA = (
+    "Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, Dropout: a simple way to "
+    "prevent neural networks from overfitting, JMLR 15, 2014"
+)
+_PEREYRA = (
+    "Pereyra, Tucker, Chorowski, Kaiser and Hinton, Regularizing neural networks by penalizing "
+    "confident output distributions, arXiv:1701.06548, 2017"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """A published number.
+
+    Attributes:
+        key: what `--baseline` and study files call it.
+        authors: short, such as `Hinton`.
+        name: what was trained.
+        accuracy: on the test set, above 0 and below 1.
+        test_size: number of test images.
+        network_class: networks of other classes are no fair match.
+        source: where the number was published.
+        year: of the publication.
+        caveats: what a reader of the comparison must know.
+    """
+
+    key: str
+    authors: str
+    name: str
+    accuracy: float
+    test_size: int = 10_000
+    network_class: NetworkClass
+    source: str
+    year: int
+    caveats: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.accuracy < 1 or self.test_size < 1:
+            raise DefinitionError(
+                f"baseline {self.key!r}: accuracy {self.accuracy!r} on {self.test_size!r} images: "
+                "give a share between 0 and 1, and at least one image"
+            )
+
+    @property
+    def cited(self) -> str:
+        """Whose number it is and the number, such as `Hinton's 98.47 %`."""
+        owner = f"{self.authors}'" if self.authors.endswith("s") else f"{self.authors}'s"
+        return f"{owner} {100 * self.accuracy:.2f} %"
+
+
+_ALL = (
+    Baseline(
+        key="hinton-500-300",
+        authors="Hinton",
+        name="500-300, softmax, cross-entropy, weight decay",
+        accuracy=0.9847,
+        network_class="dense",
+        source=f"{_TABLE}: 1.53 % error, “Hinton, unpublished, 2005”",
+        year=2005,
+        caveats=(
+            "unpublished: weight decay, epochs and number of seeds are unknown",
+            "Hinton, Osindero and Teh (2006) give 98.49 % for what seems to be the same network",
+        ),
+    ),
+    Baseline(
+        key="hinton-2006",
+        authors="Hinton et al.",
+        name="500-300, backpropagation with weight decay",
+        accuracy=0.9849,
+        network_class="dense",
+        source=(
+            "Hinton, Osindero and Teh, A fast learning algorithm for deep belief nets, "
+            "Neural Computation 18(7), 2006, Table 1 and its footnote: 1.51 % error"
+        ),
+        year=2006,
+        caveats=("weight decay, epochs and number of seeds are unknown",),
+    ),
+    Baseline(
+        key="simard-800",
+        authors="Simard et al.",
+        name="800, cross-entropy, no distortions",
+        accuracy=0.9840,
+        network_class="dense",
+        source=(
+            "Simard, Steinkraus and Platt, Best practices for convolutional neural networks "
+            "applied to visual document analysis, ICDAR 2003: 1.60 % error"
+        ),
+        year=2003,
+        caveats=("number of seeds unknown",),
+    ),
+    Baseline(
+        key="srivastava-dropout",
+        authors="Srivastava et al.",
+        name="3 × 1024 ReLU, dropout",
+        accuracy=0.9875,
+        network_class="dense + regularisers",
+        source=f"{_SRIVASTAVA}: 1.25 % error",
+        year=2014,
+        caveats=("number of seeds unknown",),
+    ),
+    Baseline(
+        key="srivastava-max-norm",
+        authors="Srivastava et al.",
+        name="3 × 1024 ReLU, dropout and max-norm",
+        accuracy=0.9894,
+        network_class="dense + regularisers",
+        source=f"{_SRIVASTAVA}: 1.06 % error",
+        year=2014,
+        caveats=("number of seeds unknown",),
+    ),
+    Baseline(
+        key="pereyra-dropout",
+        authors="Pereyra et al.",
+        name="2 × 1024 ReLU, dropout",
+        accuracy=0.9872,
+        network_class="dense + regularisers",
+        source=f"{_PEREYRA}: 1.28 ± 0.06 % error",
+        year=2017,
+        caveats=("a mean over seeds, whose own spread (0.06 points) is not in the comparison",),
+    ),
+    Baseline(
+        key="pereyra-confidence",
+        authors="Pereyra et al.",
+        name="2 × 1024 ReLU, confidence penalty",
+        accuracy=0.9883,
+        network_class="dense + regularisers",
+        source=f"{_PEREYRA}: 1.17 ± 0.06 % error",
+        year=2017,
+        caveats=("a mean over seeds, whose own spread (0.06 points) is not in the comparison",),
+    ),
+    Baseline(
+        key="maxout",
+        authors="Goodfellow et al.",
+        name="dense maxout, dropout",
+        accuracy=0.9906,
+        network_class="dense + regularisers",
+        source="Goodfellow, Warde-Farley, Mirza, Courville and Bengio, Maxout networks, ICML 2013: 0.94 % error",
+        year=2013,
+        caveats=("number of seeds unknown",),
+    ),
+    Baseline(
+        key="ladder",
+        authors="Rasmus et al.",
+        name="ladder network",
+        accuracy=0.9943,
+        network_class="dense + regularisers",
+        source=(
+            "Rasmus, Valpola, Honkala, Berglund and Raiko, Semi-supervised learning with ladder "
+            "networks, NeurIPS 2015: 0.57 % error"
+        ),
+        year=2015,
+        caveats=("learns to denoise beside learning to classify: a much stronger method",),
+    ),
+    Baseline(
+        key="lenet-5",
+        authors="LeCun et al.",
+        name="LeNet-5, no distortions",
+        accuracy=0.9905,
+        network_class="convolutional",
+        source=(
+            "LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document "
+            "recognition, Proceedings of the IEEE 86(11), 1998: 0.95 % error"
+        ),
+        year=1998,
+        caveats=("number of seeds unknown",),
+    ),
+)
+
+BASELINES: Mapping[str, Baseline] = MappingProxyType({baseline.key: baseline for baseline in _ALL})
+
+
+def find_baseline(key: str) -> Baseline:
+    """Return the baseline of that key.
+
+    Raises:
+        DefinitionError: there is none; the message lists those there are.
+    """
+    if key not in BASELINES:
+        raise DefinitionError(f"no baseline {key!r}: give one of {', '.join(BASELINES)}")
+    return BASELINES[key]

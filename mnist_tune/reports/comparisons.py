@@ -1,0 +1,106 @@
+"""What the test set said of the selected configuration, against published numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mnist_tune.baselines import BASELINES, Baseline, find_baseline
+from mnist_tune.reports.configurations import Accuracies, Configuration
+from mnist_tune.reports.provenance import Provenance
+from mnist_tune.statistics.means import Summary, summarise
+from mnist_tune.statistics.published import Verdict, against_baseline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Test accuracies of one configuration.
+
+    Attributes:
+        trial_number: of the configuration.
+        confirmation: which opening of the test set, from 1 on; None for the search itself, whose
+            validation images are the test images under protocol `notebook`.
+        accuracies: test accuracy of each seed, 0–1.
+        test_size: images that each was measured on.
+        optimistic: whether the configuration was selected on these very images.
+    """
+
+    trial_number: int
+    confirmation: int | None
+    accuracies: Accuracies
+    test_size: int
+    optimistic: bool
+
+    @property
+    def summary(self) -> Summary:
+        """Of the accuracies."""
+        return summarise(list(self.accuracies.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Test accuracies against one published number."""
+
+    scores: Scores
+    baseline: Baseline
+    verdict: Verdict
+
+
+def scores_on_test(
+    provenance: Provenance,
+    confirmed: Mapping[int, Accuracies],
+    best: Configuration | None,
+) -> tuple[Scores, ...]:
+    """Collect the test results: one for each finished confirmation, the first first.
+
+    Under protocol `notebook` and without a confirmation, the search's own.
+
+    Args:
+        provenance: of the study.
+        confirmed: confirmation → test accuracy of each seed.
+        best: of the search.
+    """
+    found = [
+        Scores(
+            trial_number=row.trial_number,
+            confirmation=row.confirmation,
+            accuracies=confirmed[row.confirmation],
+            test_size=row.test_size,
+            optimistic=provenance.selects_on_test,
+        )
+        for row in provenance.confirmations
+        if row.state == "complete" and confirmed.get(row.confirmation)
+    ]
+    if not found and provenance.selects_on_test and best is not None and best.accuracies:
+        found = [_selected_on_test(provenance, best)]
+    return tuple(found)
+
+
+def compare(provenance: Provenance, scores: Sequence[Scores]) -> tuple[Comparison, ...]:
+    """Compare each test result with each published number, the study's own baseline first.
+
+    Nothing is compared where the data is not the full MNIST.
+    """
+    if not provenance.data.full:
+        return ()
+    first = find_baseline(provenance.baseline)
+    baselines = [first, *(entry for entry in BASELINES.values() if entry != first)]
+    return tuple(
+        Comparison(entry, baseline, _verdict(entry, baseline))
+        for entry in scores
+        for baseline in baselines
+    )
+
+
+def _verdict(scores: Scores, baseline: Baseline) -> Verdict:
+    return against_baseline(list(scores.accuracies.values()), scores.test_size, baseline)
+
+
+def _selected_on_test(provenance: Provenance, best: Configuration) -> Scores:
+    return Scores(
+        trial_number=best.trial.trial_number,
+        confirmation=None,
+        accuracies=best.accuracies,
+        test_size=provenance.data.test_size,
+        optimistic=True,
+    )

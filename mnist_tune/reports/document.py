@@ -1,0 +1,242 @@
+"""A report as one structure, whatever shows it: terminal, Markdown or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mnist_tune.reports import numbers
+from mnist_tune.reports.origins import origins
+from mnist_tune.reports.provenance import Provenance
+from mnist_tune.reports.records import comparison_records, configuration_records
+from mnist_tune.reports.results import Results
+from mnist_tune.reports.verdict import verdict
+from mnist_tune.reports.views import View, baselines_view, configurations_view, seeds_view
+from mnist_tune.reports.warnings import Notice, warnings
+from mnist_tune.storage.records import plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One part of a report.
+
+    Attributes:
+        key: a stable name.
+        title: its head.
+        text: paragraphs, or the points of a list.
+        listed: whether the text is a list.
+        view: a table for people.
+        records: the same with full precision, for programs.
+    """
+
+    key: str
+    title: str
+    text: tuple[str, ...] = ()
+    listed: bool = False
+    view: View | None = None
+    records: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure that was written beside the report."""
+
+    file: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A report.
+
+    Attributes:
+        title: the study's name.
+        alerts: what must be read before anything else; mostly nothing.
+        sections: in order.
+        pictures: shown in the section `figures`.
+    """
+
+    title: str
+    alerts: tuple[str, ...]
+    sections: tuple[Section, ...]
+    pictures: tuple[Picture, ...] = ()
+
+
+def document(results: Results, pictures: Sequence[Picture] = ()) -> Document:
+    """Say all there is to say of a study."""
+    found = warnings(results)
+    return Document(
+        title=results.provenance.name,
+        alerts=tuple(warning.text for warning in found if warning.loud),
+        sections=(
+            _verdict(results),
+            _provenance(results),
+            _configurations(results),
+            _seeds(results),
+            _baselines(results),
+            _figures(results, pictures),
+            _warnings(found),
+            _methods(results),
+        ),
+        pictures=tuple(pictures),
+    )
+
+
+def as_json(document: Document) -> str:
+    """The report for programs: texts, and records with full precision; the unknown is null."""
+    sections = {
+        section.key: {
+            "title": section.title,
+            "text": section.text,
+            "records": section.records,
+        }
+        for section in document.sections
+    }
+    values = {
+        "study": document.title,
+        "alerts": document.alerts,
+        "sections": sections,
+        "pictures": [asdict(picture) for picture in document.pictures],
+    }
+    return json.dumps(plain(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _verdict(results: Results) -> Section:
+    comparison = results.comparison
+    records = tuple(comparison_records(results))[:1] if comparison is not None else ()
+    return Section(key="verdict", title="Verdict", text=verdict(results), records=records)
+
+
+def _provenance(results: Results) -> Section:
+    provenance = results.provenance
+    return Section(
+        key="provenance",
+        title="Completeness and provenance",
+        text=origins(results),
+        listed=True,
+        records=(_provenance_record(provenance),),
+    )
+
+
+def _provenance_record(provenance: Provenance) -> dict[str, Any]:
+    record = asdict(provenance)
+    del record["uid"]
+    for row in record["confirmations"]:
+        del row["study_uid"]
+    return record
+
+
+def _configurations(results: Results) -> Section:
+    images = results.provenance.validation_name
+    labels = {entry.trial.label for entry in results.configurations}
+    sizes = {entry.trial.parameters for entry in results.configurations}
+    shared = f"; every network is {next(iter(labels))}" if len(labels) == 1 else ""
+    size = f", {numbers.count(next(iter(sizes)))} parameters" if len(sizes) == 1 else ""
+    text = (
+        (
+            f"Accuracy on {images} images after the last epoch, mean ± standard deviation over seeds; "
+            f"Δ best in points{shared}{size}."
+        ),
+    )
+    return Section(
+        key="configurations",
+        title="Configurations",
+        text=text,
+        view=configurations_view(results),
+        records=tuple(configuration_records(results)),
+    )
+
+
+def _seeds(results: Results) -> Section:
+    records = [
+        {"trial_number": entry.trial.trial_number, "confirmation": 0, "seed": seed, "accuracy": a}
+        for entry in results.configurations
+        for seed, a in entry.accuracies.items()
+    ] + [
+        {
+            "trial_number": s.trial_number,
+            "confirmation": s.confirmation,
+            "seed": seed,
+            "accuracy": a,
+        }
+        for s in results.scores
+        if s.confirmation is not None
+        for seed, a in s.accuracies.items()
+    ]
+    return Section(key="seeds", title="All seeds", view=seeds_view(results), records=tuple(records))
+
+
+def _baselines(results: Results) -> Section:
+    title, comparison = "Published numbers", results.comparison
+    if comparison is None:
+        return Section(key="baselines", title=title, text=(_why_no_baseline(results),))
+    baseline = comparison.baseline
+    mine = [entry for entry in results.comparisons if entry.scores == results.latest]
+    text = (
+        f"{baseline.key}: {baseline.name}. {baseline.source}.",
+        *(f"Caveat: {caveat}." for caveat in baseline.caveats),
+        (
+            "Networks of another class are no fair match; differences in points, ours − published, "
+            "not adjusted for their number."
+        ),
+    )
+    records = tuple(r for r in comparison_records(results) if r["kind"] == "baseline")
+    return Section(
+        key="baselines", title=title, text=text, view=baselines_view(mine), records=records
+    )
+
+
+def _why_no_baseline(results: Results) -> str:
+    if not results.provenance.data.full:
+        return "None is compared: the data is not the full MNIST."
+    if results.best is None:
+        return "None is compared: no trial is complete."
+    return "None is compared: the test set has not been opened for the best configuration."
+
+
+def _figures(results: Results, pictures: Sequence[Picture]) -> Section:
+    command = f"`mnist-tune export {results.provenance.name} --out DIR` draws them."
+    text = () if pictures else (command,)
+    return Section(key="figures", title="Figures", text=text)
+
+
+def _warnings(found: Sequence[Notice]) -> Section:
+    return Section(
+        key="warnings",
+        title="Warnings",
+        text=tuple(warning.text for warning in found) or ("none",),
+        listed=True,
+        records=tuple({"key": warning.key, "text": warning.text} for warning in found),
+    )
+
+
+def _methods(results: Results) -> Section:
+    judged = (
+        f"accuracy: share of the {results.provenance.validation_name} images that a run "
+        "classifies rightly after its last epoch, never after its best one; higher is better"
+    )
+    return Section(
+        key="methods", title="How each number is computed", text=(judged, *_METHODS), listed=True
+    )
+
+
+_METHODS = (
+    "best: highest mean over seeds among complete trials; of equals the first",
+    "±: standard deviation over seeds, ddof 1; unknown (–) for one seed",
+    "95 % interval of a mean: Student's t with n − 1 degrees of freedom",
+    (
+        "≈ best: not distinguishable from the best at 5 %, by a t test paired by seed on the "
+        "same images, its spread estimated from the better half of the configurations (or from "
+        "the pair where that is wider), adjusted for the number of configurations (Holm)"
+    ),
+    (
+        "against a published number: SE² = s²/n + p(1−p)/N + p₀(1−p₀)/N₀, seeds and test "
+        "images of both, with the degrees of freedom of Welch and Satterthwaite"
+    ),
+    (
+        "seeds needed: fewest seeds in all at which the same mean and spread would be "
+        "distinguishable; – where no number of seeds is enough or nothing is known"
+    ),
+)

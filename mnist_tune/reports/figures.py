@@ -1,0 +1,234 @@
+"""The numbers of a study's figure: accuracy against what was searched, and the test result.
+
+With one numeric parameter it stands on the x axis; else the number of parameters does; where all
+networks have the same size, the trial number. `mnist_tune.reports.drawing` draws it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from mnist_tune.reports.comparisons import Scores
+from mnist_tune.reports.configurations import Configuration
+from mnist_tune.reports.provenance import Parameter
+from mnist_tune.reports.results import Results
+from mnist_tune.reports.views import described
+from mnist_tune.statistics.means import Summary, wilson
+
+Scale = Literal["linear", "log", "symlog"]
+Standing = Literal["best", "like best", "worse", "unknown"]
+
+_DECADES = 100  # values that span more than this factor stand on a log axis
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The x axis of the search.
+
+    Attributes:
+        title: with unit where there is one.
+        scale: `symlog` is a log axis with a zero.
+        whole: whether only integers make sense.
+        least: the smallest value above zero, where a `symlog` axis turns linear.
+    """
+
+    title: str
+    scale: Scale
+    whole: bool = False
+    least: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One configuration, or the test result of the confirmed one.
+
+    Attributes:
+        x: its place on the axis.
+        name: such as `500-300`.
+        accuracies: of all seeds, 0–1.
+        summary: of the accuracies.
+        standing: against the best.
+        labelled: whether its name is written beside it.
+    """
+
+    x: float
+    name: str
+    accuracies: tuple[float, ...]
+    summary: Summary
+    standing: Standing
+    labelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A published accuracy and what other test sets of its size would show (95 %, Wilson)."""
+
+    name: str
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """All numbers of one figure.
+
+    Attributes:
+        name: of the file, without suffix.
+        caption: one or two sentences.
+        warning: written into the figure itself; empty for a plain result.
+        axis: of the search.
+        points: complete configurations by x, then trial number.
+        images: `validation` or `test`, which the points are measured on.
+        confirmed: test result of the confirmed configuration.
+        band: the study's baseline, where a test result can be compared with it.
+    """
+
+    name: str
+    caption: str
+    warning: str
+    axis: Axis
+    points: tuple[Point, ...]
+    images: str
+    confirmed: Point | None
+    band: Band | None
+
+
+def plot(results: Results) -> Plot | None:
+    """Make the numbers of the study's figure; None if no trial is complete."""
+    complete = [entry for entry in results.configurations if entry.complete and entry.summary]
+    if not complete:
+        return None
+    axis, name, place = _x_axis(results, complete)
+    smallest = results.smallest if name == "parameters" else None
+    points = [_point(results, entry, place(entry), smallest) for entry in complete]
+    confirmed = _confirmed(results)
+    images = results.provenance.validation_name
+    return Plot(
+        name=f"accuracy_against_{name}",
+        caption=_caption(results, axis, confirmed),
+        warning=_warning(results),
+        axis=axis,
+        points=tuple(sorted(points, key=lambda point: (point.x, point.name))),
+        images=images,
+        confirmed=confirmed,
+        band=_band(results),
+    )
+
+
+class _Place:
+    """Where a configuration stands on the x axis."""
+
+    def __init__(self, parameter: str | None = None, *, size: bool = False) -> None:
+        self._parameter, self._size = parameter, size
+
+    def __call__(self, entry: Configuration) -> float:
+        if self._parameter is not None:
+            return float(entry.trial.params[self._parameter])
+        return float(entry.trial.parameters if self._size else entry.trial.trial_number)
+
+
+def _x_axis(results: Results, complete: list[Configuration]) -> tuple[Axis, str, _Place]:
+    """The axis, the word for it in the file's name, and where a configuration stands on it."""
+    parameters = results.provenance.parameters
+    if len(parameters) == 1 and parameters[0].numeric and _all_have(parameters[0], complete):
+        only = parameters[0]
+        place = _Place(only.name)
+        values = [place(entry) for entry in complete]
+        least = min((value for value in values if value > 0), default=1.0)
+        scale = _scale(values, log=only.log)
+        axis = Axis(_titled(only.name), scale, whole=only.kind == "int", least=least)
+        return axis, re.sub(r"\W+", "_", only.name), place
+    sizes = [entry.trial.parameters for entry in complete]
+    if len(set(sizes)) > 1:
+        place = _Place(size=True)
+        return Axis("Number of parameters", "log", whole=True), "parameters", place
+    return Axis("Trial", "linear", whole=True), "trial", _Place()
+
+
+def _all_have(parameter: Parameter, complete: list[Configuration]) -> bool:
+    return all(parameter.name in entry.trial.params for entry in complete)
+
+
+def _titled(parameter: str) -> str:
+    known = {"l2": "L2 factor λ", "learning_rate": "Learning rate", "batch_size": "Batch size"}
+    return known.get(parameter, parameter.replace("_", " ").capitalize())
+
+
+def _scale(values: list[float], *, log: bool) -> Scale:
+    positive = [value for value in values if value > 0]
+    wide = bool(positive) and max(positive) > _DECADES * min(positive)
+    if not (log or wide) or min(values) < 0 or not positive:
+        return "linear"
+    return "log" if len(positive) == len(values) else "symlog"
+
+
+def _point(
+    results: Results, entry: Configuration, x: float, smallest: Configuration | None
+) -> Point:
+    assert entry.summary is not None
+    standing: Standing = "unknown"
+    if entry.best:
+        standing = "best"
+    elif entry.approx_best is not None:
+        standing = "like best" if entry.approx_best else "worse"
+    return Point(
+        x=x,
+        name=described(results, entry),
+        accuracies=tuple(entry.accuracies.values()),
+        summary=entry.summary,
+        standing=standing,
+        labelled=smallest is not None and (entry.best or entry == smallest),
+    )
+
+
+def _confirmed(results: Results) -> Point | None:
+    latest = results.latest
+    if latest is None or latest.confirmation is None:
+        return None
+    winner = results.configuration(latest.trial_number)
+    return Point(
+        x=0.0,
+        name=described(results, winner),
+        accuracies=tuple(latest.accuracies.values()),
+        summary=latest.summary,
+        standing="best",
+    )
+
+
+def _band(results: Results) -> Band | None:
+    comparison = results.comparison
+    if comparison is None:
+        return None
+    baseline = comparison.baseline
+    interval = wilson(baseline.accuracy, baseline.test_size)
+    return Band(baseline.cited, baseline.accuracy, interval.low, interval.high)
+
+
+def _warning(results: Results) -> str:
+    provenance = results.provenance
+    if provenance.rehearsal:
+        return "rehearsal, not a result"
+    if not provenance.data.full:
+        return "embedded digits, not the full MNIST"
+    return "optimistic: selected on the test set" if provenance.selects_on_test else ""
+
+
+def _caption(results: Results, axis: Axis, confirmed: Point | None) -> str:
+    images = results.provenance.validation_name.capitalize()
+    title = axis.title[0].lower() + axis.title[1:] if axis.title[1:2].islower() else axis.title
+    warning = _warning(results)
+    lead = f"{warning[0].upper()}{warning[1:]}. " if warning else ""
+    text = (
+        f"{lead}{images} accuracy against {title}: each dot is one seed, markers are means, "
+        "bars their 95 % t-intervals."
+    )
+    if confirmed is None:
+        return text
+    return f"{text} Right: test accuracy of {confirmed.name}, retrained{_sizes(results.latest)}."
+
+
+def _sizes(latest: Scores | None) -> str:
+    return f", on {latest.test_size:,} images" if latest is not None else ""

@@ -1,0 +1,185 @@
+"""Where a study's numbers come from: its definition, its data, its protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from mnist_tune.errors import StorageError
+from mnist_tune.storage import statements, tables
+from mnist_tune.storage.records import ConfirmationRow, StudyRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSource:
+    """The images. Where they lie is left out: it is the machine's business.
+
+    Attributes:
+        kind: how they were found, such as `folder` or `embedded`.
+        sha256: of the content.
+        full: whether this is the whole of MNIST; if not, no published number is comparable.
+        train_size: number of training images.
+        test_size: number of test images.
+    """
+
+    kind: str
+    sha256: str
+    full: bool
+    train_size: int
+    test_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One searched parameter.
+
+    Attributes:
+        name: as in the study file.
+        kind: float, int or categorical.
+        low, high: ends of its range; None if categorical.
+        log: whether the range is searched on a log scale.
+        choices: of a categorical parameter.
+        points: the values that a grid plans, ascending and distinct; empty for a sampler.
+    """
+
+    name: str
+    kind: str
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+    points: tuple[float, ...] = ()
+
+    @property
+    def numeric(self) -> bool:
+        """Whether values have an order and distances."""
+        return self.kind != "categorical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """A study as it was defined, with each opening of the test set.
+
+    Attributes:
+        uid: of its rows; not for show.
+        name: of the study.
+        question: what it asks.
+        source: built-in name, or the name of the study file without its folder.
+        protocol: `holdout`, or `notebook`, which selects on the test set.
+        rehearsal: made by `--quick`; no result.
+        baseline: key of the published number that it is compared with first.
+        planned_trials: total.
+        seeds: per trial.
+        recipe: how networks are trained, as JSON values.
+        sampler: `grid`, `random` or `tpe`.
+        pruner: `none`, `median` or `hyperband`.
+        overrides: what the command line changed.
+        fingerprint: of the definition.
+        data: the images.
+        versions: package → version.
+        parameters: the searched ones, by name.
+        confirmations: openings of the test set, the first first.
+    """
+
+    uid: str
+    name: str
+    question: str
+    source: str
+    protocol: str
+    rehearsal: bool
+    baseline: str
+    planned_trials: int
+    seeds: int
+    recipe: Mapping[str, Any]
+    sampler: str
+    pruner: str
+    overrides: Mapping[str, Any]
+    fingerprint: str
+    data: DataSource
+    versions: Mapping[str, str]
+    parameters: tuple[Parameter, ...]
+    confirmations: tuple[ConfirmationRow, ...] = ()
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether what is called validation is the test set."""
+        return self.protocol == "notebook"
+
+    @property
+    def validation_name(self) -> str:
+        """Which images the search is judged by: `test` or `validation`."""
+        return "test" if self.selects_on_test else "validation"
+
+
+def read_provenance(connection: Connection, name: str) -> Provenance:
+    """Read a study and its openings of the test set.
+
+    Raises:
+        StorageError: there is no study of that name; the message says which there are.
+    """
+    found = statements.find(
+        connection, StudyRow, tables.studies, where=tables.studies.c.name == name
+    )
+    if not found:
+        names = connection.execute(select(tables.studies.c.name).order_by("name")).scalars()
+        known = ", ".join(names) or "no study yet"
+        raise StorageError(f"no study {name!r}; the storage holds {known}: type `mnist-tune list`")
+    return _provenance(found[0], statements.confirmations(connection, found[0].uid))
+
+
+def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> Provenance:
+    definition = json.loads(study.definition)
+    plan = definition.get("plan", {})
+    return Provenance(
+        uid=study.uid,
+        name=study.name,
+        question=study.question,
+        source=PurePath(study.source).name,
+        protocol=study.protocol,
+        rehearsal=study.rehearsal,
+        baseline=study.baseline,
+        planned_trials=study.planned_trials,
+        seeds=study.seeds,
+        recipe=definition.get("recipe", {}),
+        sampler=plan.get("sampler", "grid"),
+        pruner=definition.get("pruner", "none"),
+        overrides=study.overrides,
+        fingerprint=study.fingerprint,
+        data=_data(study.data),
+        versions=study.versions,
+        parameters=_parameters(definition.get("space", {}), plan.get("points", [])),
+        confirmations=confirmations,
+    )
+
+
+def _data(source: Mapping[str, Any]) -> DataSource:
+    names = ("kind", "sha256", "full", "train_size", "test_size")
+    return DataSource(**{name: source[name] for name in names})
+
+
+def _parameters(
+    space: Mapping[str, Mapping[str, Any]], points: list[Mapping[str, Any]]
+) -> tuple[Parameter, ...]:
+    return tuple(
+        Parameter(
+            name=name,
+            kind=entry["kind"],
+            low=entry.get("low"),
+            high=entry.get("high"),
+            log=entry.get("log", False),
+            choices=tuple(entry.get("choices", ())),
+            points=_planned(name, entry["kind"], points),
+        )
+        for name, entry in sorted(space.items())
+    )
+
+
+def _planned(name: str, kind: str, points: list[Mapping[str, Any]]) -> tuple[float, ...]:
+    if kind == "categorical":
+        return ()
+    return tuple(sorted({point[name] for point in points if name in point}))

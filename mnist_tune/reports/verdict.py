@@ -1,0 +1,139 @@
+"""The answer of a study in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mnist_tune.reports import numbers
+from mnist_tune.reports.comparisons import Comparison, Scores
+from mnist_tune.reports.configurations import Configuration
+from mnist_tune.reports.results import Results
+from mnist_tune.reports.views import described
+from mnist_tune.statistics.means import Summary
+
+
+def verdict(results: Results) -> tuple[str, ...]:
+    """The verdict first, then what it rests on; one sentence or two each."""
+    best = results.best
+    if best is None:
+        return (
+            f"No verdict: none of {numbers.plural(sum(results.states.values()), 'trial')} is complete.",
+        )
+    first, *rest = _sentences(results, best)
+    return (_caution(results) + first, *rest, *_smallest(results, best))
+
+
+def _caution(results: Results) -> str:
+    """What keeps the verdict from being final."""
+    planned, ended = results.provenance.planned_trials, len(results.configurations)
+    rehearsal = "Rehearsal, not a result. " if results.provenance.rehearsal else ""
+    unfinished = f"Unfinished, {ended:,} of {planned:,} trials. " if ended < planned else ""
+    return rehearsal + unfinished
+
+
+def measured(summary: Summary) -> str:
+    """Such as `98.31 ± 0.06 % over 10 seeds`."""
+    return f"{numbers.plus_minus(summary)} % over {numbers.plural(summary.n, 'seed')}"
+
+
+def _sentences(results: Results, best: Configuration) -> Iterator[str]:
+    latest = results.latest
+    if latest is None:
+        yield f"{_best_of_search(results, best)}."
+        yield (
+            "The test set is sealed: nothing can be said against published numbers before "
+            f"`mnist-tune confirm {results.provenance.name}`."
+        )
+        return
+    yield _against_published(results, latest)
+    if latest.confirmation is not None:
+        yield _confirmed(results, latest)
+    if results.comparison is not None:
+        yield from _what_would_settle(results.comparison)
+    yield f"{_best_of_search(results, best)}."
+
+
+def _against_published(results: Results, latest: Scores) -> str:
+    comparison = results.comparison
+    if comparison is None:
+        return (
+            "No comparison with published numbers, since the data is not the full MNIST: "
+            f"{measured(latest.summary)}, on {latest.test_size:,} test images."
+        )
+    caution = "Optimistic, since selected on the test set. " if latest.optimistic else ""
+    return f"{caution}{_compared(comparison)}."
+
+
+def _compared(comparison: Comparison) -> str:
+    found, cited = comparison.verdict, comparison.baseline.cited
+    ours = measured(comparison.scores.summary)
+    difference = f"difference {numbers.points(found.difference)} points"
+    if found.outcome == "unknown":
+        return f"Unknown against {cited}: {ours}, {difference}; one seed shows no spread"
+    outcome = {"better": "Better than", "worse": "Worse than"}.get(
+        found.outcome, "Not distinguishable from"
+    )
+    interval = numbers.point_interval(found.low, found.high)
+    return f"{outcome} {cited}: {ours}, {difference} (95 % interval {interval})"
+
+
+def _confirmed(results: Results, latest: Scores) -> str:
+    winner = results.configuration(latest.trial_number)
+    row = next(r for r in results.provenance.confirmations if r.confirmation == latest.confirmation)
+    return (
+        f"Measured with {described(results, winner)}, selected in the search, retrained on "
+        f"{row.train_size:,} images with fresh seeds, on {row.test_size:,} test images."
+    )
+
+
+def _what_would_settle(comparison: Comparison) -> Iterator[str]:
+    found = comparison.verdict
+    if found.outcome != "not distinguishable":
+        return
+    if found.seeds_needed is not None:
+        yield (
+            f"About {found.seeds_needed:,} seeds in all would settle it, "
+            "if mean and spread stay as they are."
+        )
+    else:
+        yield (
+            "More seeds will not settle it: the limited number of test images alone leaves "
+            f"±{numbers.percent(found.images_error)} points open."
+        )
+
+
+def _best_of_search(results: Results, best: Configuration) -> str:
+    """The best with its uncertainty and its rivals."""
+    assert best.summary is not None
+    place = "on the test set" if results.provenance.selects_on_test else "in validation"
+    name, summary = described(results, best), best.summary
+    if summary.n == 1:
+        return (
+            f"Highest {place}: {name}, {measured(summary)} each; without a second seed nothing "
+            "tells it from the others"
+        )
+    interval = numbers.interval(summary.low, summary.high)
+    return f"Best {place}: {name}, {measured(summary)} (95 % interval {interval}){_rivals(results)}"
+
+
+def _rivals(results: Results) -> str:
+    others = [entry for entry in results.configurations if entry.complete and not entry.best]
+    told = [entry for entry in others if entry.approx_best is not None]
+    if not told:
+        return ""
+    like = sum(bool(entry.approx_best) for entry in told)
+    return f"; {like} of {len(told)} other configurations cannot be told from it"
+
+
+def _smallest(results: Results, best: Configuration) -> Iterator[str]:
+    smallest = results.smallest
+    if smallest is None or smallest.summary is None:
+        return
+    size = f"{described(results, smallest)} with {smallest.trial.parameters:,} parameters"
+    if smallest.best:
+        yield f"The best is also the smallest network that is not distinguishable from it: {size}."
+    else:
+        yield (
+            f"The smallest network that is not distinguishable from the best: {size}, "
+            f"{measured(smallest.summary)}, against {best.trial.parameters:,} parameters."
+        )

@@ -1,0 +1,267 @@
+"""Tables for people: rounded numbers as text, made from results, drawn by whoever shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mnist_tune.reports import numbers
+from mnist_tune.reports.comparisons import Comparison, Scores
+from mnist_tune.reports.configurations import Accuracies, Configuration
+from mnist_tune.reports.results import Results
+
+# Where a table is too wide, columns go by this number, the highest first; those of 0 stay.
+KEEP, USEFUL, DETAIL, SPARE = 0, 1, 2, 3
+
+
+Align = Literal["left", "right"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of text.
+
+    Attributes:
+        title: its head.
+        cells: one text per row.
+        align: of the cells.
+        rank: KEEP, or how soon it may go.
+    """
+
+    title: str
+    cells: tuple[str, ...] = ()
+    align: Align = "right"
+    rank: int = KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A table for people."""
+
+    columns: tuple[Column, ...]
+
+    @property
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """The cells row by row."""
+        return tuple(zip(*(column.cells for column in self.columns), strict=True))
+
+
+def configurations_view(results: Results) -> View:
+    """One row per configuration, best first."""
+    entries = results.configurations
+    labels = {entry.trial.label for entry in entries}
+    return View(
+        (
+            _column("trial", [str(entry.trial.trial_number) for entry in entries]),
+            *_parameters(results, entries, rank_of_int=SPARE if len(labels) > 1 else USEFUL),
+            *_network(entries),
+            _column("accuracy %", [numbers.plus_minus(entry.summary) for entry in entries]),
+            _column("n", [str(len(entry.accuracies)) for entry in entries], rank=DETAIL),
+            _column("95 % interval", [_interval(entry) for entry in entries], rank=USEFUL),
+            _column("Δ best", [_delta(entry) for entry in entries]),
+            _column("p (Holm)", [numbers.p_value(e.p_adjusted) for e in entries], rank=SPARE),
+            _column("", [mark(entry) for entry in entries], align="left"),
+        )
+    )
+
+
+def seeds_view(results: Results) -> View:
+    """One row per configuration and confirmation with the accuracies of all its seeds."""
+    heads = (
+        Column("trial"),
+        Column("images", align="left"),
+        Column("seeds", align="left"),
+        Column("accuracy %, seed by seed", align="left"),
+    )
+    validation = results.provenance.validation_name
+    searched = [
+        _seeds(entry.trial.trial_number, validation, entry.accuracies)
+        for entry in results.configurations
+        if entry.accuracies
+    ]
+    confirmed = [
+        _seeds(entry.trial_number, f"test, confirmation {entry.confirmation}", entry.accuracies)
+        for entry in _confirmed(results)
+    ]
+    return _of_rows(heads, searched + confirmed)
+
+
+def runs_view(results: Results) -> View:
+    """One row per run: the search by trial and seed, then the confirmations."""
+    ordered = sorted(results.configurations, key=lambda entry: entry.trial.trial_number)
+    validation = results.provenance.validation_name
+    groups = [(entry, validation, entry.accuracies) for entry in ordered] + [
+        (results.configuration(s.trial_number), f"test ({s.confirmation})", s.accuracies)
+        for s in _confirmed(results)
+    ]
+    runs = [(e, images, seed, v) for e, images, found in groups for seed, v in found.items()]
+    entries = [entry for entry, *_ in runs]
+    return View(
+        (
+            _column("trial", [str(entry.trial.trial_number) for entry in entries]),
+            *_parameters(results, entries, rank_of_int=USEFUL),
+            *_network(entries),
+            _column("images", [images for _, images, *_ in runs], align="left"),
+            _column("seed", [str(seed) for _, _, seed, _ in runs]),
+            _column("accuracy %", [numbers.percent(accuracy) for *_, accuracy in runs]),
+        )
+    )
+
+
+def baselines_view(comparisons: Sequence[Comparison]) -> View:
+    """One row per published number."""
+    heads = (
+        Column("published", align="left"),
+        Column("class", align="left", rank=DETAIL),
+        Column("%"),
+        Column("difference"),
+        Column("95 % interval", rank=USEFUL),
+        Column("ours is", align="left"),
+        Column("seeds needed", rank=SPARE),
+    )
+    return _of_rows(
+        heads,
+        [
+            (
+                entry.baseline.key,
+                entry.baseline.network_class,
+                numbers.percent(entry.baseline.accuracy),
+                numbers.points(entry.verdict.difference),
+                numbers.point_interval(entry.verdict.low, entry.verdict.high),
+                entry.verdict.outcome,
+                numbers.count(entry.verdict.seeds_needed),
+            )
+            for entry in comparisons
+        ],
+    )
+
+
+def comparison_view(results: Results) -> View:
+    """Baselines, then configurations against the best, as exported for papers."""
+    heads = (
+        Column("ours", align="left"),
+        Column("accuracy %"),
+        Column("against", align="left"),
+        Column("difference"),
+        Column("95 % interval"),
+        Column("p"),
+        Column("ours is", align="left"),
+        Column("seeds needed"),
+    )
+    pairs = [_pair(entry, results) for entry in results.configurations if entry.pairing]
+    return _of_rows(heads, [*map(_published, results.comparisons), *pairs])
+
+
+def mark(entry: Configuration) -> str:
+    """`best`, `≈ best`, or why it is not in the ranking."""
+    if entry.best:
+        return "best"
+    if entry.trial.state == "pruned":
+        return f"pruned at epoch {entry.epochs}"
+    if entry.trial.state == "failed":
+        return f"failed: {entry.trial.reason}"
+    return "≈ best" if entry.approx_best else ""
+
+
+def described(results: Results, entry: Configuration) -> str:
+    """A configuration in words, such as `l2=2.5075e-4 (500-300)`.
+
+    Where the networks' labels differ, they stand for what is counted, such as depth and widths.
+    """
+    labels = {other.trial.label for other in results.configurations}
+    counted = {p.name for p in results.provenance.parameters if p.kind == "int"}
+    hidden = counted if len(labels) > 1 else set()
+    params = ", ".join(
+        f"{name}={numbers.alike([value])[0]}"
+        for name, value in entry.trial.params.items()
+        if name not in hidden
+    )
+    return f"{params} ({entry.trial.label})" if params else entry.trial.label
+
+
+def _published(comparison: Comparison) -> tuple[str, ...]:
+    scores, verdict = comparison.scores, comparison.verdict
+    how = "selected on it" if scores.optimistic else f"confirmation {scores.confirmation}"
+    return (
+        f"trial {scores.trial_number}, test ({how})",
+        numbers.plus_minus(scores.summary),
+        comparison.baseline.key,
+        numbers.points(verdict.difference),
+        numbers.point_interval(verdict.low, verdict.high),
+        numbers.p_value(verdict.p_value),
+        verdict.outcome,
+        numbers.count(verdict.seeds_needed),
+    )
+
+
+def _pair(entry: Configuration, results: Results) -> tuple[str, ...]:
+    assert entry.pairing is not None and results.best is not None
+    return (
+        f"trial {entry.trial.trial_number}, {results.provenance.validation_name}",
+        numbers.plus_minus(entry.summary),
+        f"trial {results.best.trial.trial_number}",
+        numbers.points(entry.pairing.difference),
+        numbers.point_interval(entry.pairing.low, entry.pairing.high),
+        numbers.p_value(entry.p_adjusted),
+        entry.outcome,
+        numbers.count(entry.seeds_needed),
+    )
+
+
+def _seeds(trial: int, images: str, accuracies: Accuracies) -> tuple[str, ...]:
+    values = " ".join(numbers.percent(value) for value in accuracies.values())
+    return str(trial), images, numbers.span(list(accuracies)), values
+
+
+def _confirmed(results: Results) -> list[Scores]:
+    return [scores for scores in results.scores if scores.confirmation is not None]
+
+
+def _column(
+    title: str, cells: Iterable[str], *, align: Align = "right", rank: int = KEEP
+) -> Column:
+    return Column(title, tuple(cells), align, rank)
+
+
+def _of_rows(heads: Sequence[Column], rows: Sequence[tuple[str, ...]]) -> View:
+    return View(
+        tuple(
+            replace(head, cells=tuple(row[place] for row in rows))
+            for place, head in enumerate(heads)
+        )
+    )
+
+
+def _parameters(
+    results: Results, entries: Sequence[Configuration], *, rank_of_int: int
+) -> list[Column]:
+    kinds = {parameter.name: parameter.kind for parameter in results.provenance.parameters}
+    names = sorted({name for entry in entries for name in entry.trial.params})
+    return [
+        _column(
+            name,
+            numbers.alike([entry.trial.params.get(name) for entry in entries]),
+            rank=rank_of_int if kinds.get(name) == "int" else USEFUL,
+        )
+        for name in names
+    ]
+
+
+def _network(entries: Sequence[Configuration]) -> list[Column]:
+    """Label and size, each only where it differs between rows."""
+    labels = _column("network", [entry.trial.label for entry in entries], align="left")
+    sizes = _column("parameters", [numbers.count(entry.trial.parameters) for entry in entries])
+    return [column for column in (labels, sizes) if len(set(column.cells)) > 1]
+
+
+def _interval(entry: Configuration) -> str:
+    summary = entry.summary
+    return numbers.interval(summary.low, summary.high) if summary else numbers.UNKNOWN
+
+
+def _delta(entry: Configuration) -> str:
+    if entry.best:
+        return numbers.points(0.0)
+    return numbers.points(entry.pairing.difference if entry.pairing else math.nan)

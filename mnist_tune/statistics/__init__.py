@@ -1,0 +1,1 @@
+"""Means, intervals and comparisons: what may be said of a few runs on few test images."""

@@ -1,0 +1,172 @@
+"""Our own configurations and networks against each other, on the same images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtr
+
+from mnist_tune.statistics.means import ALPHA, Values, fewest_seeds, quantile, two_sided
+
+# Accuracies are counts divided by up to 60,000: a smaller spread is rounding, not chance.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Two configurations on the same images, seed by seed.
+
+    Attributes:
+        difference: mean over seeds of first − second.
+        low, high: ends of its 95 % interval, not adjusted for other pairs; NaN if unknown.
+        std: of the differences over seeds, as the test takes it; NaN for n = 1.
+        n: number of seeds that both have.
+        degrees_of_freedom: of `std`; NaN for n = 1.
+        p_value: two-sided, 0–1, not adjusted; NaN for n = 1.
+    """
+
+    difference: float
+    low: float
+    high: float
+    std: float
+    n: int
+    degrees_of_freedom: float
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Two networks on the same images, image by image.
+
+    Attributes:
+        first_only, second_only: images that only the first, only the second gets right.
+        exact: two-sided exact p value, 0–1; never too small.
+        mid_p: two-sided mid-p value, 0–1; nearer to the nominal level.
+    """
+
+    first_only: int
+    second_only: int
+    exact: float
+    mid_p: float
+
+
+def paired(first: Values, second: Values) -> Pairing:
+    """Compare two configurations seed by seed with the paired t test (Student, 1908).
+
+    `first` and `second` hold one value for each seed, in the same order.
+    """
+    return against_best(np.array([second, first], dtype=float))[0]
+
+
+def against_best(values: NDArray[np.float64]) -> list[Pairing]:
+    """Compare each of several configurations with the best of them, seed by seed.
+
+    For two configurations this is the paired t test. With few seeds, two alone say little of their
+    spread; therefore it is estimated from the better half of all configurations, as in a block
+    design with the seeds as blocks: the residuals that are left when the means of seeds and of
+    configurations are taken out have the variance V with (h−1)(n−1) degrees of freedom, and a
+    difference of two means has the variance 2V/n. A pair whose own differences spread wider is
+    judged by these. The worse half is left out because trainings that collapse or diverge have
+    spreads of their own. Comparing all with the best, by p values adjusted for k−1 comparisons,
+    follows Hsu (1984).
+
+    Both are measured on the same images, so that the answers hold for these images.
+
+    Args:
+        values: [k, n], one row for each configuration, best first, one column for each seed.
+
+    Returns:
+        Row − best for each of the other k−1 rows.
+    """
+    if values.ndim != 2 or not values.shape[1] or not np.isfinite(values).all():
+        raise ValueError(f"no values, or some that are not finite: {values}")
+    std, df = _spread(values[: max(2, math.ceil(len(values) / 2))])
+    return [_pairing(row, values[0], std, df) for row in values[1:]]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust the p values of one family of comparisons (Holm, 1979); NaN stays NaN, uncounted.
+
+    The k-th smallest of m is multiplied by m−k+1; no adjusted value is below a smaller one's.
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
+    adjusted = [math.nan] * len(p_values)
+    highest = 0.0
+    for rank, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        adjusted[place] = highest
+    return adjusted
+
+
+def mcnemar(first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any]) -> McNemar:
+    """Compare two networks by the images that only one of them gets right (McNemar, 1947).
+
+    If both were equally good, such an image would be a toss of a coin. Exact and mid-p values as
+    in Fagerland, Lydersen and Laake (2013). `first` and `second` are the predicted classes of each
+    image, `labels` the true ones.
+    """
+    if not first.shape == second.shape == labels.shape:
+        raise ValueError(f"shapes {first.shape}, {second.shape}, {labels.shape} differ")
+    only_first = int(np.sum((first == labels) & (second != labels)))
+    only_second = int(np.sum((first != labels) & (second == labels)))
+    n, fewer = only_first + only_second, min(only_first, only_second)
+    tail = 2 * float(bdtr(fewer, n, 0.5))
+    at_the_edge = math.comb(n, fewer) / 2**n
+    return McNemar(only_first, only_second, min(1.0, tail), min(1.0, tail - at_the_edge))
+
+
+def seeds_to_settle(pairing: Pairing, comparisons: int = 1) -> int | None:
+    """Fewest seeds in all, from 2 on, at which the same difference and spread would be clear.
+
+    None where nothing can be said, or MOST_SEEDS are not enough. `comparisons` is the size of the
+    family: Holm's correction asks at most for α / comparisons.
+    """
+    if not pairing.std > _ROUNDING:
+        return None
+    per_seed = pairing.degrees_of_freedom / (pairing.n - 1)
+
+    def settles(n: int) -> bool:
+        half = quantile(per_seed * (n - 1), ALPHA / comparisons) * pairing.std / math.sqrt(n)
+        return abs(pairing.difference) > half
+
+    return fewest_seeds(settles)
+
+
+def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Standard deviation of a difference within a block, and its degrees of freedom."""
+    df = (values.shape[0] - 1) * (values.shape[1] - 1)
+    if df == 0:
+        return math.nan, math.nan
+    rows, columns = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
+    residuals = values - rows - columns + values.mean()
+    return math.sqrt(2 * float(np.sum(residuals**2)) / df), float(df)
+
+
+def _pairing(row: NDArray[np.float64], best: NDArray[np.float64], std: float, df: float) -> Pairing:
+    differences = row - best
+    mean, n = float(differences.mean()), differences.size
+    if n == 1:
+        return Pairing(mean, math.nan, math.nan, math.nan, n, math.nan, math.nan)
+    std = max(std, float(differences.std(ddof=1)))
+    if std > _ROUNDING:
+        return _judged(mean, n, std, df)
+    # All differ alike: the spread of the seeds themselves stands in, which errs on the careful side.
+    own = math.sqrt(float(row.var(ddof=1) + best.var(ddof=1)))
+    if abs(mean) <= _ROUNDING:
+        return Pairing(0.0, 0.0, 0.0, 0.0, n, df, 1.0)
+    if own > _ROUNDING:
+        return _judged(mean, n, own, df)
+    sign_test = 2 * 0.5**n
+    return Pairing(mean, math.nan, math.nan, 0.0, n, df, sign_test)
+
+
+def _judged(difference: float, n: int, std: float, df: float) -> Pairing:
+    error = std / math.sqrt(n)
+    half = quantile(df) * error
+    p_value = two_sided(df, difference / error)
+    return Pairing(difference, difference - half, difference + half, std, n, df, p_value)

@@ -1,0 +1,342 @@
+"""Studies as the search would store them, with accuracies that are easy to compute with by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine
+
+from mnist_tune.networks import Mlp, network_to_json
+from mnist_tune.recipes import Recipe, Sgd, recipe_to_json
+from mnist_tune.reports.results import Results
+from mnist_tune.storage import statements, tables
+from mnist_tune.storage.records import (
+    ConfirmationRow,
+    EpochRow,
+    PredictionRow,
+    RunRow,
+    StudyRow,
+    TimingRow,
+    TrialRow,
+)
+
+UID = "0123456789abcdef" * 2
+L2 = (1e-6, 0.00025075, 0.0005005, 0.00075025, 1e-3)
+# Validation accuracy in hundredths of a percent, three seeds of each factor. Trial 1 is best; it
+# leads trial 4 by 27, 28 and 26, the others by no more than their spread.
+VALIDATION = (
+    (9820, 9828, 9824),
+    (9817, 9827, 9837),
+    (9817, 9824, 9831),
+    (9811, 9819, 9827),
+    (9790, 9799, 9811),
+)
+# Test accuracy of ten fresh seeds: mean 98.31, squared deviations 308, ddof 1.
+TEST = (9823, 9839, 9831, 9822, 9840, 9831, 9828, 9834, 9831, 9831)
+FRESH = tuple(range(1000, 1010))
+MNIST = {
+    "kind": "folder",
+    "path": "/somewhere/mnist",
+    "sha256": "ab" * 32,
+    "full": True,
+    "train_size": 60_000,
+    "test_size": 10_000,
+}
+EMBEDDED = {
+    "kind": "embedded",
+    "path": None,
+    "sha256": "cd" * 32,
+    "full": False,
+    "train_size": 4_000,
+    "test_size": 1_000,
+}
+L2_SPACE = {"l2": {"kind": "float", "low": 1e-6, "high": 1e-3, "log": True, "step": None}}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """All rows of a study."""
+
+    study: StudyRow
+    trials: tuple[TrialRow, ...] = ()
+    runs: tuple[RunRow, ...] = ()
+    epochs: tuple[EpochRow, ...] = ()
+    confirmations: tuple[ConfirmationRow, ...] = ()
+    predictions: tuple[PredictionRow, ...] = ()
+    timings: tuple[TimingRow, ...] = ()
+
+    def changed(self, **changes: Any) -> Sample:
+        """With another study row."""
+        return replace(self, study=replace(self.study, **changes))
+
+    def plus(self, other: Sample) -> Sample:
+        """With the rows of another sample added."""
+        names = ("trials", "runs", "epochs", "confirmations", "predictions", "timings")
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+Stored = Callable[[Sample], Connection]
+Read = Callable[[Sample], Results]
+
+
+def save(connection: Connection, sample: Sample) -> None:
+    """Write all rows."""
+    rows: dict[Any, Sequence[Any]] = {
+        tables.studies: [sample.study],
+        tables.trials: sample.trials,
+        tables.runs: sample.runs,
+        tables.epochs: sample.epochs,
+        tables.confirmations: sample.confirmations,
+        tables.predictions: sample.predictions,
+        tables.timings: sample.timings,
+    }
+    for table, records in rows.items():
+        statements.add(connection, table, records)
+
+
+@contextmanager
+def opened(path: Path, *samples: Sample) -> Iterator[Connection]:
+    """A connection to a database file that holds the samples."""
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("PRAGMA synchronous = OFF")
+            tables.metadata.create_all(connection)
+            for sample in samples:
+                save(connection, sample)
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def definition(
+    space: Mapping[str, Any] = L2_SPACE, plan: Mapping[str, Any] | None = None, pruner: str = "none"
+) -> str:
+    """The text of a study's definition."""
+    points = {"sampler": "grid", "points": [{"l2": value} for value in L2]}
+    recipe = recipe_to_json(Recipe(epochs=3, optimizer=Sgd(learning_rate=0.1)))
+    return json.dumps(
+        {"space": space, "plan": plan or points, "recipe": recipe, "pruner": pruner},
+        sort_keys=True,
+    )
+
+
+def study(**changes: Any) -> StudyRow:
+    values: dict[str, Any] = {
+        "uid": UID,
+        "name": "l2_factor",
+        "source": "/home/somebody/studies/l2_factor.py",
+        "question": "How much L2 does a dense 500-300 network want?",
+        "overrides": {},
+        "definition": definition(),
+        "fingerprint": "f" * 64,
+        "protocol": "holdout",
+        "rehearsal": False,
+        "baseline": "hinton-500-300",
+        "planned_trials": 5,
+        "seeds": 3,
+        "data": MNIST,
+        "versions": {"tensorflow": "2.21.0", "keras": "3.15.1"},
+        "created_at": "2026-11-23T21:20:58.123456Z",
+    }
+    return StudyRow(**{**values, **changes})
+
+
+def trial(
+    number: int,
+    network: Mlp,
+    params: Mapping[str, Any],
+    hundredths: Sequence[int],
+    *,
+    state: str = "complete",
+    reason: str | None = None,
+    epochs: int = 3,
+) -> Sample:
+    """One trial with its runs, epochs and timing; accuracies in hundredths of a percent."""
+    values = [value / 10_000 for value in hundredths]
+    row = TrialRow(
+        study_uid=UID,
+        trial_number=number,
+        state=state,
+        reason=reason,
+        params=params,
+        network=network_to_json(network),
+        recipe={},
+        label=network.label,
+        parameters=network.parameters,
+        objective=None if state == "failed" else sum(values) / len(values),
+    )
+    runs = tuple(_run(number, seed, value, state, epochs) for seed, value in enumerate(values))
+    return Sample(
+        study(),
+        trials=(row,),
+        runs=runs,
+        epochs=tuple(_epoch(run, epoch) for run in runs for epoch in range(1, epochs + 1)),
+        timings=(_timing(0, number, 0, len(values)),),
+    )
+
+
+def confirmation(
+    number: int = 1,
+    trial_number: int = 1,
+    hundredths: Sequence[int] = TEST,
+    *,
+    seeds: Sequence[int] = FRESH,
+    state: str = "complete",
+    test_size: int = 10_000,
+) -> Sample:
+    """One opening of the test set; fewer accuracies than seeds where it is still running."""
+    runs = tuple(
+        RunRow(
+            study_uid=UID,
+            confirmation=number,
+            trial_number=trial_number,
+            seed=seed,
+            state="complete",
+            epochs=3,
+            train_loss=0.01,
+            train_accuracy=0.999,
+            test_loss=0.07,
+            test_accuracy=value / 10_000,
+        )
+        for seed, value in zip(seeds, hundredths, strict=False)
+    )
+    row = ConfirmationRow(
+        study_uid=UID,
+        confirmation=number,
+        trial_number=trial_number,
+        state=state,
+        seeds=tuple(seeds),
+        train_size=6 * test_size,
+        test_size=test_size,
+    )
+    return Sample(
+        study(),
+        runs=runs,
+        epochs=tuple(_epoch(run, epoch) for run in runs for epoch in range(1, 4)),
+        confirmations=(row,),
+        predictions=tuple(_prediction(run) for run in runs),
+        timings=(_timing(number, trial_number, seeds[0], len(seeds)),),
+    )
+
+
+def l2_search(numbers: Sequence[int] = range(5), **changes: Any) -> Sample:
+    """The search over L2 factors, not confirmed."""
+    sample = Sample(study(**changes))
+    for number in numbers:
+        network = Mlp(hidden=(500, 300), l2=L2[number])
+        sample = sample.plus(trial(number, network, {"l2": L2[number]}, VALIDATION[number]))
+    return sample
+
+
+def l2_confirmed(**changes: Any) -> Sample:
+    """The search over L2 factors and its one confirmation."""
+    return l2_search(**changes).plus(confirmation())
+
+
+def l2_one_seed() -> Sample:
+    """One seed per configuration."""
+    sample = Sample(study(seeds=1))
+    for number, values in enumerate(VALIDATION):
+        network = Mlp(hidden=(500, 300), l2=L2[number])
+        sample = sample.plus(trial(number, network, {"l2": L2[number]}, values[:1]))
+    return sample
+
+
+def l2_with_losses() -> Sample:
+    """Trial 3 diverged, trial 4 was pruned after its second epoch."""
+    network = Mlp(hidden=(500, 300))
+    failed = trial(3, network, {"l2": L2[3]}, (), state="failed", reason="diverged")
+    pruned = trial(4, network, {"l2": L2[4]}, (9901, 9903, 9905), state="pruned", epochs=2)
+    changed = definition(pruner="median")
+    return l2_search(range(3), definition=changed).plus(failed).plus(pruned)
+
+
+# Hidden widths → validation accuracies. Trial 2 is best; trial 1, a fourth of its size, cannot be
+# told from it, and trial 0 is clearly worse.
+WIDTHS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+    ((32,), (9681, 9683, 9690)),
+    ((300, 100), (9816, 9826, 9815)),
+    ((1024, 512), (9826, 9824, 9830)),
+    ((1024, 1024, 1024), (9819, 9825, 9823)),
+    ((128,), (9781, 9779, 9785)),
+    ((512, 64, 48), (9811, 9816, 9818)),
+)
+
+
+def widths() -> Sample:
+    """A search by a sampler over depth and widths, with parameters that not every trial has."""
+    width = {"kind": "int", "low": 32, "high": 1024, "log": True, "step": 1}
+    depth = {"kind": "int", "low": 1, "high": 3, "log": False, "step": 1}
+    space = {"depth": depth, "width_1": width, "width_2": width, "width_3": width}
+    plan = {"sampler": "tpe", "first": [], "study_seed": 0}
+    row = study(name="layer_widths", definition=definition(space, plan), planned_trials=6)
+    sample = Sample(replace(row, question="How deep and how wide must a dense network be?"))
+    for number, (hidden, values) in enumerate(WIDTHS):
+        params = {"depth": len(hidden)} | {f"width_{i}": w for i, w in enumerate(hidden, 1)}
+        sample = sample.plus(trial(number, Mlp(hidden=hidden, l2=2.5e-4), params, values))
+    return sample
+
+
+def _run(number: int, seed: int, accuracy: float, state: str, epochs: int) -> RunRow:
+    return RunRow(
+        study_uid=UID,
+        trial_number=number,
+        seed=seed,
+        state=state,
+        epochs=epochs,
+        train_loss=0.01,
+        train_accuracy=0.999,
+        val_loss=0.07,
+        val_accuracy=accuracy,
+    )
+
+
+def _epoch(run: RunRow, epoch: int) -> EpochRow:
+    """Validation rises to the run's last value; a confirmation has none."""
+    left = run.epochs - epoch
+    return EpochRow(
+        study_uid=UID,
+        confirmation=run.confirmation,
+        trial_number=run.trial_number,
+        seed=run.seed,
+        epoch=epoch,
+        train_loss=0.01 + 0.1 * left,
+        train_accuracy=0.999 - 0.02 * left,
+        val_loss=None if run.val_accuracy is None else 0.07 + 0.05 * left,
+        val_accuracy=None if run.val_accuracy is None else run.val_accuracy - 0.01 * left,
+    )
+
+
+def _prediction(run: RunRow) -> PredictionRow:
+    classes = bytes((run.seed + image) % 10 for image in range(100))
+    return PredictionRow(
+        study_uid=UID,
+        confirmation=run.confirmation,
+        trial_number=run.trial_number,
+        seed=run.seed,
+        classes=classes,
+    )
+
+
+def _timing(confirmation: int, number: int, first_seed: int, seeds: int) -> TimingRow:
+    return TimingRow(
+        study_uid=UID,
+        confirmation=confirmation,
+        trial_number=number,
+        first_seed=first_seed,
+        seeds=seeds,
+        started_at="2026-11-23T21:20:58.123456Z",
+        finished_at="2026-11-23T21:21:58.123456Z",
+        elapsed_seconds=60.0,
+        train_seconds=55.5,
+        host="here",
+        device="CPU",
+        threads=1,
+    )

@@ -1,0 +1,263 @@
+"""The report as terminal text, Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from mnist_tune.networks import Mlp
+from mnist_tune.reports.document import Document, Picture, as_json, document
+from mnist_tune.reports.latex import escaped, latex_table
+from mnist_tune.reports.markdown import markdown, markdown_table
+from mnist_tune.reports.results import Results
+from mnist_tune.reports.terminal import MOST_ROWS, fit, show
+from mnist_tune.reports.views import (
+    Column,
+    View,
+    comparison_view,
+    configurations_view,
+    runs_view,
+)
+from tests.reports import report_samples as samples
+from tests.reports.report_samples import Read
+
+KEYS = [
+    "verdict",
+    "provenance",
+    "configurations",
+    "seeds",
+    "baselines",
+    "figures",
+    "warnings",
+    "methods",
+]
+
+
+def shown(results: Results | Document, width: int = 80) -> str:
+    file = StringIO()
+    report = results if isinstance(results, Document) else document(results)
+    show(report, Console(file=file, width=width, color_system=None))
+    return file.getvalue()
+
+
+def line(text: str, *words: str) -> str:
+    """The first line that holds all the words, its gaps made single."""
+    found = (" ".join(row.split()) for row in text.splitlines())
+    return next(row for row in found if all(word in row for word in words))
+
+
+def test_sections_in_order(read: Read) -> None:
+    assert [section.key for section in document(read(samples.l2_confirmed())).sections] == KEYS
+
+
+@pytest.mark.parametrize(
+    "sample", [samples.l2_confirmed(), samples.widths(), samples.l2_with_losses()]
+)
+def test_nothing_is_wider_than_80_columns(read: Read, sample: samples.Sample) -> None:
+    assert max(len(row) for row in shown(read(sample)).splitlines()) <= 80
+
+
+def test_terminal_rows(read: Read) -> None:
+    text = shown(read(samples.l2_confirmed()))
+    assert "1 2.5075e-4 98.27 ± 0.10 3 98.02–98.52 0.00 – best" in " ".join(text.split())
+    assert "0 1e-6 98.24 ± 0.04 3 98.14–98.34 −0.03" in " ".join(text.split())
+    assert line(text, "hinton-500-300", "−0.16") == (
+        "hinton-500-300 98.47 −0.16 −0.51 to +0.19 not distinguishable"
+    )
+    assert "test, confirmation 1" in text
+    assert "98.23 98.39 98.31 98.22 98.40" in text
+
+
+def test_each_seed_is_shown(read: Read) -> None:
+    text = " ".join(shown(read(samples.l2_search())).split())
+    for values in samples.VALIDATION:
+        assert " ".join(f"{value / 100:.2f}" for value in values) in text
+
+
+def test_alerts_stand_above_everything(read: Read) -> None:
+    results = read(samples.l2_confirmed(rehearsal=True))
+    text = shown(results)
+    assert text.index("Rehearsal (--quick)") < text.index("Verdict")
+    assert markdown(document(results)).splitlines()[2].startswith("> **Rehearsal (--quick)")
+
+
+def test_plain_studies_have_no_alert(read: Read) -> None:
+    assert document(read(samples.l2_confirmed())).alerts == ()
+
+
+def test_embedded_digits_show_no_published_number(read: Read) -> None:
+    sample = samples.l2_search(data=samples.EMBEDDED).plus(samples.confirmation(test_size=1_000))
+    results = read(sample)
+    for text in (shown(results), markdown(document(results)), as_json(document(results))):
+        assert "Hinton" not in text
+        assert "98.47" not in text
+        assert "0.9847" not in text
+
+
+def test_protocol_notebook_names_its_images(read: Read) -> None:
+    text = shown(read(samples.l2_search(protocol="notebook")))
+    assert "Accuracy on test images" in text
+    assert "test set: used in the search" in text
+    assert "share of the test images" in text
+
+
+def test_provenance_lines(read: Read) -> None:
+    lines = document(read(samples.l2_confirmed(overrides={"epochs": 3}))).sections[1].text
+    assert lines == (
+        "question: How much L2 does a dense 500-300 network want?",
+        "trials: 5 of 5 planned have ended (5 complete, 0 pruned, 0 failed), 3 seeds each",
+        "test set: opened once; confirmation 1 of trial 1 complete, 10 of 10 seeds (1000–1009)",
+        "protocol: holdout, judged by training images held back; the test set is for confirmation",
+        "data: MNIST (folder), 60,000 training and 10,000 test images, sha256 abababababab…",
+        "training: 3 epochs, batches of 128, Sgd (learning_rate 0.1), constant learning rate",
+        "search: grid, pruner none, l2 at 1e-6, 2.5075e-4, 5.005e-4, 7.5025e-4, 1e-3",
+        "definition: l2_factor.py, fingerprint ffffffffffff…",
+        "command line: epochs=3",
+        "versions: keras 3.15.1, tensorflow 2.21.0",
+    )
+
+
+def test_space_of_a_sampler(read: Read) -> None:
+    lines = document(read(samples.widths())).sections[1].text
+    assert "search: tpe, pruner none, depth 1 to 3; width_1 32 to 1024 (log); " in lines[6]
+
+
+def test_no_place_of_the_machine_is_told(read: Read) -> None:
+    report = document(read(samples.l2_confirmed()))
+    for text in (shown(report), markdown(report), as_json(report)):
+        assert "/somewhere" not in text
+        assert "/home" not in text
+        assert samples.UID not in text
+
+
+def test_json_holds_full_precision_and_nulls(read: Read) -> None:
+    report = json.loads(as_json(document(read(samples.l2_with_losses()))))
+    assert report["study"] == "l2_factor"
+    assert list(report["sections"]) == KEYS
+    best, *_, failed = report["sections"]["configurations"]["records"]
+    assert best["mean"] == pytest.approx(0.9827, abs=1e-15)
+    assert (best["l2"], best["approx_best"]) == (0.00025075, True)
+    assert (failed["mean"], failed["state"], failed["reason"]) == (None, "failed", "diverged")
+    assert [entry["key"] for entry in report["sections"]["warnings"]["records"]] == [
+        "failed",
+        "pruned",
+        "noise",
+    ]
+
+
+def test_json_of_a_confirmed_study_holds_the_verdict(read: Read) -> None:
+    report = json.loads(as_json(document(read(samples.l2_confirmed()))))
+    (verdict,) = report["sections"]["verdict"]["records"]
+    assert (verdict["outcome"], verdict["against"]) == ("not distinguishable", "hinton-500-300")
+    assert len(report["sections"]["seeds"]["records"]) == 25
+    (provenance,) = report["sections"]["provenance"]["records"]
+    assert provenance["data"]["sha256"] == "ab" * 32
+
+
+def test_markdown_tables(read: Read) -> None:
+    text = markdown(document(read(samples.l2_confirmed())))
+    assert text.startswith("# l2_factor\n\n## Verdict\n\nNot distinguishable from Hinton's 98.47 %")
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines()]
+    assert ["1", "2.5075e-4", "98.27 ± 0.10", "3", "98.02–98.52", "0.00", "–", "best"] in rows
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+def test_markdown_shows_pictures(read: Read) -> None:
+    picture = Picture("accuracy.png", "Accuracy against λ.")
+    text = markdown(document(read(samples.l2_search()), [picture]))
+    assert "## Figures\n\n![Accuracy against λ.](accuracy.png)" in text
+    assert "mnist-tune export" not in text
+    assert "mnist-tune export l2_factor" in markdown(document(read(samples.l2_search())))
+
+
+def test_runs_and_comparison_for_papers(read: Read) -> None:
+    results = read(samples.l2_confirmed())
+    assert runs_view(results).rows[0] == ("0", "1e-6", "validation", "0", "98.20")
+    assert runs_view(results).rows[-1] == ("1", "2.5075e-4", "test (1)", "1009", "98.31")
+    first, *_, last = comparison_view(results).rows
+    assert first[:5] == (
+        "trial 1, test (confirmation 1)",
+        "98.31 ± 0.06",
+        "hinton-500-300",
+        "−0.16",
+        "−0.51 to +0.19",
+    )
+    assert last[:4] == ("trial 4, validation", "98.00 ± 0.11", "trial 1", "−0.27")
+    assert last[6] == "worse"
+
+
+def test_marks_of_lost_trials(read: Read) -> None:
+    column = configurations_view(read(samples.l2_with_losses())).columns[-1]
+    assert column.cells == ("best", "≈ best", "≈ best", "pruned at epoch 2", "failed: diverged")
+
+
+def test_columns_that_say_the_same_in_each_row_are_left_out(read: Read) -> None:
+    titles = [column.title for column in configurations_view(read(samples.l2_search())).columns]
+    assert "network" not in titles
+    assert "parameters" not in titles
+
+
+def view(*columns: tuple[str, int]) -> View:
+    return View(tuple(Column(title, ("x" * 8,), rank=rank) for title, rank in columns))
+
+
+def test_columns_go_by_rank_until_the_table_fits() -> None:
+    wide = view(("a", 0), ("b", 2), ("c", 1), ("d", 2), ("e", 0))  # 5 · 8 + 4 · 2 = 48 wide
+    assert fit(wide, 48) == (wide, ())
+    narrower, dropped = fit(wide, 47)
+    assert dropped == ("d",)
+    assert [column.title for column in narrower.columns] == ["a", "b", "c", "e"]
+    assert fit(wide, 30)[1] == ("b", "d")
+    assert fit(wide, 1)[1] == ("c", "b", "d")
+
+
+def test_what_is_left_out_is_named(read: Read) -> None:
+    text = shown(read(samples.widths()))
+    assert "Not shown: the columns n, depth, width_1, width_2, width_3, p (Holm)." in text
+    assert "Not shown" not in shown(read(samples.widths()), width=200)
+
+
+def test_long_tables_are_cut(read: Read) -> None:
+    sample = samples.l2_search()
+    for number in range(5, MOST_ROWS + 3):
+        params = {"l2": 1e-5 * number}
+        sample = sample.plus(
+            samples.trial(number, Mlp(hidden=(500, 300)), params, (9700, 9710, 9720))
+        )
+    text = shown(read(sample))
+    assert text.count("3 more rows") == 2
+
+
+def test_pipes_do_not_break_markdown() -> None:
+    table = markdown_table(View((Column("a", ("x|y",)), Column("b", ("1.50",)))))
+    assert table.splitlines()[-1].replace(" ", "") == r"|x\|y|1.50|"
+
+
+def test_an_empty_table_is_a_table() -> None:
+    empty = View((Column("a"), Column("b")))
+    assert markdown_table(empty).splitlines()[0].replace(" ", "") == "|a|b|"
+    assert latex_table(empty).startswith(r"\begin{tabular}{rr}")
+
+
+def test_latex_escapes_what_would_break_a_document() -> None:
+    assert escaped("width_1 & 5 % of {x} ~ #$^\\") == (
+        r"width\_1 \& 5 \% of \{x\} \textasciitilde{} \#\$\textasciicircum{}\textbackslash{}"
+    )
+    assert escaped("−0.16 ± 0.1, ≈ best, Δ <0.001, 1–2") == (
+        r"$-$0.16 $\pm$ 0.1, $\approx$ best, $\Delta$ $<$0.001, 1--2"
+    )
+
+
+def test_latex_table(read: Read) -> None:
+    text = latex_table(configurations_view(read(samples.l2_search())))
+    lines = text.splitlines()
+    assert lines[:2] == [r"\begin{tabular}{rrrrrrrl}", r"\toprule"]
+    assert lines[4] == (
+        r"1 & 2.5075e-4 & 98.27 $\pm$ 0.10 & 3 & 98.02--98.52 & 0.00 & -- & best \\"
+    )
+    assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]
+    assert text.isascii()

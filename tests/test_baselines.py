@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from mnist_tune.baselines import BASELINES, Baseline, find_baseline
+from mnist_tune.errors import DefinitionError
+
+# Test error in %, as printed in the sources.
+PUBLISHED_ERRORS = {
+    "hinton-500-300": 1.53,
+    "hinton-2006": 1.51,
+    "simard-800": 1.60,
+    "srivastava-dropout": 1.25,
+    "srivastava-max-norm": 1.06,
+    "pereyra-dropout": 1.28,
+    "pereyra-confidence": 1.17,
+    "maxout": 0.94,
+    "ladder": 0.57,
+    "lenet-5": 0.95,
+}
+
+
+def test_hinton_comes_first() -> None:
+    assert next(iter(BASELINES)) == "hinton-500-300"
+
+
+@pytest.mark.parametrize("key", BASELINES)
+def test_accuracies_are_those_of_the_sources(key: str) -> None:
+    baseline = BASELINES[key]
+    assert baseline.key == key
+    assert 100 * (1 - baseline.accuracy) == pytest.approx(PUBLISHED_ERRORS[key], abs=1e-9)
+    assert f"{PUBLISHED_ERRORS[key]:.2f}" in baseline.source
+    assert str(baseline.year) in baseline.source
+    assert baseline.test_size == 10_000
+    assert baseline.caveats
+
+
+def test_every_published_number_is_there() -> None:
+    assert BASELINES.keys() == PUBLISHED_ERRORS.keys()
+
+
+def test_lookup() -> None:
+    assert find_baseline("lenet-5").network_class == "convolutional"
+
+
+def test_an_unknown_key_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(DefinitionError, match=r"no baseline 'hinton'.*hinton-500-300, .*lenet-5"):
+        find_baseline("hinton")
+
+
+def test_citation() -> None:
+    assert BASELINES["hinton-500-300"].cited == "Hinton's 98.47 %"
+
+
+def test_baselines_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        BASELINES["ladder"].accuracy = 0.99  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        BASELINES["mine"] = BASELINES["ladder"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("accuracy", "test_size"), [(98.47, 10_000), (0.0, 10_000), (0.9, 0)])
+def test_an_impossible_number_is_refused(accuracy: float, test_size: int) -> None:
+    with pytest.raises(DefinitionError, match="between 0 and 1"):
+        Baseline(
+            key="k",
+            authors="A",
+            name="n",
+            accuracy=accuracy,
+            test_size=test_size,
+            network_class="dense",
+            source="s",
+            year=2000,
+        )
