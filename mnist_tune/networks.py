@@ -122,11 +122,12 @@ def network_from_json(description: dict[str, Any]) -> Network:
     """Make the network that `network_to_json` described.
 
     Raises:
-        DefinitionError: an unknown kind of network or unknown fields.
+        DefinitionError: an unknown kind of network, unknown fields or missing ones.
     """
     kind = _KINDS.get(description.get("kind", ""))
     values = {name: value for name, value in description.items() if name != "kind"}
-    if kind is None or not set(values) <= {entry.name for entry in fields(kind)}:
+    known = kind and {entry.name for entry in fields(kind)}
+    if kind is None or not known or not {"hidden"} <= set(values) <= known:
         raise DefinitionError(
             f"{description!r} describes no network that this version knows; upgrade mnist_tune"
         )

@@ -113,11 +113,16 @@ def recipe_from_json(description: dict[str, Any]) -> Recipe:
     """Make the recipe that `recipe_to_json` described.
 
     Raises:
-        DefinitionError: an unknown optimizer or unknown fields.
+        DefinitionError: an unknown optimizer, unknown fields or missing ones.
     """
-    optimizer = dict(description["optimizer"])
+    optimizer = dict(description.get("optimizer", {}))
     kind = _OPTIMIZERS.get(optimizer.pop("kind", ""))
-    if kind is None or not set(optimizer) <= {entry.name for entry in fields(kind)}:
+    known = (
+        kind is not None
+        and set(optimizer) <= {entry.name for entry in fields(kind)}
+        and {"epochs"} <= set(description) <= {entry.name for entry in fields(Recipe)}
+    )
+    if kind is None or not known:
         raise DefinitionError(
             f"{description!r} describes no recipe that this version knows; upgrade mnist_tune"
         )
