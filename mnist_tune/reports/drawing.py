@@ -84,12 +84,19 @@ def _figure(plot: Plot) -> Figure:
         _draw_confirmed(axes[1], plot.confirmed, plot.band)
     elif plot.band is not None:
         _draw_band(axes[0], plot.band)
+    _keep_below_all(axes[0])
     if plot.warning:
         figure.suptitle(plot.warning.upper(), color=_VERMILION, fontsize=7, weight="bold")
     if any(point.summary.n > 1 for point in plot.points):
         axes[0].plot([], [], color=_GREY, label=_ONE_SEED, **_SEEDS)
     _draw_legend(figure, axes)
     return figure
+
+
+def _keep_below_all(axes: Axes) -> None:
+    """Cut the axis a little above 100 %, where an interval of few seeds may reach but nothing is."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, min(high, 100 + 0.02 * (100 - low)))
 
 
 def _draw_search(axes: Axes, plot: Plot) -> None:
