@@ -15,7 +15,7 @@ from mnist_tune import checkpoints
 from mnist_tune.checkpoints import CheckpointError
 from mnist_tune.data.sources import Source, find, load_source
 from mnist_tune.data.splits import Part, final, split
-from mnist_tune.errors import DefinitionError, Incomplete, MnistTuneError
+from mnist_tune.errors import DefinitionError, Incomplete, InputError, MnistTuneError
 from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.storage.database import open_database
@@ -120,8 +120,13 @@ def save_winner(location: Location, winner: Winner, path: Path, data: Path | Non
         InputError: the file cannot be written, or the data are not there.
         MnistTuneError: the file's accuracy is not the stored one.
     """
-    from mnist_tune.trainer.keras_models import save, with_weights
+    from mnist_tune.trainer.keras_models import SUFFIX, save, with_weights
 
+    # `save` says the same, but only after a training that may take long.
+    if path.suffix != SUFFIX:
+        raise DefinitionError(f"{path}: Keras wants a name that ends in {SUFFIX}; give that")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it or give another")
     source = _source(winner, data)
     job = _job(location, winner, source)
     state = _kept(job, winner.seed) or _trained_again(job, winner.seed)

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from mnist_tune.cli import options
 from mnist_tune.cli.options import Format, print_rows
 from mnist_tune.storage.location import Location
 
 
-def data(
-    picture: Annotated[
-        Path | None,
-        typer.Option("--picture", metavar="FILE.png", help="Write a picture of a few digits."),
-    ] = None,
-    folder: options.Data = None,
-    form: options.ListFormat = Format.TABLE,
-) -> None:
+@click.command()
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Write a picture of a few digits.",
+)
+@options.data
+@options.list_format
+def data(picture: Path | None, folder: Path | None, form: Format) -> None:
     """Show which images are used, how many there are, and their checksums."""
     from mnist_tune.data.pictures import digits_png
     from mnist_tune.data.sources import load
     from mnist_tune.data.summary import summary
 
-    dataset = load(folder, say=lambda line: typer.echo(line, err=True))
+    dataset = load(folder, say=lambda line: click.echo(line, err=True))
     made = summary(dataset)
     if form is Format.JSON:
-        typer.echo(json.dumps(made.to_json(), indent=2))
+        click.echo(json.dumps(made.to_json(), indent=2))
     else:
-        typer.echo(dataset.source.describe(), err=form is Format.CSV)
+        click.echo(dataset.source.describe(), err=form is Format.CSV)
         rows = [
             {
                 "part": p.name,
@@ -44,17 +45,17 @@ def data(
         ]
         print_rows(rows, form, ("part", "images", "shape", "verified", "sha256"))
     if dataset.source.warning:
-        typer.echo(f"WARNING: {dataset.source.warning}", err=True)
+        click.echo(f"WARNING: {dataset.source.warning}", err=True)
     if picture is not None:
         digits_png(dataset, picture)
-        typer.echo(f"wrote {picture}", err=True)
+        click.echo(f"wrote {picture}", err=True)
 
 
-def doctor(
-    storage: options.Storage = None,
-    folder: options.Data = None,
-    form: options.ListFormat = Format.TABLE,
-) -> None:
+@click.command()
+@options.storage
+@options.data
+@options.list_format
+def doctor(storage: str | None, folder: Path | None, form: Format) -> None:
     """Check Python, packages, data, device, storage and lease; say what to do about problems."""
     from mnist_tune.doctor import examine
 
@@ -65,9 +66,10 @@ def doctor(
             "verdict": "ok" if c.ok else "problem",
             "found": c.found,
             "to_do": c.to_do,
+            "details": f"{c.found} → {c.to_do}" if c.to_do else c.found,
         }
         for c in checks
     ]
-    print_rows(rows, form, ("check", "verdict", "found", "to_do"))
+    print_rows(rows, form, ("check", "verdict", "details"))
     if not all(check.ok for check in checks):
-        raise typer.Exit(2)
+        raise SystemExit(2)

@@ -5,62 +5,57 @@ Exit codes: 0 done, 1 our fault, 2 usage or bad input, 3 incomplete, 130 interru
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
 
-import typer
+import click
 
 from mnist_tune.cli import environment, results, studies
+from mnist_tune.cli.options import as_called, called
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
-COMMAND_VARIABLE = "MNIST_TUNE_COMMAND"
 
-app = typer.Typer(
-    name="mnist-tune",
-    help="Hyperparameter studies on MNIST that resume exactly and report honestly.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "run": studies.run,
-    "resume": studies.resume,
-    "confirm": studies.confirm,
-    "list": studies.list_studies,
-    "status": studies.status,
-    "report": results.report,
-    "export": results.export,
-    "best": results.best,
-    "new": studies.new,
-    "data": environment.data,
-    "doctor": environment.doctor,
-}
-for name, command in _COMMANDS.items():
-    app.command(name)(command)
+@click.version_option(package_name="mnist-tune")
+def app() -> None:
+    """Hyperparameter studies on MNIST that resume exactly and report honestly."""
+
+
+for command in (
+    studies.run,
+    studies.resume,
+    studies.confirm,
+    studies.list_studies,
+    studies.status,
+    studies.new,
+    results.report,
+    results.export,
+    results.best,
+    environment.data,
+    environment.doctor,
+):
+    app.add_command(command)
 
 
 def main() -> None:
     """Run a command and end the process with its exit code."""
     try:
-        app()
+        raise SystemExit(app(prog_name=called(), standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except click.Abort:  # Ctrl-C where nothing was running yet
+        _fail("stopped", 130)
     except InputError as error:
         _fail(f"error: {error}", 2)
     except Incomplete as error:
         _fail(f"incomplete: {error}", 3)
     except Interrupted as error:
         _fail(f"stopped: {error}", 130)
-    except KeyboardInterrupt:
-        _fail("stopped", 130)
-    except BrokenPipeError:  # the reader of stdout has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
 
 
 def _fail(line: str, code: int) -> None:
-    """Print one line, with commands written the way this program was called."""
-    called = os.environ.get(COMMAND_VARIABLE, "mnist-tune")
-    one_line = " ".join(line.split())
-    print(one_line.replace("`mnist-tune ", f"`{called} "), file=sys.stderr)
+    """Print one line; spaces stay as they are, they may belong to a path."""
+    print(as_called(" ".join(line.splitlines())), file=sys.stderr)
     raise SystemExit(code) from None

