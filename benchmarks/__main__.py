@@ -1,0 +1,143 @@
+"""Command line of the benchmarks, see `scripts/benchmark --help`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import cli, memory, study, trainer
+from benchmarks.machine import this_machine
+from benchmarks.table import Report, document, table
+from mnist_tune.errors import MnistTuneError
+
+_COUNT = click.IntRange(min=1)
+
+fast_option = click.option(
+    "--fast", is_flag=True, help="Rehearsal: fewer epochs and repetitions, same path."
+)
+json_option = click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Write the JSON to a file, and the tables to stdout.",
+)
+epochs_option = click.option("--epochs", type=_COUNT, help="Epochs of each run.")
+repetitions_option = click.option("--repetitions", type=_COUNT, help="Of each measurement.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def app() -> None:
+    """Measure speed and memory on this machine, beside the notebook's `model.fit` loop.
+
+    Tables go to stderr and JSON to stdout. Nothing else should run meanwhile.
+    """
+
+
+@app.command("trainer")
+@epochs_option
+@click.option("--seeds", type=_COUNT, default=3, show_default=True, help="Runs in lock-step.")
+@repetitions_option
+@fast_option
+@json_option
+def trainer_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
+    """Seconds per run and epoch, and the share of the matrix-product limit (10 minutes)."""
+    _show([lambda: _trainer(fast, **given)], json_file)
+
+
+@app.command("study")
+@epochs_option
+@click.option(
+    "--baseline-runs",
+    type=click.IntRange(1, study.RUNS),
+    help=f"How many of the notebook's {study.RUNS} runs to make; fewer are extrapolated.",
+)
+@fast_option
+@json_option
+def study_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
+    """A whole `mnist-tune run l2_factor`, and its time outside training (40 minutes)."""
+    _show([lambda: _study(fast, **given)], json_file)
+
+
+@app.command("cli")
+@repetitions_option
+@fast_option
+@json_option
+def cli_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
+    """Start of --help, list and status, beside the import of the CLI library (1 minute)."""
+    _show([lambda: _cli(fast, **given)], json_file)
+
+
+@app.command("memory")
+@click.option("--trials", type=click.IntRange(min=2), help="Of the study that is watched.")
+@fast_option
+@json_option
+def memory_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
+    """Memory of the coordinator, and of a worker from trial to trial (3 minutes)."""
+    _show([lambda: _memory(fast, **given)], json_file)
+
+
+@app.command("all")
+@fast_option
+@json_option
+def all_command(fast: bool, json_file: Path | None) -> None:
+    """All four, one after the other (an hour)."""
+    made = [lambda: _cli(fast), lambda: _memory(fast), lambda: _trainer(fast), lambda: _study(fast)]
+    _show(made, json_file)
+
+
+def _trainer(fast: bool, **given: int | None) -> Report:
+    usual = {"epochs": 3, "repetitions": 1} if fast else {"epochs": 10, "repetitions": 3}
+    return trainer.run(**_chosen({"seeds": 3, **usual}, given), fast=fast, say=_say)
+
+
+def _study(fast: bool, **given: int | None) -> Report:
+    usual = (
+        {"epochs": 6, "baseline_runs": 2} if fast else {"epochs": 40, "baseline_runs": study.RUNS}
+    )
+    return study.run(**_chosen(usual, given), fast=fast, say=_say)
+
+
+def _cli(fast: bool, **given: int | None) -> Report:
+    return cli.run(**_chosen({"repetitions": 10 if fast else 30}, given), fast=fast, say=_say)
+
+
+def _memory(fast: bool, **given: int | None) -> Report:
+    return memory.run(**_chosen({"trials": 10 if fast else 50}, given), fast=fast, say=_say)
+
+
+def _chosen(usual: dict[str, int], given: dict[str, int | None]) -> dict[str, Any]:
+    return usual | {name: value for name, value in given.items() if value is not None}
+
+
+def _show(benchmarks: Sequence[Callable[[], Report]], json_file: Path | None) -> None:
+    """Make the reports; each is shown, and written, as soon as it is there."""
+    machine, reports = this_machine(), list[Report]()
+    click.echo(machine.describe(), err=json_file is None)
+    for make in benchmarks:
+        reports.append(make())
+        click.echo(f"\n{table(reports[-1])}", err=json_file is None)
+        if json_file is not None:
+            json_file.write_text(f"{document(machine, reports)}\n", encoding="utf-8")
+    if json_file is None:
+        click.echo(document(machine, reports))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def main() -> None:
+    """Run a benchmark; what cannot be measured is one line."""
+    try:
+        app(prog_name="scripts/benchmark")
+    except (MnistTuneError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

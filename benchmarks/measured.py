@@ -1,0 +1,96 @@
+"""What runs in a process of its own: it prepares, says so, waits for the word, and measures.
+
+    python -m benchmarks.measured NAME '{"setting": …}'
+
+It prints `ready`, reads a line, and prints its result as JSON. So each measurement is as fresh as
+a first one, compilation included, while imports and data are not part of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.baseline import BATCH_SIZE, LEARNING_RATE, NotebookLoop
+from benchmarks.products import product_gflops
+from mnist_tune.data.sources import load
+from mnist_tune.data.splits import final
+from mnist_tune.networks import Mlp, network_from_json
+from mnist_tune.recipes import Recipe, Sgd
+from mnist_tune.trainer.runtime import device
+from mnist_tune.trainer.training import Progress, Trainer
+
+Result = dict[str, Any]
+Measurement = Callable[[], Result]
+
+
+def notebook(
+    *, networks: list[dict[str, Any]], epochs: int, validate: bool, warm: bool
+) -> Measurement:
+    """Seconds of each network's `model.fit`, one after the other."""
+    loop = NotebookLoop(validate=validate)
+    if warm:
+        loop.warm_up()
+    described = [_mlp(network) for network in networks]
+    return lambda: {"run_seconds": loop.seconds(described, epochs)}
+
+
+def trainer(*, network: dict[str, Any], epochs: int, seeds: int, threads: int) -> Measurement:
+    """Seconds of training one configuration with several seeds, from the images on."""
+    where, train = device(threads), final(load())[0]
+    described = _mlp(network)
+    recipe = Recipe(
+        epochs=epochs, batch_size=BATCH_SIZE, optimizer=Sgd(learning_rate=LEARNING_RATE)
+    )
+
+    def measure() -> Result:
+        ends = [time.perf_counter()]
+
+        def after_epoch(_progress: Progress) -> bool:
+            ends.append(time.perf_counter())
+            return True
+
+        ours = Trainer(train, None, where)
+        states = [ours.start(described, recipe, seed) for seed in range(seeds)]
+        ours.train(described, recipe, states, after_epoch)
+        return {
+            "seconds": time.perf_counter() - ends[0],
+            "epoch_seconds": [b - a for a, b in itertools.pairwise(ends)],
+        }
+
+    return measure
+
+
+def product(*, repetitions: int) -> Measurement:
+    """GFLOP/s of a large product on all cores."""
+    return lambda: product_gflops(repetitions)
+
+
+MEASUREMENTS: dict[str, Callable[..., Measurement]] = {
+    "notebook": notebook,
+    "trainer": trainer,
+    "product": product,
+}
+
+
+def _mlp(description: dict[str, Any]) -> Mlp:
+    network = network_from_json(description)
+    assert isinstance(network, Mlp)  # what the benchmarks send
+    return network
+
+
+def main() -> None:
+    """Carry out the measurement that the arguments name."""
+    name, settings = sys.argv[1:]
+    measure = MEASUREMENTS[name](**json.loads(settings))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(json.dumps(measure()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

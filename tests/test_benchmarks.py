@@ -1,0 +1,213 @@
+"""What the benchmarks compute from times; the times themselves are nobody's test."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import cli, memory, study, trainer
+from benchmarks.__main__ import app
+from benchmarks.machine import this_machine
+from benchmarks.memory import Sample
+from benchmarks.processes import CommandFailed, Tool, measure, output_of
+from benchmarks.products import training_flops
+from benchmarks.table import Report, Row, Target, document, medians, ratios, table
+from mnist_tune.definitions.definition import Overrides, define
+from mnist_tune.networks import Mlp
+from mnist_tune.study import Grid
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let child processes find the package `benchmarks` from any folder."""
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+
+
+def test_flops_are_counted_by_hand() -> None:
+    first = 2 * 2 * 784 * 64  # forward, gradient of the kernel
+    others = 3 * 2 * (64 * 64 + 64 * 10)  # and gradient of the input
+    assert training_flops(Mlp(hidden=(64, 64))) == first + others == 229_120
+    assert training_flops(Mlp(hidden=())) == 2 * 2 * 784 * 10
+
+
+def test_half_of_the_limit_is_fifty_per_cent() -> None:
+    # 229,120 operations × 60,000 images in 1 s are 13.7472 GFLOP/s.
+    share = trainer.limit_share(Mlp(hidden=(64, 64)), 60_000, seconds=1.0, limit=27.4944)
+    assert share == pytest.approx(50)
+
+
+def test_a_ratio_is_the_median_over_pairs() -> None:
+    row = ratios("speed-up", theirs=[6.0, 8.0, 30.0], ours=[3.0, 2.0, 10.0], target=None)
+    assert row.samples == (2.0, 4.0, 3.0)
+    assert (row.value, row.unit, row.met) == (3.0, "×", None)
+    with pytest.raises(ValueError, match="shorter"):
+        ratios("speed-up", theirs=[1.0, 2.0], ours=[1.0])
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "met"),
+    [
+        (Target("at least", 2.2), 2.2, True),
+        (Target("at least", 2.2), 2.19, False),
+        (Target("below", 5.0), 5.0, False),
+        (Target("below", 5.0), 4.99, True),
+    ],
+)
+def test_bounds_of_targets(target: Target, value: float, met: bool) -> None:
+    assert Row(what="", value=value, unit="", target=target).met is met
+
+
+REPORT = Report(
+    name="trainer",
+    fast=False,
+    settings={"epochs": 10},
+    notes=("a note",),
+    rows=(
+        medians("speed-up", "×", [7.0, 6.5, 5.5], Target("at least", 6.0)),
+        Row(what="growth", value=12.34, unit="%", target=Target("below", 5.0)),
+        Row(what="memory", value=1_234.5, unit="MB"),
+    ),
+)
+
+
+def test_a_table_shows_spread_target_and_verdict() -> None:
+    lines = table(REPORT).splitlines()
+    assert lines[:2] == ["trainer: epochs 10", "a note"]
+    assert [line.split() for line in lines[4:]] == [
+        ["speed-up", "6.50", "×", "5.50–7.00", "at", "least", "6", "yes"],
+        ["growth", "12.3", "%", "below", "5", "NO"],
+        ["memory", "1,234", "MB"],
+    ]
+
+
+def test_the_document_holds_machine_and_rows() -> None:
+    content = json.loads(document(this_machine(), [REPORT]))
+    assert content["schema"] == 1
+    assert content["machine"]["cores"] >= 1
+    assert content["machine"]["versions"].keys() >= {"python", "tensorflow", "mnist-tune"}
+    (found,) = content["benchmarks"]
+    assert found.keys() == {"name", "fast", "settings", "notes", "rows"}
+    assert found["rows"][0] == {
+        "what": "speed-up",
+        "value": 6.5,
+        "unit": "×",
+        "target": {"side": "at least", "bound": 6.0},
+        "samples": [7.0, 6.5, 5.5],
+        "met": True,
+    }
+    assert [row["met"] for row in found["rows"]] == [True, False, None]
+
+
+def test_the_notebook_trains_what_the_study_does() -> None:
+    definition = define("l2_factor", Overrides(protocol="notebook"))
+    plan = definition.study.plan
+    assert isinstance(plan, Grid)
+    assert tuple(point["l2"] for point in plan.points) == study.FACTORS
+    assert definition.study.seeds == study.RUNS_OF_A_FACTOR
+
+
+def test_a_study_is_compared_from_start_to_end() -> None:
+    # The loop: 4 s to start and 15 runs of 10 s. The study: 95 of 2 × 50 worker-seconds in training.
+    taken = study.StudySeconds(wall=50.0, before=2.0, after=1.0, training=95.0)
+    rows = {row.what: row for row in study.rows([3.0, 5.0], [9.0, 11.0], taken, workers=2)}
+    assert rows["notebook's loop of 15 runs"].value == pytest.approx(154)
+    assert rows["speed-up of the study"].value == pytest.approx(154 / 50)
+    assert rows["speed-up of the study"].met
+    assert rows["time outside training"].value == pytest.approx(5)
+
+
+def test_growth_of_a_worker_is_seen_between_trials() -> None:
+    samples = [
+        Sample(trials, coordinator=150.0 + (trials == 20) * 100, worker=1_000.0 + 2 * trials)
+        for trials in range(50)
+        for _ in range(3)
+    ]
+    # The five trials before the tenth are 5 … 9, those before the fiftieth 45 … 49.
+    assert memory.worker_level(samples, 10, 50) == 1_014
+    assert memory.worker_level(samples, 50, 50) == 1_094
+    rows = {row.what: row for row in memory.rows(samples, 50)}
+    assert rows["coordinator, at most"].value == 250
+    assert rows["growth of the worker"].value == pytest.approx(100 * 80 / 1_014)
+    assert rows["growth of the worker"].met is False
+
+
+def test_commands_are_held_against_the_fastest_import() -> None:
+    rows = {
+        row.what: row
+        for row in cli.rows([0.2, 0.1], {"list": [0.4, 0.25]}, {"list": ["keras", "keras.src"]})
+    }
+    assert rows["mnist-tune list, times the import"].value == pytest.approx(2.5)
+    assert rows["mnist-tune list, times the import"].met
+    assert rows["mnist-tune list: modules of keras and tensorflow"].value == 2
+    assert not rows["mnist-tune list: modules of keras and tensorflow"].met
+
+
+def test_forbidden_imports_are_found(tmp_path: Path) -> None:
+    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow" / "__init__.py").write_text("from tensorflow import inner")
+    (tmp_path / "tensorflow" / "inner.py").touch()
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import json, tensorflow"
+    found = cli.forbidden_imports([sys.executable, "-c", code])
+    assert sorted(found) == ["tensorflow", "tensorflow.inner"]
+    assert cli.forbidden_imports([sys.executable, "-c", "import json"]) == []
+
+
+def test_the_benchmark_of_the_cli_from_end_to_end(tmp_path: Path) -> None:
+    file = tmp_path / "cli.json"
+    done = CliRunner().invoke(app, ["cli", "--repetitions", "1", "--json", str(file)])
+    assert done.exception is None, done.output
+    (found,) = json.loads(file.read_text())["benchmarks"]
+    wanted = [row["target"] for row in found["rows"]]
+    assert wanted[:4] == [None] * 4
+    assert wanted[4:] == [{"side": "below", "bound": b} for b in [3.0] * 3 + [1.0] * 3]
+    assert [row["value"] for row in found["rows"][-3:]] == [0, 0, 0]  # no TensorFlow
+    assert all(row["what"] in done.stdout for row in found["rows"])
+
+
+# Sleeps while it prepares and while it measures, and tells what it was given.
+SLEEPER = """
+import json, sys, time
+time.sleep(0.2)
+print("ready", flush=True)
+sys.stdin.readline()
+time.sleep(0.4)
+print(json.dumps({"arguments": sys.argv[1:]}))
+"""
+
+
+def test_measurements_run_side_by_side_and_start_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    measured = measure("doze", {"deeply": True}, processes=3, module="sleeper")
+    assert measured.results == ({"arguments": ["doze", '{"deeply": true}']},) * 3
+    assert measured.start_seconds >= 0.2
+    assert measured.seconds >= 0.4
+
+
+def test_what_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match=r"KeyError: 'nothing'"):
+        measure("nothing", {})
+    with pytest.raises(CommandFailed, match=r"failed: it was me"):
+        output_of([sys.executable, "-c", "raise SystemExit('it was me')"])
+    storage = tmp_path / "study.db"
+    with (
+        pytest.raises(CommandFailed, match=r"no_such_study"),
+        Tool(["run", "no_such_study"], storage) as tool,
+    ):
+        tool.ended()
+
+
+def test_every_command_and_option_has_help() -> None:
+    assert set(app.commands) == {"trainer", "study", "cli", "memory", "all"}
+    for command in app.commands.values():
+        assert command.help
+        assert all(p.help for p in command.params if isinstance(p, click.Option))
