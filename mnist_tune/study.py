@@ -6,7 +6,8 @@ This is the module that study files import. It has no dependency but the standar
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, get_args
 
@@ -51,6 +52,13 @@ class Configuration:
     learning_rate: float | None = None
     batch_size: int | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.network, Network):
+            raise DefinitionError(
+                f"Configuration network={_shown(self.network)}: "
+                "give a network such as Mlp(hidden=(64, 64))"
+            )
+
     def recipe(self, recipe: Recipe) -> Recipe:
         """The recipe that this configuration is trained with."""
         if self.batch_size is not None:
@@ -72,13 +80,18 @@ class Grid:
     points: tuple[Point, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "points", tuple(dict(point) for point in self.points))
+        object.__setattr__(self, "points", _points("Grid", self.points))
         if not self.points:
             raise DefinitionError("Grid: there is no point in it; give at least one")
 
     @staticmethod
     def product(**values: Sequence[Any]) -> Grid:
         """All combinations of the given values; the last parameter changes fastest."""
+        for name, given in values.items():
+            if isinstance(given, str) or not isinstance(given, Iterable):
+                raise DefinitionError(
+                    f"Grid.product {name}={_shown(given)}: give a list of values, such as ({_shown(given)},)"
+                )
         return Grid(
             tuple(
                 dict(zip(values, point, strict=True))
@@ -107,6 +120,7 @@ class Search:
                 f"Search sampler={self.sampler!r}: give one of {', '.join(get_args(Sampler))}"
             )
         _check_count("Search trials", self.trials, 100_000)
+        object.__setattr__(self, "first", _points("Search first", self.first))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +152,12 @@ class Study:
     def __post_init__(self) -> None:
         if not callable(self.suggest):
             raise DefinitionError(
-                f"Study suggest={self.suggest!r}: give a function of one argument, the trial"
+                f"Study suggest={_shown(self.suggest)}: give a function of one argument, the trial"
             )
         if not isinstance(self.recipe, Recipe):
-            raise DefinitionError(f"Study recipe={self.recipe!r}: give a Recipe(epochs=…)")
+            raise DefinitionError(f"Study recipe={_shown(self.recipe)}: give a Recipe(epochs=…)")
         if not isinstance(self.plan, Grid | Search):
-            raise DefinitionError(f"Study plan={self.plan!r}: give a Grid(…) or a Search(…)")
+            raise DefinitionError(f"Study plan={_shown(self.plan)}: give a Grid(…) or a Search(…)")
         _check_count("Study seeds", self.seeds, MOST_SEEDS)
         _check_count("Study confirm_seeds", self.confirm_seeds, MOST_SEEDS)
         for name, known in (("pruner", Pruner), ("protocol", SearchProtocol)):
@@ -151,6 +165,10 @@ class Study:
                 raise DefinitionError(
                     f"Study {name}={getattr(self, name)!r}: give one of {', '.join(get_args(known))}"
                 )
+        if not isinstance(self.baseline, str):
+            raise DefinitionError(f"Study baseline={self.baseline!r}: give the key of a baseline")
+        if isinstance(self.study_seed, bool) or not isinstance(self.study_seed, int):
+            raise DefinitionError(f"Study study_seed={self.study_seed!r}: give an integer")
 
     @property
     def trials(self) -> int:
@@ -168,7 +186,7 @@ class Study:
             return Configuration(network=suggested)
         if not isinstance(suggested, Configuration):
             raise DefinitionError(
-                f"suggest(trial) returned {suggested!r}: "
+                f"suggest(trial) returned {_shown(suggested)}: "
                 "return a network such as Mlp(hidden=(64, 64)), or a Configuration"
             )
         return suggested
@@ -177,3 +195,31 @@ class Study:
 def _check_count(what: str, value: object, highest: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= highest:
         raise DefinitionError(f"{what}={value!r}: give an integer from 1 to {highest:,}")
+
+
+def _points(owner: str, points: object) -> tuple[Point, ...]:
+    """Points as plain dicts, numpy's numbers as Python's."""
+    if isinstance(points, Mapping | str) or not isinstance(points, Iterable):
+        raise DefinitionError(f"{owner} {_shown(points)}: give a tuple of points")
+    plain: list[Point] = []
+    for point in points:
+        if not isinstance(point, Mapping):
+            raise DefinitionError(
+                f"{owner}: {_shown(point)} is not a point; give a dict such as {{'l2': 1e-4}}"
+            )
+        plain.append({name: _plain(value) for name, value in point.items()})
+    keys = [repr(sorted(point.items(), key=lambda item: str(item[0]))) for point in plain]
+    if len(set(keys)) < len(keys):
+        twice = next(point for point, key in zip(plain, keys, strict=True) if keys.count(key) > 1)
+        raise DefinitionError(f"{owner}: point {twice} is there twice; give it once")
+    return tuple(plain)
+
+
+def _plain(value: Any) -> Any:
+    """The Python number in one of numpy's; anything else as it is."""
+    return value.item() if hasattr(value, "dtype") and hasattr(value, "item") else value
+
+
+def _shown(value: object) -> str:
+    """A value in one line that is not too long for a message."""
+    return textwrap.shorten(repr(value), 200, placeholder="…")

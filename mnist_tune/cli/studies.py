@@ -63,11 +63,13 @@ def run(
 
     STUDY is a built-in study (see `mnist-tune list`) or the path of a study file.
     """
+    from mnist_tune.baselines import find_baseline
     from mnist_tune.definitions.definition import Overrides, define
     from mnist_tune.search.running import Options
 
     location = Location.find(storage)
     definition = define(study, Overrides(**overridden), name)
+    find_baseline(definition.study.baseline)  # now, not after hours of training
     running = Options(
         workers=workers, confirm=not no_confirm, checkpoint_seconds=checkpoint_seconds
     )

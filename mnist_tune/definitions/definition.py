@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, cast, get_args
 
 from mnist_tune.definitions import loading
 from mnist_tune.definitions.space import Space, check_point, probe
 from mnist_tune.errors import DefinitionError
-from mnist_tune.study import Grid, Search, Study
+from mnist_tune.study import Grid, Sampler, Search, Study
 
 _REHEARSAL_EPOCHS = 3
 _REHEARSAL_SEEDS = 2
@@ -36,7 +38,12 @@ class Overrides:
 
     def to_json(self) -> dict[str, Any]:
         """Only what was given."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+        # By identity: 0 == False, and `--seeds 0` must be refused rather than forgotten.
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if value is not None and value is not False
+        }
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Overrides:
@@ -79,14 +86,12 @@ def define(reference: str, overrides: Overrides, name: str | None = None) -> Def
         DefinitionError: one line that says what is wrong.
     """
     file = loading.find(reference)
+    study = _overridden(loading.load(file), overrides)
     try:
-        study = _overridden(loading.load(file), overrides)
         space = probe(study)
-        for point in study.plan.points if isinstance(study.plan, Grid) else study.plan.first:
-            check_point(study, space, point)
+        _check_plan(study, space)
     except DefinitionError as error:
-        where = "" if str(file.path) in str(error) else f"{file.path}: "
-        raise DefinitionError(f"{where}{error}") from error
+        raise DefinitionError(f"{file.path}: {error}") from error
     return Definition(
         name=name or _default_name(file.name, study, overrides),
         source=file.source,
@@ -102,52 +107,89 @@ def _default_name(stem: str, study: Study, overrides: Overrides) -> str:
     return stem + notebook + ("-quick" if overrides.quick else "")
 
 
+def _check_plan(study: Study, space: Space) -> None:
+    plan = study.plan
+    if isinstance(plan, Search) and not space.parameters:
+        raise DefinitionError(
+            f"suggest(trial) asks for no parameter, so that sampler {plan.sampler} would try the same "
+            "network over and over; give the plan Grid(({},))"
+        )
+    for point in plan.points if isinstance(plan, Grid) else plan.first:
+        check_point(study, space, point)
+
+
 def _overridden(study: Study, overrides: Overrides) -> Study:
     given = overrides.to_json()
-    simple = {
-        name: given[name]
-        for name in ("seeds", "pruner", "protocol", "study_seed", "confirm_seeds")
-        if name in given
-    }
-    recipe = replace(study.recipe, epochs=given["epochs"]) if "epochs" in given else study.recipe
-    changed = replace(study, recipe=recipe, plan=_plan(study, overrides), **simple)
-    return _rehearsal(changed, given) if overrides.quick else changed
+    study = replace(study, plan=_plan(study.plan, overrides))
+    if "epochs" in given:
+        with _blaming("epochs", given["epochs"]):
+            study = replace(study, recipe=replace(study.recipe, epochs=given["epochs"]))
+    for name in ("seeds", "pruner", "protocol", "study_seed", "confirm_seeds"):
+        if name in given:
+            with _blaming(name, given[name]):
+                study = replace(study, **{name: given[name]})
+    return _rehearsal(study, given) if overrides.quick else study
 
 
-def _plan(study: Study, overrides: Overrides) -> Grid | Search:
-    plan = study.plan
-    if overrides.sampler == "grid":
-        if not isinstance(plan, Grid):
-            raise DefinitionError(
-                "--sampler grid: this study has no grid; give --sampler random or tpe"
-            )
-    elif overrides.sampler is not None:
-        trials = plan.trials if isinstance(plan, Search) else 30
-        plan = Search(sampler=overrides.sampler, trials=trials)  # type: ignore[arg-type]  # checked there
-    if overrides.trials is None:
+@contextmanager
+def _blaming(name: str, value: object) -> Iterator[None]:
+    """Say which option gave a value that is refused."""
+    try:
+        yield
+    except DefinitionError as error:
+        reason = str(error).rpartition(": ")[2]
+        raise DefinitionError(f"--{name.replace('_', '-')} {value}: {reason}") from error
+
+
+def _plan(plan: Grid | Search, overrides: Overrides) -> Grid | Search:
+    plan = _sampled(plan, overrides.sampler)
+    trials = overrides.trials
+    if trials is None:
         return plan
     if isinstance(plan, Search):
-        return replace(plan, trials=overrides.trials)
-    if not 1 <= overrides.trials <= len(plan.points):
+        with _blaming("trials", trials):
+            return replace(plan, trials=trials)
+    if not 1 <= trials <= len(plan.points):
         raise DefinitionError(
-            f"--trials {overrides.trials}: the grid has {len(plan.points)} points; "
+            f"--trials {trials}: the grid has {len(plan.points)} points; "
             "give 1 to that many, or --sampler tpe"
         )
-    return Grid(plan.points[: overrides.trials])
+    return Grid(plan.points[:trials])
+
+
+def _sampled(plan: Grid | Search, sampler: str | None) -> Grid | Search:
+    """The plan with another sampler; points that come first stay."""
+    if sampler is None:
+        return plan
+    if sampler == "grid":
+        if isinstance(plan, Grid):
+            return plan
+        raise DefinitionError(
+            "--sampler grid: this study has no grid; give --sampler random or tpe"
+        )
+    if sampler not in get_args(Sampler):
+        raise DefinitionError(
+            f"--sampler {sampler}: give one of grid, {', '.join(get_args(Sampler))}"
+        )
+    known = cast(Sampler, sampler)
+    return replace(plan, sampler=known) if isinstance(plan, Search) else Search(sampler=known)
 
 
 def _rehearsal(study: Study, given: dict[str, Any]) -> Study:
     """Shorten what the command line did not give by hand."""
     epochs = given.get("epochs", min(study.recipe.epochs, _REHEARSAL_EPOCHS))
-    plan = study.plan
-    if isinstance(plan, Search) and "trials" not in given:
-        plan = replace(plan, trials=min(plan.trials, _REHEARSAL_TRIALS))
     return replace(
         study,
         recipe=replace(study.recipe, epochs=epochs),
-        plan=plan,
+        plan=study.plan if "trials" in given else _shortened(study.plan),
         seeds=given.get("seeds", min(study.seeds, _REHEARSAL_SEEDS)),
         confirm_seeds=given.get(
             "confirm_seeds", min(study.confirm_seeds, _REHEARSAL_CONFIRM_SEEDS)
         ),
     )
+
+
+def _shortened(plan: Grid | Search) -> Grid | Search:
+    if isinstance(plan, Grid):
+        return Grid(plan.points[:_REHEARSAL_TRIALS])
+    return replace(plan, trials=min(plan.trials, _REHEARSAL_TRIALS))

@@ -71,6 +71,8 @@ _ABSENT = object()
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(values, list) and any(isinstance(value, dict) for value in values):
+        values = {str(i): value for i, value in enumerate(values)}
     if isinstance(values, dict) and values:
         return {
             k: v
@@ -87,9 +89,10 @@ def _shown(values: dict[str, Any], name: str) -> str:
 def _first_example(old: list[Any], new: list[Any]) -> list[str]:
     for before, after in zip(old, new, strict=False):
         if before != after:
-            given, made = before
-            old_words = f"{json.dumps(given)} made {json.dumps(made)}"
-            return [
-                f"suggest: {old_words}, now {json.dumps(after[0])} makes {json.dumps(after[1])}"
-            ]
-    return []
+            return [f"suggest: {_words(before, 'made')}, now {_words(after, 'makes')}"]
+    return [] if old == new else ["suggest: makes other networks than it did"]
+
+
+def _words(example: list[Any], verb: str) -> str:
+    given, made = (json.dumps(part, ensure_ascii=False) for part in example)
+    return f"{given} {verb} {made}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import shlex
 import sys
+import textwrap
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnist_tune import networks, recipes, study
 from mnist_tune.errors import DefinitionError
-from mnist_tune.study import Study
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -53,33 +55,49 @@ def find(reference: str) -> StudyFile:
     known = {file.name: file for file in builtin_files()}
     if reference in known:
         return known[reference]
-    path = Path(reference).expanduser()
-    if path.is_file():
+    path = _path(reference)
+    if path is not None and path.is_file():
         return StudyFile(str(path.resolve()), path.stem, path.resolve())
-    if path.suffix == ".py" or len(path.parts) > 1:
-        what = "is a folder, not a study file" if path.is_dir() else "does not exist"
+    if path is not None and path.is_dir():
         raise DefinitionError(
-            f"study file {reference} {what}; `mnist-tune new {path.name or 'my_study.py'}` writes one to start from"
+            f"{_one_line(reference)} is a folder, not a study file; give a file in it"
         )
-    near = difflib.get_close_matches(reference, known, n=1)
+    if path is not None and (path.suffix == ".py" or len(path.parts) > 1):
+        new = shlex.quote(_one_line(str(Path(reference).with_suffix(".py"))))
+        raise DefinitionError(
+            f"study file {_one_line(reference)} does not exist; `mnist-tune new {new}` writes one to start from"
+        )
+    near = difflib.get_close_matches(reference.lower().replace("-", "_"), known, n=1)
     hint = (
         f"did you mean {near[0]}?"
         if near
         else f"there is {', '.join(known)}, or give the path of a study file"
     )
-    raise DefinitionError(f"there is no study {reference!r}; {hint}")
+    raise DefinitionError(f"there is no study {_one_line(reference)!r}; {hint}")
+
+
+def _path(reference: str) -> Path | None:
+    """The path that may be meant, or None if no file can have it or nobody may look there."""
+    if not reference:
+        return None
+    try:
+        path = Path(reference).expanduser()
+        path.is_file(), path.is_dir()
+    except (OSError, RuntimeError, ValueError):  # a name too long, ~nobody, a folder closed to us
+        return None
+    return path
 
 
 def question(file: StudyFile) -> str:
     """The first paragraph of the file's docstring, on one line; empty if there is none."""
     try:
         text = ast.get_docstring(ast.parse(_text(file))) or ""
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         return ""
     return " ".join(text.split("\n\n")[0].split())
 
 
-def load(file: StudyFile) -> Study:
+def load(file: StudyFile) -> study.Study:
     """Run a study file and return its `study`.
 
     Raises:
@@ -93,30 +111,33 @@ def load(file: StudyFile) -> Study:
     sys.modules[spec.name] = module  # so that dataclasses defined in the file find their module
     try:
         # Compiled here rather than imported, so that no __pycache__ appears beside the user's file.
-        exec(compile(text, str(file.path), "exec"), module.__dict__)
+        exec(compile(text, str(file.path), "exec", dont_inherit=True), module.__dict__)
     except SyntaxError as error:
         raise DefinitionError(f"{file.path}:{error.lineno}: {error.msg}; mend that line") from error
-    except (
-        Exception
-    ) as error:  # the user's own code: whatever it raises is a fault of the study file
+    # The user's own code: whatever it raises, `exit()` included, is a fault of the study file.
+    except (Exception, SystemExit) as error:
         raise DefinitionError(f"{file.path}:{_line(error, file)}: {_reason(error)}") from error
-    study = getattr(module, "study", None)
-    if not isinstance(study, Study):
-        found = "has no variable `study`" if study is None else f"has study = {study!r}"
-        raise DefinitionError(f"{file.path} {found}; it must hold one `study = Study(…)`")
-    return study
+    found = getattr(module, "study", None)
+    if isinstance(found, study.Study):
+        return found
+    what = (
+        "has no variable `study`"
+        if found is None
+        else f"has study = {textwrap.shorten(repr(found), 80, placeholder='…')}"
+    )
+    raise DefinitionError(f"{file.path} {what}; it must hold one `study = Study(…)`")
 
 
 def _text(file: StudyFile) -> str:
     try:
-        return file.path.read_text(encoding="utf-8")
+        return file.path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise DefinitionError(
             f"study file {file.path} cannot be read: {error}; give a Python file in UTF-8"
         ) from error
 
 
-def _line(error: Exception, file: StudyFile) -> int | str:
+def _line(error: BaseException, file: StudyFile) -> int | str:
     """The last line of the study file itself that the error passed through."""
     lines = [
         frame.lineno
@@ -126,10 +147,22 @@ def _line(error: Exception, file: StudyFile) -> int | str:
     return lines[-1] if lines and lines[-1] is not None else "?"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or "no message"
     if isinstance(error, DefinitionError):
         return text
     if isinstance(error, NameError):
-        return f"{text}; import it, for example `from mnist_tune.study import Study`"
+        return f"{text}; {_where_from(error.name)}"
     return f"{type(error).__name__}: {text}"
+
+
+def _where_from(name: str | None) -> str:
+    """How to import a name that a study file uses without having it."""
+    for module in (networks, recipes, study):
+        if name is not None and getattr(module, name, None) is not None:
+            return f"add `from {module.__name__} import {name}`"
+    return "define or import it above that line"
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else ascii(text)

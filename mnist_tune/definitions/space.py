@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from mnist_tune.errors import DefinitionError
@@ -13,7 +15,8 @@ from mnist_tune.networks import network_to_json
 from mnist_tune.study import Configuration, Point, Study
 
 _DRAWS = 64  # enough to meet each branch of a conditional space whose rarest has a share of 10 % (0.9^64 = 0.1 %)
-_EXAMPLES = 8
+_EXAMPLES = 8  # at least; further ones show choices and branches that these do not
+_FEW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,20 @@ class Parameter:
         ):
             return False
         assert self.low is not None and self.high is not None
-        return self.low <= value <= self.high
+        return self.low <= value <= self.high and self._on_a_step(value)
+
+    def _on_a_step(self, value: int | float) -> bool:
+        if self.step is None:
+            return True
+        steps = (value - self.low) / self.step  # type: ignore[operator]  # a number has both ends
+        return abs(steps - round(steps)) < 1e-8  # as Optuna judges it
+
+    def facet(self, value: Any) -> Any:
+        """What of a value may decide about a branch of `suggest`: a choice, one of few integers."""
+        if self.choices is not None:
+            return value
+        assert self.low is not None and self.high is not None
+        return value if self.kind == "int" and self.high - self.low < _FEW else None
 
     def to_json(self) -> dict[str, Any]:
         """The fields that matter for this kind, as JSON values."""
@@ -78,6 +94,11 @@ class _Notes:
         self.asked: dict[str, Parameter] = {}
         self.values: dict[str, Any] = {}
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"a study may use trial.suggest_float, suggest_int and suggest_categorical, not trial.{name}"
+        )
+
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
@@ -89,15 +110,27 @@ class _Notes:
         return int(self._number(name, Parameter("int", int(low), int(high), log, step)))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        if isinstance(choices, str) or not isinstance(choices, Sequence):
+            raise DefinitionError(
+                f"parameter {name!r} has choices {choices!r}; give a list or a tuple, whose order is fixed"
+            )
         if not choices:
             raise DefinitionError(f"parameter {name!r} has no choices; give at least one")
         for choice in choices:
-            if not (choice is None or isinstance(choice, bool | int | float | str)):
+            if not _storable(choice):
                 raise DefinitionError(
                     f"parameter {name!r}: choice {choice!r} cannot be stored; "
                     "give names or numbers and look the value up"
                 )
         return self._note(name, Parameter("categorical", choices=tuple(choices)))
+
+    @property
+    def facets(self) -> set[Any]:
+        """Which branches the answer may have taken."""
+        return {frozenset(self.asked)} | {
+            (name, repr(parameter.facet(self.values[name])))
+            for name, parameter in self.asked.items()
+        }
 
     def _number(self, name: str, parameter: Parameter) -> Any:
         low, high, step = parameter.low, parameter.high, parameter.step
@@ -112,9 +145,14 @@ class _Notes:
             )
         if step is not None and step <= 0:
             raise DefinitionError(f"parameter {name!r} has step {step}; give a step above 0")
-        if parameter.log and step not in (None, 1):
+        if parameter.log and step not in (None, 1 if parameter.kind == "int" else None):
             raise DefinitionError(
                 f"parameter {name!r} has a step on a log scale; give the one or the other"
+            )
+        if step is not None and (rest := _decimal(high) - _decimal(low)) % _decimal(step):
+            end = _decimal(low) + rest // _decimal(step) * _decimal(step)
+            raise DefinitionError(
+                f"parameter {name!r} runs from {low} to {high}, but its steps of {step} end at {end}; give that end"
             )
         return self._note(name, parameter)
 
@@ -136,6 +174,7 @@ def probe(study: Study) -> Space:
     """
     parameters: dict[str, Parameter] = {}
     examples: list[tuple[Point, dict[str, Any]]] = []
+    shown: set[Any] = set()
     choosers = [_lowest, _highest, *(_drawn(random.Random(i)) for i in range(_DRAWS))]
     for choose in choosers:
         notes, configuration = _called(study, choose)
@@ -144,9 +183,23 @@ def probe(study: Study) -> Space:
                 raise DefinitionError(
                     f"parameter {name!r} has different ranges in different trials; use two names"
                 )
-        if len(examples) < _EXAMPLES:
-            examples.append((notes.values, describe(study, configuration)))
+        made = describe(study, configuration)
+        if len(examples) < _EXAMPLES or not notes.facets <= shown:
+            _check_repeatable(study, notes, made)
+            examples.append((notes.values, made))
+            shown |= notes.facets
     return Space(parameters, tuple(examples))
+
+
+def _check_repeatable(study: Study, notes: _Notes, made: dict[str, Any]) -> None:
+    again, configuration = _called(
+        study, lambda name, parameter: notes.values.get(name, _lowest(name, parameter))
+    )
+    if (again.values, describe(study, configuration)) != (notes.values, made):
+        raise DefinitionError(
+            f"suggest(trial) answered twice to {notes.values}, each time differently; "
+            "let its answer depend on the trial alone"
+        )
 
 
 def check_point(study: Study, space: Space, point: Point) -> None:
@@ -197,12 +250,20 @@ def _called(study: Study, choose: Callable[[str, Parameter], Any]) -> tuple[_Not
         return notes, study.configuration(notes)
     except DefinitionError:
         raise
-    except (
-        Exception
-    ) as error:  # the user's own code: whatever it raises is a fault of the study file
+    except Exception as error:  # the user's own code: a fault of the study file
+        message = " ".join(str(error).split()) or "no message"
         raise DefinitionError(
-            f"suggest(trial) raised {type(error).__name__}: {error} with {notes.values or 'no parameter yet'}"
+            f"suggest(trial) raised {type(error).__name__}: {message}{_line(error, study)} "
+            f"with {notes.values or 'no parameter yet'}"
         ) from error
+
+
+def _line(error: Exception, study: Study) -> str:
+    """The last line of the study file that the error passed through, in words."""
+    path = getattr(getattr(study.suggest, "__code__", None), "co_filename", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    return f", in line {lines[-1]}," if lines else ""
 
 
 def _lowest(_name: str, parameter: Parameter) -> Any:
@@ -210,11 +271,7 @@ def _lowest(_name: str, parameter: Parameter) -> Any:
 
 
 def _highest(_name: str, parameter: Parameter) -> Any:
-    return (
-        parameter.choices[-1]
-        if parameter.choices is not None
-        else _on_step(parameter, parameter.high)
-    )
+    return parameter.choices[-1] if parameter.choices is not None else parameter.high
 
 
 def _drawn(source: random.Random) -> Callable[[str, Parameter], Any]:
@@ -236,7 +293,20 @@ def _drawn(source: random.Random) -> Callable[[str, Parameter], Any]:
 def _on_step(parameter: Parameter, value: Any) -> Any:
     if parameter.step is None or parameter.log:
         return value
-    return parameter.low + (value - parameter.low) // parameter.step * parameter.step
+    low, high, step = parameter.low, parameter.high, parameter.step
+    return min(low + round((value - low) / step) * step, high)
+
+
+def _storable(choice: object) -> bool:
+    """Whether JSON holds a choice as it is."""
+    if isinstance(choice, float):
+        return math.isfinite(choice)
+    return choice is None or isinstance(choice, bool | int | str)
+
+
+def _decimal(number: float) -> Decimal:
+    """A number as it is written, since 0.3 is not a multiple of 0.1 in binary."""
+    return Decimal(str(number))
 
 
 def _listed(space: Space) -> str:

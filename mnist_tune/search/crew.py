@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import queue
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,8 +70,8 @@ class JobEnded:
     failure: str | None
     message: str
     finished: bool
-    histories: dict[int, tuple[EpochMetrics, ...]]
-    scores: dict[int, Score]
+    histories: Mapping[int, tuple[EpochMetrics, ...]]
+    scores: Mapping[int, Score]
     outcomes: tuple[Outcome, ...]
     elapsed_seconds: float
 
@@ -93,6 +93,8 @@ class _Work:
     job: Job
     waiting: list[tuple[int, ...]]
     histories: dict[int, list[EpochMetrics]]
+    began: float
+    epoch_ended: float  # when the latest epoch was announced; at first the beginning
     running: dict[str, tuple[int, ...]] = field(default_factory=dict)
     moving: set[str] = field(default_factory=set)
     ending: bool = False
@@ -100,8 +102,6 @@ class _Work:
     announced: int = 0
     scores: dict[int, Score] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
-    epoch_ended: float = field(default_factory=time.monotonic)
     epoch_seconds: float = 0.0  # of the latest epoch
 
 
@@ -113,16 +113,23 @@ class Crew:
         events: what the cluster puts its events into; anything else found there is passed over,
             so that a signal handler can wake the crew.
         checkpoint_seconds: least time between two checkpoints of a task.
+        clock: seconds from any beginning, never going back.
     """
 
     def __init__(
-        self, workers: Workers, events: queue.SimpleQueue[Any], checkpoint_seconds: float = 10.0
+        self,
+        workers: Workers,
+        events: queue.SimpleQueue[Any],
+        checkpoint_seconds: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = workers
         self._events = events
         self._checkpoint_seconds = checkpoint_seconds
+        self._clock = clock
         self._works: dict[str, _Work] = {}
         self._task_works: dict[str, _Work] = {}
+        self._ready: list[CrewEvent] = []  # happened outside `wait`, which has to tell of it
         self._numbers = itertools.count()
 
     @property
@@ -136,12 +143,13 @@ class Crew:
 
     @property
     def busy(self) -> bool:
-        """Whether any job is under way."""
-        return bool(self._works)
+        """Whether any job is under way, or has ended without being told of."""
+        return bool(self._works) or bool(self._ready)
 
     def start(self, job: Job, groups: int = 1) -> None:
         """Start a job with its seeds in at most so many groups."""
-        work = _Work(job, _groups(job.seeds, groups), {seed: [] for seed in job.seeds})
+        now = self._clock()
+        work = _Work(job, _groups(job.seeds, groups), {seed: [] for seed in job.seeds}, now, now)
         self._works[job.key] = work
         self._dispatch()
 
@@ -151,7 +159,10 @@ class Crew:
         for work in works:
             work.ending = True
             work.waiting.clear()
-        self._workers.end([name for work in works for name in work.running])
+            if not work.running:
+                self._ready.append(self._ended(work))
+        if names := [name for work in works for name in work.running]:
+            self._workers.end(names)
 
     def end_all(self) -> None:
         """Save and end every job after the epoch under way."""
@@ -164,6 +175,9 @@ class Crew:
             timeout_seconds: longest wait.
             more_to_start: whether idle workers will get other jobs; if not, tasks are split.
         """
+        if self._ready:
+            ready, self._ready = self._ready, []
+            return ready
         if not more_to_start:
             self._share_out()
         try:
@@ -211,6 +225,9 @@ class Crew:
         work = self._task_works.get(message["task"])
         if work is None:
             return []
+        if work.ending or message["task"] in work.moving:
+            # It goes on all the same: it has not heard yet, or it was run again by another worker.
+            self._workers.end([message["task"]])
         _take(
             work,
             {
@@ -218,7 +235,7 @@ class Crew:
                 for seed, history in message["metrics"]
             },
         )
-        return list(_newly_done(work))
+        return list(_newly_done(work, self._clock()))
 
     def _on_task_ended(self, name: str) -> list[CrewEvent]:
         work = self._task_works.pop(name)
@@ -229,9 +246,11 @@ class Crew:
             outcome = self._workers.result(name)
         except Exception as error:  # sorted here: a fatal one goes on, any other fails the job
             work.failure = work.failure or _failure(error)
-            if isinstance(error, WorkerFailed):
+            if isinstance(error, WorkerFailed) and error.details:
                 events.append(Warned(error.details))
-            self.end([work.job])
+            if work.running:
+                self.end([work.job])
+            work.waiting.clear()
         else:
             _take(work, outcome.histories)
             work.outcomes.append(outcome)
@@ -239,7 +258,7 @@ class Crew:
             events += [Warned(line) for line in outcome.warnings]
             if not outcome.finished and not work.ending:
                 work.waiting += _groups(seeds, 2)
-            events += _newly_done(work)
+            events += _newly_done(work, self._clock())
         if not work.running and not work.waiting:
             events.append(self._ended(work))
         self._dispatch()
@@ -256,7 +275,7 @@ class Crew:
             histories={seed: tuple(history) for seed, history in work.histories.items()},
             scores=work.scores,
             outcomes=tuple(work.outcomes),
-            elapsed_seconds=time.monotonic() - work.began,
+            elapsed_seconds=self._clock() - work.began,
         )
 
 
@@ -268,20 +287,24 @@ def _groups(seeds: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
 
 
 def _take(work: _Work, histories: dict[int, Any]) -> None:
-    """Add epochs not known yet; a restored run sends all of its epochs again."""
+    """Add the epochs that come next; a restored run sends all of its epochs again.
+
+    An epoch whose predecessor got lost is left to the task's outcome, which holds all of them.
+    """
     for seed, history in histories.items():
         known = work.histories[seed]
-        known += [metrics for metrics in history if metrics.epoch > len(known)]
+        for metrics in history:
+            if metrics.epoch == len(known) + 1:
+                known.append(metrics)
 
 
-def _newly_done(work: _Work) -> Iterable[EpochDone]:
+def _newly_done(work: _Work, now: float) -> Iterable[EpochDone]:
     """Announce the epochs that the last of the seeds has now finished."""
     while not work.ending and all(
         len(history) > work.announced for history in work.histories.values()
     ):
         metrics = {seed: history[work.announced] for seed, history in work.histories.items()}
         work.announced += 1
-        now = time.monotonic()
         work.epoch_seconds, work.epoch_ended = now - work.epoch_ended, now
         yield EpochDone(work.job, work.announced, metrics)
 

@@ -157,12 +157,14 @@ class _SearchLoop(_Loop):
     def _on_end(self, ended: JobEnded) -> None:
         number = ended.job.trial_number
         trial, pruned_at = self._trials.pop(number), self._pruned.pop(number, None)
-        if ended.failure:
-            self._write(trial, ended, "failed")
-        elif pruned_at is not None:
+        if pruned_at is not None:
             # Workers were an epoch further when the word reached them; what counts is the decision.
             cut = {seed: history[:pruned_at] for seed, history in ended.histories.items()}
-            self._write(trial, replace(ended, histories=cut), "pruned")
+            self._write(trial, replace(ended, failure=None, histories=cut), "pruned")
+        elif ended.failure:
+            # How far the other seeds got is a matter of time; that and where it failed is no result.
+            none = dict.fromkeys(ended.histories, ())
+            self._write(trial, replace(ended, histories=none), "failed")
         elif ended.finished:
             self._write(trial, ended, "complete")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol
@@ -43,11 +43,11 @@ class _Line:
 
     job: Job
     params: str
+    arrived: float  # when the latest epoch did; at first the beginning
+    said: float  # when the latest plain line was written
     epoch: int = 0
-    first_epoch: int = 0  # the first one seen here; earlier ones came from a checkpoint
     metrics: Mapping[int, EpochMetrics] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
-    said: float = field(default_factory=time.monotonic)
+    epoch_seconds: float | None = None  # of the latest epoch; None before the second
 
     @property
     def name(self) -> str:
@@ -68,11 +68,15 @@ class _Line:
 
     @property
     def eta(self) -> str:
-        here = self.epoch - self.first_epoch
-        if here < 1:
+        if self.epoch_seconds is None:
             return "–"
-        seconds = (time.monotonic() - self.began) / here * (self.job.recipe.epochs - self.epoch)
-        return duration(seconds)
+        return duration(self.epoch_seconds * (self.job.recipe.epochs - self.epoch))
+
+    def advance(self, epoch: int, metrics: Mapping[int, EpochMetrics], now: float) -> None:
+        """Take an epoch in. Epochs from a checkpoint come all at once, so only the latest counts."""
+        if self.metrics:
+            self.epoch_seconds = now - self.arrived
+        self.epoch, self.metrics, self.arrived = epoch, metrics, now
 
     def cells(self) -> tuple[str, ...]:
         epochs = f"epoch {self.epoch}/{self.job.recipe.epochs}"
@@ -94,12 +98,19 @@ class Progress:
         total: trials when the search is finished.
         finished: trials finished before.
         best: objective of the best of these, and its trial number.
+        clock: seconds from any beginning, never going back.
     """
 
     def __init__(
-        self, console: Console, total: int, finished: int, best: tuple[float, int] | None
+        self,
+        console: Console,
+        total: int,
+        finished: int,
+        best: tuple[float, int] | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
+        self._clock = clock
         self._total = total
         self._finished = finished
         self._best = best
@@ -123,20 +134,19 @@ class Progress:
 
     def began(self, job: Job, params: Mapping[str, Any]) -> None:
         """Show a new line."""
-        line = _Line(job, described(params))
+        now = self._clock()
+        line = _Line(job, described(params), arrived=now, said=now)
         self._lines[job.key] = line
         if not self._console.is_terminal:
             self.say(
-                f"{_spaced(line.name, line.params, line.job.network.label)}: {len(job.seeds)} seeds begin"
+                f"{_spaced(line.name, line.params, line.job.network.label)}: {_seeds(len(job.seeds))} begin"
             )
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
         """Bring the line up to date."""
         line = self._lines[job.key]
-        now = time.monotonic()
-        if not line.metrics:
-            line.first_epoch, line.began = epoch, now
-        line.epoch, line.metrics = epoch, metrics
+        now = self._clock()
+        line.advance(epoch, metrics, now)
         if not self._console.is_terminal and now - line.said >= _PLAIN_SECONDS:
             line.said = now
             self.say(_spaced(*line.cells()))
@@ -146,7 +156,7 @@ class Progress:
         line = self._lines.pop(ended.job.key)
         if ended.job.confirmation:
             scores = [score.accuracy for score in ended.scores.values()]
-            self.say(f"{line.name}: test accuracy {_mean_std(scores)} over {len(scores)} seeds")
+            self.say(f"{line.name}: test accuracy {_mean_std(scores)} over {_seeds(len(scores))}")
             return
         self._finished += 1
         if state == "failed":
@@ -155,7 +165,7 @@ class Progress:
             last = {seed: history[-1] for seed, history in ended.histories.items()}
             self._note_best(results.objective(last), ended.job.trial_number, state)
             accuracies = [m.val_accuracy for m in last.values() if m.val_accuracy is not None]
-            what = f"validation accuracy {_mean_std(accuracies)} over {len(last)} seeds"
+            what = f"validation accuracy {_mean_std(accuracies)} over {_seeds(len(last))}"
             what += (
                 f", pruned at epoch {max(m.epoch for m in last.values())}"
                 if state == "pruned"
@@ -175,14 +185,15 @@ class Progress:
 
     def _picture(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))
-        for line in self._lines.values():
+        for line in list(self._lines.values()):  # drawn by a thread of its own
             table.add_row(*(Text(cell) for cell in line.cells()))
         best = (
             f", best so far {100 * self._best[0]:.2f} % (trial {self._best[1]})"
             if self._best
             else ""
         )
-        return Group(table, Text(f"{self._finished}/{self._total} trials{best}", style="bold"))
+        summary = Text(f"{self._finished}/{self._total} trials{best}", style="bold")
+        return Group(table, summary) if self._lines else summary
 
 
 def described(params: Mapping[str, Any]) -> str:
@@ -200,11 +211,17 @@ def duration(seconds: float) -> str:
 
 
 def _mean_std(accuracies: list[float]) -> str:
+    if not accuracies:
+        return "–"
     mean = 100 * sum(accuracies) / len(accuracies)
     if len(accuracies) < 2:
         return f"{mean:.2f} %"
     variance = sum((100 * value - mean) ** 2 for value in accuracies) / (len(accuracies) - 1)
     return f"{mean:.2f} ± {variance**0.5:.2f} %"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'' if count == 1 else 's'}"
 
 
 def _spaced(*parts: str) -> str:

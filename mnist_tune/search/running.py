@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,18 +42,34 @@ class Options:
 
 
 def run(
-    location: Location, definition: Definition, source: Source, options: Options, console: Console
+    location: Location,
+    definition: Definition,
+    source: Source,
+    options: Options,
+    console: Console,
+    introduce: Callable[[], None] = lambda: None,
 ) -> None:
     """Search until the planned trials are finished, then confirm the best of them once.
+
+    Args:
+        location: of the database.
+        definition: of the study.
+        source: of the images.
+        options: how to run.
+        console: for people.
+        introduce: called once nothing keeps the study from being worked on.
 
     Raises:
         InputError: nothing was harmed; the message says what to mend.
         Interrupted: everything is saved.
     """
     with _opened(location, definition, source) as session:
+        introduce()
         unfinished = session.unfinished_trials()
         confirming = (
-            options.confirm and definition.study.protocol == "holdout" and not _confirmed(session)
+            options.confirm
+            and definition.study.protocol == "holdout"
+            and not _is_confirmed(session)
         )
         if not unfinished and not confirming:
             return
@@ -89,7 +105,7 @@ def run_confirmation(
             raise Incomplete(
                 f"study {definition.name} is not finished; type `mnist-tune resume {definition.name}`"
             )
-        if _confirmed(session) and not again:
+        if _is_confirmed(session) and not again:
             raise DefinitionError(
                 f"study {definition.name} has been confirmed: the test set was opened for it; "
                 "add --again to open it once more, which the report will say"
@@ -115,8 +131,10 @@ def best_trial(session: Session) -> TrialRow:
     return max(complete, key=lambda trial: (trial.objective or 0.0, -trial.trial_number))
 
 
-def _confirmed(session: Session) -> bool:
-    return any(row.state == "complete" for row in session.store.confirmations(session.row.uid))
+def _is_confirmed(session: Session) -> bool:
+    """Whether there is a confirmation, and none that was interrupted and has to go on."""
+    states = {row.state for row in session.store.confirmations(session.row.uid)}
+    return states == {"complete"}
 
 
 @contextmanager

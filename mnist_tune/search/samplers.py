@@ -7,13 +7,16 @@ on beside the seed is the trials in the database.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -77,10 +80,53 @@ class DerivedSampler(BaseSampler):
         return TPESampler(seed=seed) if self._kind == "tpe" else RandomSampler(seed=seed)
 
 
+class BracketPruner(BasePruner):
+    """Hyperband's brackets of successive halving (Li et al., 2018), judged by the reports alone.
+
+    Optuna's `HyperbandPruner` notes in the trial that it reached a rung before it answers: asked
+    again after its answer was lost with the process, it says to go on. It also puts trials into
+    brackets by the study's name, and hides those of other brackets from the sampler.
+
+    Args:
+        epochs: of the recipe.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self._brackets = 1
+        while _HALVING**self._brackets <= epochs:
+            self._brackets += 1
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether a trial of its bracket's rung is not among the best third of those that got there."""
+        step, bracket = trial.last_step, self.bracket(trial.number)
+        rungs = {_HALVING**rung for rung in range(bracket, self._brackets)}
+        if step is None or step not in rungs:
+            return False
+        own = trial.intermediate_values[step]
+        others = [
+            other.intermediate_values[step]
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number
+            and self.bracket(other.number) == bracket
+            and step in other.intermediate_values
+        ]
+        kept = max(1, (len(others) + 1) // _HALVING)
+        return sum(value > own for value in others) >= kept
+
+    def bracket(self, trial_number: int) -> int:
+        """Bracket b judges first after epoch 3^b; earlier judgement gets more of the trials."""
+        # Hyperband's shares: ⌈B·3^s/(s+1)⌉ with s = B-1-b.
+        shares = [
+            -(-self._brackets * _HALVING**s // (s + 1)) for s in reversed(range(self._brackets))
+        ]
+        place = zlib.crc32(str(trial_number).encode()) % sum(shares)
+        return bisect.bisect_right(list(itertools.accumulate(shares)), place)
+
+
 def pruner(kind: Pruner, epochs: int) -> BasePruner:
     """The pruner of a study; it sees the mean over seeds after each epoch, steps 1 … epochs."""
     if kind == "median":
         return MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, epochs // 5))
     if kind == "hyperband":
-        return HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=_HALVING)
+        return BracketPruner(epochs)
     return NopPruner()

@@ -89,7 +89,7 @@ def open_session(database: Database, definition: Definition, source: Source) -> 
         pruner=pruner(study.pruner, study.recipe.epochs),
     )
     optuna_study.enqueue_plan(
-        study.plan.points if isinstance(study.plan, Grid) else study.plan.first
+        study.plan.points if isinstance(study.plan, Grid) else study.plan.first[: study.plan.trials]
     )
     return Session(definition, source, row, optuna_study, store)
 

@@ -1,0 +1,229 @@
+"""Study files are found by name or path, and each way of being wrong has one clear line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_tune.definitions import loading
+from mnist_tune.definitions.loading import StudyFile, builtin_files, find, load, question
+from mnist_tune.errors import DefinitionError
+from tests.definitions.definition_samples import FILE, changed, python, write
+
+BUILTIN = ["l2_factor", "layer_widths", "notebook_mlp"]
+
+
+def refusal(reference: str) -> str:
+    with pytest.raises(DefinitionError) as caught:
+        load(find(reference))
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+class TestFinding:
+    def test_builtin_studies_are_found_from_anywhere(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert set(BUILTIN) <= {file.name for file in builtin_files()}
+        for name in BUILTIN:
+            file = find(name)
+            assert (file.source, file.name) == (name, name)
+            assert file.path.is_absolute()
+            assert file.path.is_file()
+
+    def test_path_is_remembered_as_absolute(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(tmp_path)
+        monkeypatch.chdir(tmp_path)
+        path = (tmp_path / "mine.py").resolve()
+        for reference in ("mine.py", "./mine.py", str(path)):
+            assert find(reference) == StudyFile(str(path), "mine", path)
+
+    def test_builtin_name_wins_over_a_folder_and_a_path_over_a_builtin_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "l2_factor").mkdir()
+        write(tmp_path, name="layer_widths.py")
+        assert find("l2_factor").source == "l2_factor"
+        assert find("layer_widths.py").path == (tmp_path / "layer_widths.py").resolve()
+
+    def test_home_is_expanded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        write(tmp_path)
+        assert find("~/mine.py").name == "mine"
+
+    @pytest.mark.parametrize(
+        ("reference", "nearest"),
+        [
+            ("l2_facto", "l2_factor"),
+            ("L2-Factor", "l2_factor"),
+            ("layer_width", "layer_widths"),
+            ("notebook-mlp", "notebook_mlp"),
+            ("l2_factor-quick", "l2_factor"),
+        ],
+    )
+    def test_nearest_name_is_suggested(self, reference: str, nearest: str) -> None:
+        assert refusal(reference) == f"there is no study {reference!r}; did you mean {nearest}?"
+
+    @pytest.mark.parametrize("reference", ["", "qqqq", "q" * 300, "a\nb", "~nobody-at-all", "\0"])
+    def test_names_that_are_like_nothing(self, reference: str) -> None:
+        message = refusal(reference)
+        assert all(name in message for name in BUILTIN)
+        assert "the path of a study file" in message
+
+    def test_missing_file(self, tmp_path: Path) -> None:
+        assert refusal(f"{tmp_path}/a b.py") == (
+            f"study file {tmp_path}/a b.py does not exist; "
+            f"`mnist-tune new '{tmp_path}/a b.py'` writes one to start from"
+        )
+        assert f"`mnist-tune new {tmp_path}/mine.py`" in refusal(f"{tmp_path}/mine")
+
+    def test_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "mine.py").mkdir()
+        for reference in (str(tmp_path), ".", "mine.py", "mine.py/"):
+            expected = f"{reference} is a folder, not a study file; give a file in it"
+            assert refusal(reference) == expected
+
+    def test_file_that_is_gone_when_it_is_read(self, tmp_path: Path) -> None:
+        file = find(write(tmp_path))
+        file.path.unlink()
+        with pytest.raises(
+            DefinitionError, match=r"study file .*mine\.py cannot be read: .*No such"
+        ):
+            load(file)
+
+
+class TestLoading:
+    def test_nothing_is_left_beside_the_file(self, tmp_path: Path) -> None:
+        assert load(find(write(tmp_path))).seeds == 3
+        assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+    def test_byte_order_mark_is_no_error(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.py").write_text(FILE, encoding="utf-8-sig")
+        file = find(str(tmp_path / "mine.py"))
+        assert load(file).seeds == 3
+        assert question(file) == "How much?"
+
+    def test_our_own_future_imports_are_not_the_files(self, tmp_path: Path) -> None:
+        text = FILE + "\n\ndef f(x: 1 + 1) -> None: ...\n\n\nassert f.__annotations__['x'] == 2\n"
+        load(find(write(tmp_path, text)))
+
+    def test_file_may_define_dataclasses(self, tmp_path: Path) -> None:
+        text = FILE + (
+            "\n\nfrom dataclasses import dataclass\n\n\n"
+            '@dataclass(slots=True)\nclass Size:\n    width: "int" = 3\n\n\nSize()\n'
+        )
+        load(find(write(tmp_path, text)))
+
+    def test_file_knows_its_place(self, tmp_path: Path) -> None:
+        path = write(tmp_path, FILE + "\n\nseen = __file__\nassert __name__ != '__main__'\n")
+        load(find(path))
+        assert sys.modules["_mnist_tune_study_mine"].seen == path
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("x = 1\ny = (\n", ":2: '(' was never closed; mend that line"),
+            ("x = 1\n  y = 2\n", ":2: unexpected indent; mend that line"),
+            ("", " has no variable `study`; it must hold one `study = Study(…)`"),
+            ("study = None\n", " has no variable `study`"),
+            ("study = 3\n", " has study = 3; it must hold one"),
+            ("study = [0] * 999\n", " has study = [0, 0,"),
+            ("import nonsense_package\n", ":1: ModuleNotFoundError: No module named"),
+            ("x = 1\nraise OSError('disk\\ngone')\n", ":2: OSError: disk gone"),
+            ("x = 1\nraise OSError\n", ":2: OSError: no message"),
+            ("def f():\n    return 1 / 0\n\nf()\n", ":2: ZeroDivisionError: division by zero"),
+            ("import json\njson.loads('{')\n", ":2: JSONDecodeError: "),
+            ("x = 1\nexit(0)\n", ":2: SystemExit: 0"),
+            ("raise SystemExit\n", ":1: SystemExit: no message"),
+            ("x = '\0'\n", "null bytes"),
+            ("(" * 300 + ")" * 300, "too many nested parentheses"),
+        ],
+    )
+    def test_one_clear_line(self, tmp_path: Path, text: str, message: str) -> None:
+        path = write(tmp_path, text)
+        refused = refusal(path)
+        assert refused.startswith(path)
+        assert message in refused
+        assert len(refused) < len(path) + 200
+
+    @pytest.mark.parametrize(
+        ("name", "module"),
+        [
+            ("Study", "mnist_tune.study"),
+            ("Grid", "mnist_tune.study"),
+            ("Mlp", "mnist_tune.networks"),
+            ("Recipe", "mnist_tune.recipes"),
+        ],
+    )
+    def test_file_that_imports_nothing(self, tmp_path: Path, name: str, module: str) -> None:
+        path = write(tmp_path, f"\nstudy = {name}()\n")
+        assert refusal(path) == (
+            f"{path}:2: name {name!r} is not defined; add `from {module} import {name}`"
+        )
+
+    def test_name_that_nobody_knows(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "study = Stduy()\n")
+        assert refusal(path) == (
+            f"{path}:1: name 'Stduy' is not defined; define or import it above that line"
+        )
+
+    def test_refused_value_is_told_with_its_line(self, tmp_path: Path) -> None:
+        path = write(tmp_path, changed("seeds=3", "seeds=0"))
+        line = FILE.splitlines().index("study = Study(") + 1
+        assert refusal(path) == (f"{path}:{line}: Study seeds=0: give an integer from 1 to 1,000")
+
+    def test_text_that_is_not_utf_8(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.py"
+        path.write_bytes(b"# caf\xe9\n")
+        message = refusal(str(path))
+        assert message.startswith(f"study file {path} cannot be read: ")
+        assert message.endswith("; give a Python file in UTF-8")
+
+
+class TestQuestion:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ('"""How much?"""', "How much?"),
+            ('"""How\n   much\ndo we need?\n\nMore.\n"""', "How much do we need?"),
+            ("x = 1", ""),
+            ("x = (", ""),
+            ("x = '\0'", ""),
+        ],
+    )
+    def test_is_the_first_paragraph_of_the_docstring(
+        self, tmp_path: Path, text: str, expected: str
+    ) -> None:
+        assert question(find(write(tmp_path, text))) == expected
+
+    def test_each_builtin_study_asks_one(self) -> None:
+        assert all(question(file).endswith("?") for file in builtin_files())
+
+
+def test_loading_builtin_studies_imports_no_tensorflow_and_is_quick_to_import() -> None:
+    code = """
+import sys
+from mnist_tune.definitions.definition import Overrides, define
+from mnist_tune.definitions.loading import builtin_files
+for file in builtin_files():
+    define(file.name, Overrides())
+heavy = {"tensorflow", "keras", "optuna", "sqlalchemy", "distributed", "numpy", "pandas"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    assert python(code) == "[]\n"
+
+
+def test_installed_package_carries_its_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_PACKAGE", tmp_path / "mnist_tune")
+    assert loading.builtin_folder() == tmp_path / "studies"
+    (tmp_path / "mnist_tune" / "builtin_studies").mkdir(parents=True)
+    assert loading.builtin_folder() == tmp_path / "mnist_tune" / "builtin_studies"

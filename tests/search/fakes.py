@@ -1,0 +1,198 @@
+"""Workers that train nothing, and the jobs and metrics that go with them.
+
+`FakeWorkers` is deterministic and in memory. The test says what happens next: a task finishes an
+epoch, ends, fails or is lost. Like a cluster, it keeps the epochs of an ended task as if they
+were in checkpoints, so that the next task of the same seed starts with them.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_tune.data.sources import Source
+from mnist_tune.networks import Mlp
+from mnist_tune.recipes import Recipe
+from mnist_tune.trainer.states import EpochMetrics, Score
+from mnist_tune.workers.tasks import Job, Outcome, Task
+
+STARTED, FINISHED = "2026-11-23T21:20:58.000000Z", "2026-11-23T21:21:58.000000Z"
+SOURCE = Source(
+    kind="embedded", path=None, sha256="d" * 64, full=False, train_size=4_000, test_size=1_000
+)
+Histories = dict[int, tuple[EpochMetrics, ...]]
+
+
+class KilledWorker(Exception):
+    """What Dask raises when a task has taken several workers down; known by its name."""
+
+
+def job(
+    trial_number: int = 0,
+    seeds: Iterable[int] = (0, 1, 2),
+    epochs: int = 3,
+    confirmation: int = 0,
+    hidden: tuple[int, ...] = (64, 64),
+) -> Job:
+    return Job(
+        trial_number=trial_number,
+        confirmation=confirmation,
+        network=Mlp(hidden=hidden),
+        recipe=Recipe(epochs=epochs),
+        seeds=tuple(seeds),
+        protocol="holdout",
+        source=SOURCE,
+        checkpoints=Path("checkpoints"),
+    )
+
+
+def metrics_of(trial_number: int, seed: int, epoch: int, confirmation: int = 0) -> EpochMetrics:
+    """What a run measures in an epoch: a function of trial, seed and epoch, as in reality."""
+    accuracy = 1 - 1 / (2 + epoch + trial_number / 7 + seed / 100)
+    return EpochMetrics(
+        epoch=epoch,
+        train_loss=1 / epoch,
+        train_accuracy=accuracy,
+        val_loss=None if confirmation else 1.5 / epoch,
+        val_accuracy=None if confirmation else accuracy - 0.01,
+    )
+
+
+def history_of(job: Job, seed: int, epochs: int) -> tuple[EpochMetrics, ...]:
+    return tuple(
+        metrics_of(job.trial_number, seed, epoch, job.confirmation)
+        for epoch in range(1, epochs + 1)
+    )
+
+
+def score_of(seed: int) -> Score:
+    classes = np.arange(10, dtype=np.uint8)
+    return Score(seed=seed, loss=0.1 + seed, accuracy=0.9 + seed / 100_000, classes=classes)
+
+
+def outcome(
+    histories: Histories,
+    *,
+    finished: bool = True,
+    scores: tuple[Score, ...] = (),
+    warnings: tuple[str, ...] = (),
+    **changes: Any,
+) -> Outcome:
+    values: dict[str, Any] = {
+        "started_at": STARTED,
+        "finished_at": FINISHED,
+        "train_seconds": 1.5,
+        "host": "here",
+        "device": "CPU",
+        "threads": 1,
+    }
+    return Outcome(
+        finished=finished,
+        histories=histories,
+        scores=scores,
+        warnings=warnings,
+        **{**values, **changes},
+    )
+
+
+class FakeWorkers:
+    """Workers as the crew sees them, and the strings that a test pulls.
+
+    Attributes:
+        workers: how many tasks may run at a time; one more is an error of the crew.
+        events: what the crew reads.
+        running: tasks under way, by name.
+        ending: names of tasks that were asked to end.
+        submitted: all tasks there were, in order.
+    """
+
+    def __init__(self, workers: int = 2) -> None:
+        self.workers = workers
+        self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.running: dict[str, Task] = {}
+        self.ending: list[str] = []
+        self.submitted: list[Task] = []
+        self._epochs: dict[tuple[str, int], int] = {}  # (job, seed) → epochs trained
+        self._results: dict[str, Outcome | Exception] = {}
+
+    # What the crew calls
+
+    def submit(self, task: Task) -> None:
+        assert len(self.running) < self.workers, "more tasks than workers"
+        taken = {(t.job.key, seed) for t in self.running.values() for seed in t.seeds}
+        assert not taken & {(task.job.key, seed) for seed in task.seeds}, "a seed runs twice"
+        assert task.name not in {t.name for t in self.submitted}, "a name is used twice"
+        self.submitted.append(task)
+        self.running[task.name] = task
+        self.announce(task)
+
+    def result(self, name: str) -> Outcome:
+        result = self._results.pop(name)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def end(self, names: list[str]) -> None:
+        assert names, "nobody was asked to end"
+        self.ending += names
+
+    # What a test calls
+
+    def done(self, task: Task) -> int:
+        """How many epochs all seeds of a task have behind them."""
+        return min(self.epochs(task, seed) for seed in task.seeds)
+
+    def epochs(self, task: Task, seed: int) -> int:
+        return self._epochs.get((task.job.key, seed), 0)
+
+    def restore(self, job: Job, epochs: dict[int, int]) -> None:
+        """Let seeds of a job have checkpoints from an earlier life."""
+        self._epochs |= {(job.key, seed): count for seed, count in epochs.items()}
+
+    def announce(self, task: Task) -> None:
+        """Send what a task restores, as it does when it begins."""
+        self.publish(task, {s: history_of(task.job, s, self.epochs(task, s)) for s in task.seeds})
+
+    def epoch(self, task: Task) -> None:
+        """Let a task train the next epoch of the seeds that lack it, and send it."""
+        news: Histories = {}
+        for seed in task.seeds:
+            epoch = self.epochs(task, seed) + 1
+            if epoch <= task.job.recipe.epochs:
+                self._epochs[task.job.key, seed] = epoch
+                news[seed] = history_of(task.job, seed, epoch)[-1:]
+        self.publish(task, news)
+
+    def publish(self, task: Task, histories: Histories) -> None:
+        """Send epochs as Dask's events carry them."""
+        values = [[seed, [asdict(m) for m in history]] for seed, history in histories.items()]
+        self.events.put({"task": task.name, "metrics": values})
+
+    def finish(self, task: Task, warnings: tuple[str, ...] = ()) -> None:
+        """Let a task end well, with what its seeds have reached."""
+        histories = {s: history_of(task.job, s, self.epochs(task, s)) for s in task.seeds}
+        finished = self.done(task) == task.job.recipe.epochs
+        scores = tuple(score_of(s) for s in task.seeds if finished and task.job.confirmation)
+        self.finish_with(
+            task, outcome(histories, finished=finished, scores=scores, warnings=warnings)
+        )
+
+    def train(self, task: Task) -> None:
+        """Let a task train to its last epoch and end."""
+        while self.done(task) < task.job.recipe.epochs:
+            self.epoch(task)
+        self.finish(task)
+
+    def fail(self, task: Task, error: Exception) -> None:
+        """Let a task end by an exception."""
+        self.finish_with(task, error)
+
+    def finish_with(self, task: Task, result: Outcome | Exception) -> None:
+        del self.running[task.name]
+        self._results[task.name] = result
+        self.events.put(task.name)
