@@ -126,8 +126,8 @@ def network_from_json(description: dict[str, Any]) -> Network:
     """
     kind = _KINDS.get(description.get("kind", ""))
     values = {name: value for name, value in description.items() if name != "kind"}
-    known = kind and {entry.name for entry in fields(kind)}
-    if kind is None or not known or not {"hidden"} <= set(values) <= known:
+    known = {entry.name for entry in fields(kind)} if kind else set()
+    if kind is None or not {"hidden"} <= set(values) <= known:
         raise DefinitionError(
             f"{description!r} describes no network that this version knows; upgrade mnist_tune"
         )

@@ -13,7 +13,7 @@ from mnist_tune.definitions.loading import builtin_files, question
 
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-COMMANDS: dict[str, click.Command] = app.commands
+COMMANDS = dict(app.commands)
 
 
 def called() -> list[str]:
