@@ -85,14 +85,21 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-list_format = click.option(
-    "--format",
-    "form",
-    type=click.Choice(list(Format)),
-    default=Format.TABLE,
-    show_default=True,
-    help="How to print.",
-)
+def format_option(default: StrEnum) -> Decorator[Any]:
+    """The option --format with the values of an enumeration, which click would call by name."""
+    kind = type(default)
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice([form.value for form in kind]),
+        default=default.value,
+        show_default=True,
+        callback=lambda _context, _option, value: kind(value),
+        help="How to print.",
+    )
+
+
+list_format = format_option(Format.TABLE)
 
 
 def print_rows(rows: Sequence[dict[str, Any]], form: Format, columns: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # pandas and SQLAlchemy cost a second, which `--help` does no
 
     from sqlalchemy import Connection
 
+    from mnist_tune.reports.document import Document
+
 
 class ReportFormat(StrEnum):
     """How a report is printed."""
@@ -29,14 +32,7 @@ class ReportFormat(StrEnum):
 
 @click.command()
 @options.study_name
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(list(ReportFormat)),
-    default=ReportFormat.TEXT,
-    show_default=True,
-    help="How to print.",
-)
+@options.format_option(ReportFormat.TEXT)
 @options.storage
 def report(study: str, form: ReportFormat, storage: str | None) -> None:
     """Print verdict, configurations, every seed, baselines and warnings of a study."""
@@ -105,7 +101,17 @@ def print_report(location: Location, name: str, form: ReportFormat = ReportForma
 
         from mnist_tune.reports.terminal import show
 
-        show(made, Console())
+        show(_as_called(made), Console())
+
+
+def _as_called(made: Document) -> Document:
+    """The commands that the report tells people to type, as they can type them here."""
+
+    def called(lines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(options.as_called, lines))
+
+    sections = tuple(replace(section, text=called(section.text)) for section in made.sections)
+    return replace(made, alerts=called(made.alerts), sections=sections)
 
 
 def _reading(location: Location) -> AbstractContextManager[Connection]:

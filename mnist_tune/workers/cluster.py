@@ -51,7 +51,10 @@ class Cluster:
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                # No dashboard; and any free port of Dask's status pages, since a fixed one that is
+                # taken by another study makes it warn.
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
                 worker_dashboard_address=None,
                 silence_logs=logging.CRITICAL,
                 env={training.THREADS_VARIABLE: str(self._threads)},

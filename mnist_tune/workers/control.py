@@ -8,8 +8,11 @@ from __future__ import annotations
 _ending: set[str] = set()
 
 
-def end(names: list[str]) -> None:
-    """Ask tasks to save and end after the epoch under way; names not running here are ignored."""
+async def end(names: list[str]) -> None:
+    """Ask tasks to save and end after the epoch under way; names not running here are ignored.
+
+    A coroutine, since Dask sends nothing else without waiting for its result.
+    """
     _ending.update(names)
 
 

@@ -16,7 +16,7 @@ from mnist_tune import checkpoints
 from mnist_tune.checkpoints import Cadence, CheckpointError
 from mnist_tune.data.sources import Dataset, Source, load_source
 from mnist_tune.data.splits import final, split
-from mnist_tune.errors import MnistTuneError, WorkerFailed
+from mnist_tune.errors import MnistTuneError, StorageError, WorkerFailed
 from mnist_tune.trainer.runtime import available_cores, device
 from mnist_tune.trainer.states import EpochMetrics, RunState
 from mnist_tune.trainer.training import Progress, Trainer
@@ -126,9 +126,21 @@ def _restored(job: Job, seeds: tuple[int, ...]) -> tuple[list[RunState], tuple[s
 
 
 def _save(job: Job, state: RunState, *, final: bool) -> None:
-    checkpoints.save(job.checkpoint(state.seed), state, job.identity(state.seed))
-    if final and job.weights is not None:
-        checkpoints.save(job.kept_weights(state.seed), state, job.identity(state.seed))
+    """Save a state.
+
+    Raises:
+        StorageError: nothing can be saved there, so that no other trial could end well either.
+    """
+    paths = [job.checkpoint(state.seed)]
+    paths += [job.kept_weights(state.seed)] if final and job.weights is not None else []
+    for path in paths:
+        try:
+            checkpoints.save(path, state, job.identity(state.seed))
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be written ({error.strerror}): make room there, or make its folder "
+                "writable, and type the same command again; what was stored before is safe"
+            ) from error
 
 
 @lru_cache(maxsize=1)
