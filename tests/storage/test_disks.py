@@ -167,6 +167,11 @@ def check_unreadable():
             attempt()
 
 make()
+# Import all there is while the packages can be read: a checkout may be closed to other users.
+for read_only in (False, True):
+    with open_database(location, create=False, read_only=read_only) as database:
+        Store(database).study("l2_factor")
+studies_overview(location)
 CHECKS = [
     (0o444, 0o555, check_read_only),
     (0o444, 0o777, check_read_only),
