@@ -17,7 +17,7 @@ import pytest
 
 from tests.processes import Place, Rows, Running
 
-# A trial takes some seconds in epochs of a tenth of one, so that signals arrive in the middle.
+# A trial takes two seconds or more in many short epochs, so that signals arrive in the middle.
 GRID = '''"""Which L2 factor does a small network want?"""
 
 from mnist_tune.networks import Mlp
@@ -31,7 +31,7 @@ def suggest(trial: Trial) -> Mlp:
 
 study = Study(
     suggest=suggest,
-    recipe=Recipe(epochs=20, batch_size=4, optimizer=Sgd(learning_rate=0.01)),
+    recipe=Recipe(epochs=50, batch_size=4, optimizer=Sgd(learning_rate=0.01)),
     plan=Grid.product(l2=(1e-6, 1e-4, 1e-3)),
     seeds=2,
     confirm_seeds=2,
@@ -107,7 +107,7 @@ def started(place: Place, *options: object) -> Running:
 def under_way(place: Place) -> bool:
     """Whether a trial is in the middle of its epochs."""
     return any(
-        2 <= place.epochs_seen(number) < 15
+        2 <= place.epochs_seen(number) < 35
         for number, state in enumerate(place.states())
         if state == "RUNNING"
     )

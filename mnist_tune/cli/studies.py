@@ -234,7 +234,8 @@ def _place(location: Location) -> str:
 
 
 def _amount(study: Study) -> str:
-    return f"{study.trials} trials × {study.seeds} seeds × {study.recipe.epochs} epochs"
+    amounts = {"trial": study.trials, "seed": study.seeds, "epoch": study.recipe.epochs}
+    return " × ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in amounts.items())
 
 
 def _console() -> Any:
