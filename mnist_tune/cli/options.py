@@ -118,7 +118,7 @@ def _print_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row)) or columns
     writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _flat(value) for name, value in row.items()} for row in rows)
 
 
 def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
@@ -139,6 +139,11 @@ def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None
         click.echo((start[:indent] + rest[0]).rstrip())
         for more in rest[1:] if set(cells[-1]) != {"─"} else []:
             click.echo(" " * indent + more)
+
+
+def _flat(value: object) -> object:
+    """A value for one field of CSV; what has parts becomes JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def _cell(value: object) -> str:

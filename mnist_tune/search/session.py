@@ -119,5 +119,6 @@ def _new_row(definition: Definition, source: Source, text: str) -> StudyRow:
 def _refusal(name: str, stored: str, wanted: str) -> str:
     return (
         f"study {name} is stored with another definition ({'; '.join(differences(stored, wanted))}); "
-        f"type `mnist-tune resume {name}` to go on with the stored one, or give this one another --name"
+        f"type `mnist-tune resume {name}` for the options it was started with, put an edited study "
+        "file back, or give this one another --name"
     )

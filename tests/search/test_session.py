@@ -62,8 +62,8 @@ def test_another_definition_is_refused_with_what_differs(database: Database) -> 
     assert str(caught.value) == (
         "study l2_factor is stored with another definition "
         "(recipe.epochs: 40 is stored, 20 was given; seeds: 3 is stored, 5 was given); "
-        "type `mnist-tune resume l2_factor` to go on with the stored one, "
-        "or give this one another --name"
+        "type `mnist-tune resume l2_factor` for the options it was started with, "
+        "put an edited study file back, or give this one another --name"
     )
 
 
