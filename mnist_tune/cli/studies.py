@@ -200,7 +200,7 @@ def _introduce(location: Location, definition: Definition, source: Source) -> No
     lines = [
         f"{definition.name}: {definition.question or 'no question in its docstring'}",
         f"{_amount(study)}, protocol {study.protocol}; {source.describe()}",
-        f"watch it with: optuna-dashboard {location}",
+        f"watch it with: optuna-dashboard {_dashboard_url(location)}",
     ]
     if definition.overrides.quick:
         lines.append(
@@ -231,6 +231,11 @@ def _place(location: Location) -> str:
     """The option that leads to the storage, where it is not the one taken without it."""
     usual = Location.find()
     return "" if location == usual else f" --storage {shlex.quote(str(location))}"
+
+
+def _dashboard_url(location: Location) -> str:
+    """What optuna-dashboard takes: a URL, not a path."""
+    return shlex.quote(f"sqlite:///{location.path}" if location.path else str(location))
 
 
 def _amount(study: Study) -> str:

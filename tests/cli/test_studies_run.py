@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +145,38 @@ def test_a_run_says_what_it_does_on_stderr_alone(finished: Finished) -> None:
     for noise in ("Traceback", "Warning", "oneDNN", "distributed"):
         assert noise not in finished.stderr
     assert "seeds begin" not in finished.stdout
+
+
+def test_the_dashboard_command_that_it_prints_shows_the_study(finished: Finished) -> None:
+    (command,) = re.findall(r"watch it with: optuna-dashboard (.*)", finished.stderr)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    dashboard = subprocess.Popen(
+        [
+            str(Path(sys.executable).with_name("optuna-dashboard")),
+            *shlex.split(command),
+            f"--port={port}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert '"study_name": "tiny"' in _answer(f"http://127.0.0.1:{port}/api/studies")
+    finally:
+        dashboard.kill()
+        dashboard.wait()
+
+
+def _answer(url: str) -> str:
+    """Ask until the server is up."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} does not answer"
+            time.sleep(0.2)
 
 
 def test_every_row_is_there(finished: Finished) -> None:
