@@ -138,7 +138,12 @@ def _blaming(name: str, value: object) -> Iterator[None]:
         yield
     except DefinitionError as error:
         reason = str(error).rpartition(": ")[2]
-        raise DefinitionError(f"--{name.replace('_', '-')} {value}: {reason}") from error
+        raise DefinitionError(f"--{name.replace('_', '-')} {_typed(value)}: {reason}") from error
+
+
+def _typed(value: object) -> str:
+    """A value as it was typed, on one line."""
+    return str(value) if str(value).isprintable() else repr(value)
 
 
 def _plan(plan: Grid | Search, overrides: Overrides) -> Grid | Search:
@@ -169,7 +174,7 @@ def _sampled(plan: Grid | Search, sampler: str | None) -> Grid | Search:
         )
     if sampler not in get_args(Sampler):
         raise DefinitionError(
-            f"--sampler {sampler}: give one of grid, {', '.join(get_args(Sampler))}"
+            f"--sampler {_typed(sampler)}: give one of grid, {', '.join(get_args(Sampler))}"
         )
     known = cast(Sampler, sampler)
     return replace(plan, sampler=known) if isinstance(plan, Search) else Search(sampler=known)
