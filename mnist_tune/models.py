@@ -15,7 +15,7 @@ from mnist_tune import checkpoints
 from mnist_tune.checkpoints import CheckpointError
 from mnist_tune.data.sources import Source, find, load_source
 from mnist_tune.data.splits import Part, final, split
-from mnist_tune.errors import DefinitionError, Incomplete, InputError, MnistTuneError
+from mnist_tune.errors import DefinitionError, InputError, MnistTuneError
 from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.storage.database import open_database
@@ -92,7 +92,7 @@ def find_winner(location: Location, name: str, seed: int | None = None) -> Winne
     with open_database(location, create=False, read_only=True) as database:
         store = Store(database)
         study = store.study(name)
-        trial = _best_trial(store, study)
+        trial = store.best_trial(study)
         done = [
             c
             for c in store.confirmations(study.uid)
@@ -142,15 +142,6 @@ def save_winner(location: Location, winner: Winner, path: Path, data: Path | Non
         )
     save(model, path)
     return f"{winner.measured_on} accuracy {100 * accuracy:.2f} %, {100 * winner.accuracy:.2f} % is stored"
-
-
-def _best_trial(store: Store, study: StudyRow) -> TrialRow:
-    complete = [trial for trial in store.trials(study.uid) if trial.state == "complete"]
-    if not complete:
-        raise Incomplete(
-            f"study {study.name} has no complete trial; type `mnist-tune resume {study.name}`"
-        )
-    return max(complete, key=lambda trial: (trial.objective or 0.0, -trial.trial_number))
 
 
 def _source(winner: Winner, data: Path | None) -> Source:

@@ -21,7 +21,6 @@ from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.records import TrialRow
 from mnist_tune.trainer.runtime import available_cores
 from mnist_tune.workers.cluster import Cluster, visible_gpus, worker_plan
 
@@ -77,7 +76,7 @@ def run(
             if unfinished:
                 search(session, crew, stop, progress)
             if confirming:
-                confirm(session, crew, stop, progress, best_trial(session))
+                confirm(session, crew, stop, progress, session.store.best_trial(session.row))
 
 
 def run_confirmation(
@@ -110,25 +109,9 @@ def run_confirmation(
                 f"study {definition.name} has been confirmed: the test set was opened for it; "
                 "add --again to open it once more, which the report will say"
             )
-        trial = best_trial(session)
+        trial = session.store.best_trial(session.row)
         with _crew(session, options, console) as (crew, stop, progress):
             confirm(session, crew, stop, progress, trial)
-
-
-def best_trial(session: Session) -> TrialRow:
-    """The complete trial with the highest objective; the lowest number wins a tie.
-
-    Raises:
-        Incomplete: no trial is complete.
-    """
-    complete = [
-        trial for trial in session.store.trials(session.row.uid) if trial.state == "complete"
-    ]
-    if not complete:
-        raise Incomplete(
-            f"study {session.row.name} has no complete trial; `mnist-tune report {session.row.name}` says why"
-        )
-    return max(complete, key=lambda trial: (trial.objective or 0.0, -trial.trial_number))
 
 
 def _is_confirmed(session: Session) -> bool:
@@ -154,7 +137,7 @@ def _crew(
     workers, threads = worker_plan(options.workers, runs, available_cores(), visible_gpus())
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     counts = session.optuna.counts()
-    best = best_trial(session) if counts.complete else None
+    best = session.store.best_trial(session.row) if counts.complete else None
     console.print(
         f"{workers} worker{'s' if workers > 1 else ''} with {threads} CPU thread{'s' if threads > 1 else ''} each",
         highlight=False,

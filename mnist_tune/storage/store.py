@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, update
 
-from mnist_tune.errors import StorageError
+from mnist_tune.errors import Incomplete, StorageError
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.database import Database
 from mnist_tune.storage.records import (
@@ -128,6 +128,19 @@ class Store:
         """Return the trials that ended, by number."""
         where = tables.trials.c.study_uid == study_uid
         return self._read(TrialRow, tables.trials, where, order=("trial_number",))
+
+    def best_trial(self, study: StudyRow) -> TrialRow:
+        """Return the complete trial with the highest objective; the lowest number wins a tie.
+
+        Raises:
+            Incomplete: no trial is complete.
+        """
+        complete = [trial for trial in self.trials(study.uid) if trial.state == "complete"]
+        if not complete:
+            raise Incomplete(
+                f"study {study.name} has no complete trial; `mnist-tune report {study.name}` says why"
+            )
+        return max(complete, key=lambda trial: (trial.objective or 0.0, -trial.trial_number))
 
     def runs(self, study_uid: str, confirmation: int = 0) -> tuple[RunRow, ...]:
         """Return the runs of the search (0) or of a confirmation, by trial and seed."""
