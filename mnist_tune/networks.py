@@ -1,42 +1,69 @@
 """Network descriptions: frozen values that say what to train, without TensorFlow.
 
-A description is validated when it is made, knows its layers, shapes and number of
-parameters, and can be stored as JSON. `mnist_tune.trainer` turns it into a program.
+A description is validated when it is made, knows its layers, shapes, parameters and
+multiply-adds, and can be stored as JSON. `mnist_tune.trainer` turns it into a program.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from mnist_tune.errors import DefinitionError
+from mnist_tune.layers import (
+    Activation,
+    Convolution,
+    Deconvolution,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    Padding,
+    Pooling,
+    Reshape,
+)
+from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
 
-PIXELS = 28 * 28
+SIDE = 28
+PIXELS = SIDE * SIDE
 CLASSES = 10
 
-Activation = Literal["relu", "tanh", "sigmoid", "elu", "gelu"]
+_Hidden = Literal["relu", "tanh", "sigmoid", "elu", "gelu"]
+_MOST_UNITS = 65_536
+_IMAGE = (SIDE, SIDE, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One row of a network's summary.
+class _Described:
+    """What all descriptions share."""
 
-    Attributes:
-        name: unique within the network.
-        kind: what a person calls it, such as `dense relu`.
-        shape: shape of the output of one image.
-        parameters: number of trainable numbers.
-    """
+    __slots__ = ()
 
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    parameters: int
+    @property
+    def metric(self) -> Metric:
+        """What its trials are judged by."""
+        return ACCURACY
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers in order, those without parameters included."""
+        raise NotImplementedError
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable numbers, equal to Keras' `count_params()`."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications with an addition each, for one image forward."""
+        return sum(layer.multiply_adds for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mlp:
+class Mlp(_Described):
     """Dense network 784-hidden…-10 with a softmax output.
 
     Attributes:
@@ -53,28 +80,15 @@ class Mlp:
 
     hidden: tuple[int, ...]
     l2: float = 0.0
-    activation: Activation = "relu"
+    activation: _Hidden = "relu"
     dropout: float = 0.0
     input_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        for width in self.hidden:
-            if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= 65_536:
-                raise DefinitionError(
-                    f"Mlp hidden={self.hidden}: {width!r} is not a width, give integers from 1 to 65,536"
-                )
-        if not (_is_number(self.l2) and 0 <= self.l2 < math.inf):
-            raise DefinitionError(f"Mlp l2={self.l2!r}: give a finite number of at least 0")
-        if self.activation not in get_args(Activation):
-            known = ", ".join(get_args(Activation))
-            raise DefinitionError(f"Mlp activation={self.activation!r}: give one of {known}")
-        for name in ("dropout", "input_dropout"):
-            rate = getattr(self, name)
-            if not (_is_number(rate) and 0 <= rate < 1):
-                raise DefinitionError(
-                    f"Mlp {name}={rate!r}: give a share from 0 up to, not including, 1"
-                )
+        _check_widths(self, "hidden", self.hidden)
+        _check_common(self)
+        _check_rates(self, "dropout", "input_dropout")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -83,23 +97,10 @@ class Mlp:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers with parameters, in order."""
-        pairs = list(zip(self.widths, self.widths[1:], strict=False))
-        last = len(pairs)
+        """All layers in order."""
         return tuple(
-            Layer(
-                name=f"hidden_{i}" if i < last else "output",
-                kind=f"dense {self.activation if i < last else 'softmax'}",
-                shape=(outputs,),
-                parameters=(inputs + 1) * outputs,
-            )
-            for i, (inputs, outputs) in enumerate(pairs, start=1)
+            _dense(self.widths, self.activation, "softmax", (self.input_dropout, self.dropout))
         )
-
-    @property
-    def parameters(self) -> int:
-        """Number of trainable numbers, equal to Keras' `count_params()`."""
-        return sum(layer.parameters for layer in self.layers)
 
     @property
     def label(self) -> str:
@@ -107,9 +108,248 @@ class Mlp:
         return "-".join(str(width) for width in self.hidden) or "no hidden layer"
 
 
-Network = Mlp
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Convolutions of one size and a pooling behind them.
 
-_KINDS: dict[str, type[Network]] = {"Mlp": Mlp}
+    Attributes:
+        filters: of each convolution, 1 to 4,096.
+        kernel: side of the kernels in pixels, 1 to 28.
+        convolutions: how many, 1 to 8.
+        pool: side of the squares whose maximum is kept, 1 to 28; 1 pools nothing.
+        dropout: share of the block's outputs dropped in training, 0 ≤ rate < 1.
+    """
+
+    filters: int
+    kernel: int = 3
+    convolutions: int = 1
+    pool: int = 2
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_integer(self, filters=4_096, kernel=SIDE, convolutions=8, pool=SIDE)
+        _check_rates(self, "dropout")
+
+    @property
+    def label(self) -> str:
+        """Such as `2×64k3p2`: two convolutions of 64 kernels of 3×3, pooling 2×2."""
+        times = f"{self.convolutions}×" if self.convolutions > 1 else ""
+        pool = f"p{self.pool}" if self.pool > 1 else ""
+        return f"{times}{self.filters}k{self.kernel}{pool}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cnn(_Described):
+    """Convolutional network: blocks, then dense layers, with a softmax output.
+
+    Attributes:
+        blocks: at least one, from the image on.
+        dense: widths of the dense layers between the last block and the output.
+        dropout: share of each dense layer's outputs dropped in training, 0 ≤ rate < 1.
+        padding: `valid`, where a convolution shrinks the image, or `same`.
+        l2: factor λ ≥ 0 of the penalty λ·Σw² on all kernels but the output's.
+        activation: of all layers but the output.
+
+    Raises:
+        DefinitionError: a value is out of its range, or nothing is left of the image.
+    """
+
+    blocks: tuple[Block, ...]
+    dense: tuple[int, ...] = (64,)
+    dropout: float = 0.0
+    padding: Padding = "valid"
+    l2: float = 0.0
+    activation: _Hidden = "relu"
+
+    def __post_init__(self) -> None:
+        blocks = tuple(Block(**b) if isinstance(b, dict) else b for b in self.blocks)
+        object.__setattr__(self, "blocks", blocks)
+        object.__setattr__(self, "dense", tuple(self.dense))
+        if not blocks or not all(isinstance(block, Block) for block in blocks):
+            raise DefinitionError(f"Cnn blocks={self.blocks!r}: give at least one Block(filters=…)")
+        _check_widths(self, "dense", self.dense)
+        _check_common(self)
+        _check_rates(self, "dropout")
+        _check_choice(self, "padding", Padding)
+        smallest = min(min(layer.shape) for layer in self.layers)
+        if smallest < 1:
+            raise DefinitionError(
+                f"Cnn {self.label}: nothing is left of the image behind its blocks; "
+                "give smaller kernels or pools, or padding='same'"
+            )
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers in order."""
+        return tuple(self._layers())
+
+    def _layers(self) -> Iterator[Layer]:
+        shape, place = _IMAGE, 0
+        for number, block in enumerate(self.blocks, start=1):
+            for turn in range(1, block.convolutions + 1):
+                name = f"block_{number}_convolution_{turn}"
+                layer = Convolution(
+                    name, shape, block.filters, block.kernel, self.activation, self.padding
+                )
+                yield layer
+                shape, place = layer.shape, place + 1
+            if block.pool > 1:
+                pooling = Pooling(f"block_{number}_pooling", shape, block.pool)
+                yield pooling
+                shape = pooling.shape
+            if block.dropout:
+                yield Dropout(f"block_{number}_dropout", shape, block.dropout, place)
+        flat = Flatten("flat", shape)
+        yield flat
+        widths = (*flat.shape, *self.dense, CLASSES)
+        yield from _dense(widths, self.activation, "softmax", (0.0, self.dropout), place)
+
+    @property
+    def label(self) -> str:
+        """Such as `32k3-64k3p3-64`: convolutions with kernel and pool sizes, dense widths."""
+        return "-".join([*(block.label for block in self.blocks), *map(str, self.dense)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Autoencoder(_Described):
+    """Dense denoising autoencoder 784-hidden…-latent-…hidden-784 with a sigmoid output.
+
+    It is trained to make the clean image from one with salt-and-pepper noise: at each level, that
+    share of the pixels is set to black or white, each half of the time.
+
+    Attributes:
+        latent: numbers in the code, 1 to 65,536; the code has no activation.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        noise: lowest and highest noise level, 0–1; each image draws its level evenly between
+            them, in training, validation and test alike. One number is both.
+        activation: of the hidden layers.
+        l2: factor λ ≥ 0 of the penalty λ·Σw² on all kernels but the output's.
+
+    Raises:
+        DefinitionError: a value is of the wrong type or out of its range.
+    """
+
+    latent: int
+    hidden: tuple[int, ...] = (128,)
+    noise: tuple[float, float] = (0.4, 0.4)
+    activation: _Hidden = "relu"
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "noise", _noise_range(self, self.noise))
+        _check_integer(self, latent=_MOST_UNITS)
+        _check_widths(self, "hidden", self.hidden)
+        _check_common(self)
+
+    @property
+    def metric(self) -> Metric:
+        """What its trials are judged by."""
+        return DENOISING_ERROR
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers in order; the one named `code` gives the code."""
+        encoder = (PIXELS, *self.hidden, self.latent)
+        decoder = (self.latent, *reversed(self.hidden), PIXELS)
+        return (
+            *_dense(encoder, self.activation, "linear", output="code", hidden="encoder"),
+            *_dense(
+                decoder,
+                self.activation,
+                "sigmoid",
+                output="image",
+                hidden="decoder",
+                place=len(self.hidden) + 1,
+            ),
+        )
+
+    @property
+    def label(self) -> str:
+        """Such as `128-16-128`."""
+        return "-".join(map(str, (*self.hidden, self.latent, *reversed(self.hidden))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvAutoencoder(_Described):
+    """Convolutional denoising autoencoder: halving convolutions, a dense code, and back.
+
+    Attributes:
+        latent: numbers in the code, 1 to 65,536; the code has no activation.
+        filters: of the one or two convolutions that each halve the image; mirrored back.
+        kernel: side of the kernels in pixels, 2 to 28.
+        noise: as of `Autoencoder`.
+        activation: of all layers but code and output.
+        l2: factor λ ≥ 0 of the penalty λ·Σw² on all kernels but the output's.
+    """
+
+    latent: int
+    filters: tuple[int, ...] = (32, 64)
+    kernel: int = 5
+    noise: tuple[float, float] = (0.4, 0.4)
+    activation: _Hidden = "relu"
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "filters", tuple(self.filters))
+        object.__setattr__(self, "noise", _noise_range(self, self.noise))
+        _check_integer(self, latent=_MOST_UNITS, kernel=SIDE)
+        _check_widths(self, "filters", self.filters)
+        if not 1 <= len(self.filters) <= 2 or self.kernel < 2:
+            raise DefinitionError(
+                f"ConvAutoencoder filters={self.filters}, kernel={self.kernel}: give one or two "
+                "numbers of filters (28 halves twice), and a kernel of at least 2"
+            )
+        _check_common(self)
+
+    @property
+    def metric(self) -> Metric:
+        """What its trials are judged by."""
+        return DENOISING_ERROR
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers in order; the one named `code` gives the code."""
+        return tuple(self._layers())
+
+    def _layers(self) -> Iterator[Layer]:
+        shape, activation = _IMAGE, self.activation
+        for i, filters in enumerate(self.filters, start=1):
+            down = Convolution(
+                f"encoder_{i}", shape, filters, self.kernel, activation, "same", stride=2
+            )
+            yield down
+            shape = down.shape
+        flat = Flatten("flat", shape)
+        yield flat
+        yield Dense("code", flat.shape[0], self.latent, "linear")
+        yield Dense("spread", self.latent, flat.shape[0], activation)
+        yield Reshape("square", flat.shape[0], shape)
+        outputs = (*reversed(self.filters[:-1]), 1)
+        for i, filters in enumerate(outputs, start=1):
+            last = i == len(outputs)
+            up = Deconvolution(
+                "image" if last else f"decoder_{i}",
+                shape,
+                filters,
+                self.kernel,
+                "sigmoid" if last else activation,
+                stride=2,
+            )
+            yield up
+            shape = up.shape
+
+    @property
+    def label(self) -> str:
+        """Such as `conv 32-64-128`: filters, then the size of the code."""
+        return f"conv {'-'.join(map(str, self.filters))}-{self.latent}"
+
+
+Classifier = Mlp | Cnn
+Denoiser = Autoencoder | ConvAutoencoder
+Network = Mlp | Cnn | Autoencoder | ConvAutoencoder
+
+_KINDS: dict[str, type[Network]] = {kind.__name__: kind for kind in get_args(Network)}
 
 
 def network_to_json(network: Network) -> dict[str, Any]:
@@ -126,12 +366,89 @@ def network_from_json(description: dict[str, Any]) -> Network:
     """
     kind = _KINDS.get(description.get("kind", ""))
     values = {name: value for name, value in description.items() if name != "kind"}
-    known = {entry.name for entry in fields(kind)} if kind else set()
-    if kind is None or not {"hidden"} <= set(values) <= known:
+    try:
+        if kind is None or not set(values) <= {entry.name for entry in fields(kind)}:
+            raise TypeError
+        return kind(**values)
+    except TypeError as error:  # a missing field
         raise DefinitionError(
             f"{description!r} describes no network that this version knows; upgrade mnist_tune"
+        ) from error
+
+
+def _dense(
+    widths: tuple[int, ...],
+    activation: Activation,
+    last: Activation,
+    dropout: tuple[float, float] = (0.0, 0.0),
+    place: int = 0,
+    hidden: str = "hidden",
+    output: str = "output",
+) -> Iterator[Layer]:
+    """Dense layers with dropout before the first and behind each but the last."""
+    before, behind = dropout
+    if before:
+        yield Dropout("input_dropout", (widths[0],), before, place)
+    end = len(widths) - 1
+    for i, (inputs, units) in enumerate(pairwise(widths), start=1):
+        name = output if i == end else f"{hidden}_{i}"
+        yield Dense(name, inputs, units, last if i == end else activation)
+        if behind and i < end:
+            yield Dropout(f"{name}_dropout", (units,), behind, place + i)
+
+
+def _noise_range(owner: object, noise: Any) -> tuple[float, float]:
+    ends = (noise, noise) if _is_number(noise) else tuple(noise)
+    if len(ends) != 2 or not all(_is_number(end) for end in ends) or not 0 <= ends[0] <= ends[1] <= 1:
+        raise DefinitionError(
+            f"{type(owner).__name__} noise={noise!r}: give a level from 0 to 1, or the lowest and "
+            "the highest one"
         )
-    return kind(**values)
+    return float(ends[0]), float(ends[1])
+
+
+def _check_widths(owner: object, name: str, widths: tuple[int, ...]) -> None:
+    for width in widths:
+        if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= _MOST_UNITS:
+            raise DefinitionError(
+                f"{type(owner).__name__} {name}={widths}: {width!r} is not a width, "
+                f"give integers from 1 to {_MOST_UNITS:,}"
+            )
+
+
+def _check_common(owner: Any) -> None:
+    """L2 factor and activation, which every network has."""
+    kind = type(owner).__name__
+    if not (_is_number(owner.l2) and 0 <= owner.l2 < math.inf):
+        raise DefinitionError(f"{kind} l2={owner.l2!r}: give a finite number of at least 0")
+    _check_choice(owner, "activation", _Hidden)
+
+
+def _check_choice(owner: object, name: str, known: Any) -> None:
+    value = getattr(owner, name)
+    if value not in get_args(known):
+        raise DefinitionError(
+            f"{type(owner).__name__} {name}={value!r}: give one of {', '.join(get_args(known))}"
+        )
+
+
+def _check_rates(owner: object, *names: str) -> None:
+    for name in names:
+        rate = getattr(owner, name)
+        if not (_is_number(rate) and 0 <= rate < 1):
+            raise DefinitionError(
+                f"{type(owner).__name__} {name}={rate!r}: "
+                "give a share from 0 up to, not including, 1"
+            )
+
+
+def _check_integer(owner: object, **highest: int) -> None:
+    for name, high in highest.items():
+        value = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
+            raise DefinitionError(
+                f"{type(owner).__name__} {name}={value!r}: give an integer from 1 to {high:,}"
+            )
 
 
 def _is_number(value: object) -> bool:

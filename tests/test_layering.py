@@ -16,19 +16,23 @@ import pytest
 CHECKOUT = Path(__file__).parent.parent
 
 # What each part of mnist_tune may import of the others. A new part gets a line here.
-VALUES = {"errors", "networks", "recipes", "study"}
+VALUES = {"errors", "layers", "metrics", "networks", "recipes", "study"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "networks": {"errors"},
+    "layers": set(),
+    "metrics": set(),
+    "networks": {"errors", "layers", "metrics"},
     "recipes": {"errors"},
-    "study": {"errors", "networks", "recipes"},
+    "study": {"errors", "metrics", "networks", "recipes"},
+    "noise": set(),
     "data": {"errors"},
     "baselines": {"errors"},
     "statistics": {"errors", "baselines"},
     "definitions": {"data"} | VALUES,
     "storage": {"data", "definitions"} | VALUES,  # knows nothing of training
-    "reports": {"errors", "storage", "statistics", "baselines"},  # reads the storage only
-    "trainer": {"errors", "networks", "recipes", "data"},
+    # Reads the storage only.
+    "reports": {"errors", "layers", "metrics", "networks", "storage", "statistics", "baselines"},
+    "trainer": {"errors", "layers", "metrics", "networks", "noise", "recipes", "data"},
     "checkpoints": {"errors", "networks", "recipes", "trainer"},
     "workers": {"data", "checkpoints", "trainer"} | VALUES,
     "search": {"checkpoints", "data", "definitions", "storage", "statistics", "trainer", "workers"}

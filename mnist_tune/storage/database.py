@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, QueuePool, event, insert, inspect
 from mnist_tune.errors import MnistTuneError, StorageError
 from mnist_tune.storage import files
 from mnist_tune.storage.faults import explain, is_database_error
-from mnist_tune.storage.identity import SCHEMA_VERSION, is_ours, nothing_stored
+from mnist_tune.storage.identity import SCHEMA_VERSION, is_ours, nothing_stored, stored_version
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.tables import metadata, schema
 
@@ -134,6 +134,8 @@ def open_database(
     database = Database(location, read_only=read_only, busy_seconds=busy_seconds)
     try:
         _check_tables(database, create=create)
+        if stored_version(database.rows) != SCHEMA_VERSION:
+            _upgrade(location, busy_seconds)
     except BaseException:
         database.close()
         raise
@@ -215,10 +217,37 @@ def _make_file(database: Database) -> None:
             connection.close()
 
 
+def upgrade(database: Database) -> None:
+    """Add missing tables and columns, and note the version; nothing where all is there."""
+    with database.transaction() as connection:
+        metadata.create_all(connection)
+        for table in metadata.sorted_tables:
+            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in there:  # new ones may be NULL: old rows have none
+                    kind = column.type.compile(connection.dialect)
+                    connection.exec_driver_sql(
+                        f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"
+                    )
+        found = stored_version(
+            lambda statement: [tuple(row) for row in connection.exec_driver_sql(statement)]
+        )
+        if found != SCHEMA_VERSION:
+            connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+
+
 def _make_tables(database: Database) -> None:
     with database.transaction() as connection:
         metadata.create_all(connection)
         connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+
+
+def _upgrade(location: Location, busy_seconds: float) -> None:
+    """Add what this version has more than the one that made the database; nothing is rewritten."""
+    if location.is_sqlite:
+        files.refuse_read_only(location)
+    with creation_lock(location), Database(location, busy_seconds=busy_seconds) as database:
+        upgrade(database)
 
 
 def _server_engine(location: Location) -> Engine:

@@ -11,7 +11,7 @@ from typing import Any
 from mnist_tune.errors import StorageError
 from mnist_tune.storage.location import Location
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_TABLE = "mnist_tune_schema"
 
 Rows = Callable[[str], Sequence[tuple[Any, ...]]]
@@ -27,13 +27,19 @@ def is_ours(tables: frozenset[str], rows: Rows, location: Location) -> bool:
     if SCHEMA_TABLE not in tables:
         _refuse_foreign(tables, rows, location)
         return False
-    version = rows(f"SELECT MAX(version) FROM {SCHEMA_TABLE}")[0][0]
+    version = stored_version(rows)
     if version is not None and version > SCHEMA_VERSION:
         raise StorageError(
             f"{location} was written by a newer mnist_tune (schema {version}, this one knows "
             f"{SCHEMA_VERSION}): type `pip install -U mnist-tune`, or give another --storage"
         )
     return version is not None
+
+
+def stored_version(rows: Rows) -> int | None:
+    """The schema that a database of ours has; None while its tables are being made."""
+    version: int | None = rows(f"SELECT MAX(version) FROM {SCHEMA_TABLE}")[0][0]
+    return version
 
 
 def nothing_stored(location: Location) -> StorageError:

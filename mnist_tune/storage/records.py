@@ -79,6 +79,10 @@ class RunRow:
     val_accuracy: float | None = None
     test_loss: float | None = None
     test_accuracy: float | None = None
+    val_mse: float | None = None
+    val_psnr: float | None = None
+    test_mse: float | None = None
+    test_psnr: float | None = None
 
     def __post_init__(self) -> None:
         _one_of(self.state, "state", "complete", "pruned", "failed")
@@ -97,6 +101,8 @@ class EpochRow:
     train_accuracy: float | None = None
     val_loss: float | None = None
     val_accuracy: float | None = None
+    val_mse: float | None = None
+    val_psnr: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +131,49 @@ class PredictionRow:
     trial_number: int
     seed: int
     classes: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceRow:
+    """Errors of noisy images, or of a simple remedy, on the images of one split.
+
+    `loss` is in nats per pixel, `mse` in pixels of 0–1 squared, `psnr` in dB.
+    """
+
+    study_uid: str
+    images: str
+    name: str
+    loss: float
+    mse: float
+    psnr: float
+
+    def __post_init__(self) -> None:
+        _one_of(self.images, "images", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisRow:
+    """What a command such as `denoise` found out about trained networks."""
+
+    name: str
+    title: str
+    inputs: Mapping[str, Any] = field(metadata=_JSON)
+    tables: Mapping[str, Any] = field(metadata=_JSON)
+    text: tuple[str, ...] = field(metadata=_JSON)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", tuple(self.text))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureRow:
+    """A figure of an analysis."""
+
+    analysis: str
+    name: str
+    position: int
+    caption: str
+    png: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@
 - A trial is written once it has ended, with its runs, epochs and timing in one transaction. Rows
   of the same trial are replaced, so that a trial that was computed again after a crash leaves no
   duplicate; both computations give the same numbers.
+- References and analyses are written whole; those of the same name are replaced.
 - A confirmation is `running` from the moment that its seeds are fixed. Its runs may come in
   several batches; each replaces what it finds of its own seeds. `complete` freezes it.
 - Rows go only with their study, by `delete_study`.
@@ -19,15 +20,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, update
 
 from mnist_tune.errors import Incomplete, StorageError
+from mnist_tune.networks import network_from_json
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.database import Database
 from mnist_tune.storage.records import (
+    AnalysisRow,
     ConfirmationRow,
     EpochRow,
+    PictureRow,
     PredictionRow,
+    ReferenceRow,
     RunRow,
     StudyRow,
     TimingRow,
@@ -130,7 +135,7 @@ class Store:
         return self._read(TrialRow, tables.trials, where, order=("trial_number",))
 
     def best_trial(self, study: StudyRow) -> TrialRow:
-        """Return the complete trial with the highest objective; the lowest number wins a tie.
+        """Return the complete trial with the best objective; the lowest number wins a tie.
 
         Raises:
             Incomplete: no trial is complete.
@@ -140,7 +145,8 @@ class Store:
             raise Incomplete(
                 f"study {study.name} has no complete trial; `mnist-tune report {study.name}` says why"
             )
-        return max(complete, key=lambda trial: (trial.objective or 0.0, -trial.trial_number))
+        sign = network_from_json(dict(complete[0].network)).metric.sign
+        return max(complete, key=lambda t: (sign * (t.objective or 0.0), -t.trial_number))
 
     def runs(self, study_uid: str, confirmation: int = 0) -> tuple[RunRow, ...]:
         """Return the runs of the search (0) or of a confirmation, by trial and seed."""
@@ -153,6 +159,47 @@ class Store:
     def timings(self, study_uid: str, confirmation: int = 0) -> tuple[TimingRow, ...]:
         """Return the timings of the search (0) or of a confirmation, by trial and first seed."""
         return self._read_part(TimingRow, tables.timings, study_uid, confirmation)
+
+    # References and analyses
+
+    def write_references(self, rows: Sequence[ReferenceRow]) -> None:
+        """Write what the denoisers of a study must beat; replaces rows of the same images."""
+        with self._database.transaction() as connection:
+            for row in rows:
+                self._require_study(connection, row.study_uid)
+                table = tables.references.c
+                same = (table.study_uid == row.study_uid) & (table.images == row.images)
+                connection.execute(delete(tables.references).where(same & (table.name == row.name)))
+            statements.add(connection, tables.references, rows)
+
+    def references(self, study_uid: str, images: str) -> tuple[ReferenceRow, ...]:
+        """Return the references on `validation` or `test` images, by name."""
+        table = tables.references.c
+        where = (table.study_uid == study_uid) & (table.images == images)
+        return self._read(ReferenceRow, tables.references, where)
+
+    def write_analysis(self, analysis: AnalysisRow, pictures: Sequence[PictureRow]) -> None:
+        """Write an analysis with its pictures; replaces one of the same name.
+
+        Raises:
+            ValueError: a picture belongs to another analysis.
+        """
+        if any(picture.analysis != analysis.name for picture in pictures):
+            raise ValueError(f"a picture does not belong to {analysis.name}")
+        with self._database.transaction() as connection:
+            for table, column in ((tables.analyses, "name"), (tables.pictures, "analysis")):
+                connection.execute(delete(table).where(table.c[column] == analysis.name))
+            statements.add(connection, tables.analyses, [analysis])
+            statements.add(connection, tables.pictures, pictures)
+
+    def analyses(self) -> tuple[AnalysisRow, ...]:
+        """Return all analyses, by name."""
+        return self._read(AnalysisRow, tables.analyses)
+
+    def pictures(self, analysis: str) -> tuple[PictureRow, ...]:
+        """Return the pictures of an analysis, in order."""
+        own = tables.pictures.c.analysis == analysis
+        return self._read(PictureRow, tables.pictures, own, order=("position",))
 
     # Confirmations
 

@@ -15,6 +15,19 @@ from mnist_tune.storage.identity import SCHEMA_TABLE
 
 metadata = MetaData()
 
+
+def _denoising(*images: str) -> list[Column[float]]:
+    """What only autoencoders have; their losses are denoising errors, accuracies are NULL."""
+    return [
+        column
+        for name in images
+        for column in (
+            Column(f"{name}_mse", Float),  # mean squared error per pixel, pixels 0–1
+            Column(f"{name}_psnr", Float),  # mean over images of −10·log10(mse), dB
+        )
+    ]
+
+
 schema = Table(
     SCHEMA_TABLE,
     metadata,
@@ -74,6 +87,7 @@ runs = Table(
     Column("val_accuracy", Float),  # under protocol notebook the test set is the validation set
     Column("test_loss", Float),  # NULL in the search
     Column("test_accuracy", Float),
+    *_denoising("val", "test"),
 )
 
 epochs = Table(
@@ -88,6 +102,7 @@ epochs = Table(
     Column("train_accuracy", Float),
     Column("val_loss", Float),  # NULL in a confirmation: the test set is opened once, at the end
     Column("val_accuracy", Float),
+    *_denoising("val"),
 )
 
 # One row for each time that the test set was opened.
@@ -112,6 +127,40 @@ predictions = Table(
     Column("trial_number", Integer, primary_key=True, autoincrement=False),
     Column("seed", Integer, primary_key=True, autoincrement=False),
     Column("classes", LargeBinary, nullable=False),  # uint8, one byte an image
+)
+
+# What a denoiser must beat: errors of the noisy images themselves and of simple remedies.
+references = Table(
+    "mnist_tune_references",
+    metadata,
+    Column("study_uid", String(32), primary_key=True),
+    Column("images", String(16), primary_key=True),  # validation | test
+    Column("name", String(32), primary_key=True),  # noisy | median filter | mean image
+    Column("loss", Float, nullable=False),  # denoising error, nats per pixel
+    Column("mse", Float, nullable=False),
+    Column("psnr", Float, nullable=False),  # dB
+)
+
+# What `denoise`, `generate` and the like found out about trained networks of one or more studies;
+# a new one of the same name replaces it.
+analyses = Table(
+    "mnist_tune_analyses",
+    metadata,
+    Column("name", String(64), primary_key=True),  # such as denoise or generate
+    Column("title", Text, nullable=False),
+    Column("inputs", Text, nullable=False),  # JSON: studies, trials, seeds, data, options
+    Column("tables", Text, nullable=False),  # JSON: table name → list of records
+    Column("text", Text, nullable=False),  # JSON list of sentences
+)
+
+pictures = Table(
+    "mnist_tune_pictures",
+    metadata,
+    Column("analysis", String(64), primary_key=True),  # name in mnist_tune_analyses
+    Column("name", String(64), primary_key=True),  # of the file without suffix
+    Column("position", Integer, nullable=False),  # order within the analysis
+    Column("caption", Text, nullable=False),
+    Column("png", LargeBinary, nullable=False),
 )
 
 # All that the clock and the machine decide. One row for each finished piece of training.
