@@ -31,7 +31,7 @@ SIDE = 28
 PIXELS = SIDE * SIDE
 CLASSES = 10
 
-_Hidden = Literal["relu", "tanh", "sigmoid", "elu", "gelu"]
+HiddenActivation = Literal["relu", "tanh", "sigmoid", "elu", "gelu"]
 _MOST_UNITS = 65_536
 _IMAGE = (SIDE, SIDE, 1)
 
@@ -80,7 +80,7 @@ class Mlp(_Described):
 
     hidden: tuple[int, ...]
     l2: float = 0.0
-    activation: _Hidden = "relu"
+    activation: HiddenActivation = "relu"
     dropout: float = 0.0
     input_dropout: float = 0.0
 
@@ -159,7 +159,7 @@ class Cnn(_Described):
     dropout: float = 0.0
     padding: Padding = "valid"
     l2: float = 0.0
-    activation: _Hidden = "relu"
+    activation: HiddenActivation = "relu"
 
     def __post_init__(self) -> None:
         blocks = tuple(Block(**b) if isinstance(b, dict) else b for b in self.blocks)
@@ -232,7 +232,7 @@ class Autoencoder(_Described):
     latent: int
     hidden: tuple[int, ...] = (128,)
     noise: tuple[float, float] = (0.4, 0.4)
-    activation: _Hidden = "relu"
+    activation: HiddenActivation = "relu"
     l2: float = 0.0
 
     def __post_init__(self) -> None:
@@ -287,7 +287,7 @@ class ConvAutoencoder(_Described):
     filters: tuple[int, ...] = (32, 64)
     kernel: int = 5
     noise: tuple[float, float] = (0.4, 0.4)
-    activation: _Hidden = "relu"
+    activation: HiddenActivation = "relu"
     l2: float = 0.0
 
     def __post_init__(self) -> None:
@@ -399,7 +399,11 @@ def _dense(
 
 def _noise_range(owner: object, noise: Any) -> tuple[float, float]:
     ends = (noise, noise) if _is_number(noise) else tuple(noise)
-    if len(ends) != 2 or not all(_is_number(end) for end in ends) or not 0 <= ends[0] <= ends[1] <= 1:
+    if (
+        len(ends) != 2
+        or not all(_is_number(end) for end in ends)
+        or not 0 <= ends[0] <= ends[1] <= 1
+    ):
         raise DefinitionError(
             f"{type(owner).__name__} noise={noise!r}: give a level from 0 to 1, or the lowest and "
             "the highest one"
@@ -421,7 +425,7 @@ def _check_common(owner: Any) -> None:
     kind = type(owner).__name__
     if not (_is_number(owner.l2) and 0 <= owner.l2 < math.inf):
         raise DefinitionError(f"{kind} l2={owner.l2!r}: give a finite number of at least 0")
-    _check_choice(owner, "activation", _Hidden)
+    _check_choice(owner, "activation", HiddenActivation)
 
 
 def _check_choice(owner: object, name: str, known: Any) -> None:

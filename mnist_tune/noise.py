@@ -15,6 +15,9 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
 
 WHITE = 255
+EVALUATION_KEY = 1
+"""Of the noise on validation and test images, the same for every network and seed."""
+
 # Keras keeps probabilities this far from 0 and 1 before it takes their logarithm.
 _SURE = 1e-7
 _AT_ONCE = 1_000  # images; more at a time would only take memory
@@ -66,6 +69,16 @@ def drawn_levels(noise: tuple[float, float], count: int, key: int) -> Floats:
     return low + (high - low) * _stream(key, 2**32 - 1, count)
 
 
+def evaluation_images(images: Bytes, noise: tuple[float, float]) -> Bytes:
+    """Images with the noise that denoisers are judged by.
+
+    Args:
+        images: uint8 [n, …].
+        noise: the lowest and the highest level, 0–1; each image has one in between.
+    """
+    return salt_and_pepper(images, drawn_levels(noise, len(images), EVALUATION_KEY), EVALUATION_KEY)
+
+
 def median_filtered(images: Bytes) -> Bytes:
     """The median of each pixel's 3×3 neighbourhood; at the border the outermost pixel repeats."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
@@ -99,6 +112,22 @@ def errors(clean: Bytes, made: Floats | Bytes) -> Errors:
     return Errors(loss / clean.size, mse / len(clean), psnr / len(clean))
 
 
+def references(train_images: Bytes, clean: Bytes, noisy: Bytes) -> dict[str, Errors]:
+    """What a denoiser must beat: doing nothing, a simple filter, and always the same image.
+
+    Args:
+        train_images: uint8 [m, 28, 28], whose mean is the image that is always the same.
+        clean: uint8 [n, 28, 28].
+        noisy: the same images with noise.
+    """
+    mean = train_images.mean(axis=0) / WHITE
+    return {
+        "noisy": errors(clean, noisy),
+        "median filter": errors(clean, median_filtered(noisy)),
+        "mean image": errors(clean, np.broadcast_to(mean, clean.shape)),
+    }
+
+
 def divergence(target: Floats, found: Floats) -> Floats:
     """Cross-entropy above its floor, pixel by pixel: the divergence of Kullback and Leibler (1951)."""
     found = np.clip(found, _SURE, 1 - _SURE)
@@ -112,7 +141,6 @@ def divergence(target: Floats, found: Floats) -> Floats:
 def unit(images: Bytes | Floats) -> NDArray[np.float64]:
     """Pixels as floats 0–1."""
     return images / np.float64(WHITE) if images.dtype == np.uint8 else images.astype(np.float64)
-
 
 
 def _stream(key: int, index: int, count: int) -> NDArray[np.float64]:

@@ -33,6 +33,10 @@ class Part:
         """Return the number of images."""
         return len(self.labels)
 
+    def cut(self, count: int) -> Part:
+        """The first images, at most so many."""
+        return Part(self.images[:count], self.labels[:count])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:

@@ -1,7 +1,8 @@
 """The plain Keras model of a network, for people who want to use, show or share one.
 
 The model takes images as every source of MNIST gives them, `[N, 28, 28]` with pixels 0–255 of
-any number type, and scales them itself; it returns the ten probabilities of each image:
+any number type, and scales them itself. A classifier returns the ten probabilities of each image,
+an autoencoder images `[N, 28, 28]` of 0–1:
 
     model = keras.models.load_model("best.keras")
     digits = model.predict(x_test).argmax(axis=1)
@@ -20,7 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from mnist_tune.errors import DefinitionError, InputError
-from mnist_tune.networks import Network
+from mnist_tune.layers import (
+    Convolution,
+    Deconvolution,
+    Dense,
+    Dropout,
+    Layer,
+    Pooling,
+    Weighted,
+)
+from mnist_tune.networks import Denoiser, Network
 from mnist_tune.trainer.runtime import tensorflow
 from mnist_tune.trainer.states import RunState
 
@@ -32,8 +42,8 @@ def keras_model(network: Network) -> Any:
     """Build the model, with Keras' own initial weights.
 
     Args:
-        network: whose layers the model gets, by the same names, besides `pixels`, `scale` and
-            `flat` before them and layers named `…dropout`.
+        network: whose layers the model gets, by the same names, besides `pixels` and `scale`
+            before them, and what changes the shape of an image only.
 
     Returns:
         A `keras.Sequential`, not compiled, with `network.parameters` trainable numbers.
@@ -42,18 +52,41 @@ def keras_model(network: Network) -> Any:
     pieces = [
         keras.Input((28, 28), dtype=_DTYPE, name="pixels"),
         keras.layers.Rescaling(1 / 255, dtype=_DTYPE, name="scale"),
-        keras.layers.Flatten(dtype=_DTYPE, name="flat"),
     ]
-    if network.input_dropout:
-        pieces.append(_dropout(network.input_dropout, "input_dropout"))
-    *hidden, output = zip(network.layers, network.widths[1:], strict=True)
-    for layer, width in hidden:
-        penalty = keras.regularizers.L2(network.l2) if network.l2 else None
-        pieces.append(_dense(width, network.activation, layer.name, penalty))
-        if network.dropout:
-            pieces.append(_dropout(network.dropout, f"{layer.name}_dropout"))
-    pieces.append(_dense(output[1], "softmax", output[0].name, None))
+    if isinstance(network.layers[0], Convolution):
+        pieces.append(_reshape((28, 28, 1), "grey"))
+    else:
+        pieces.append(keras.layers.Flatten(dtype=_DTYPE, name="flat"))
+    *hidden, last = network.layers
+    for layer in hidden:
+        penalised = network.l2 and isinstance(layer, Weighted)
+        pieces.append(_piece(layer, keras.regularizers.L2(network.l2) if penalised else None))
+    pieces.append(_piece(last, None))
+    if isinstance(network, Denoiser):
+        pieces.append(_reshape((28, 28), "picture"))
     return keras.Sequential(pieces, name=type(network).__name__.lower())
+
+
+def halves(model: Any) -> tuple[Any, Any]:
+    """Cut an autoencoder behind the layer named `code`.
+
+    Returns:
+        Encoder, from images `[N, 28, 28]` of 0–255 to codes `[N, latent]`, and decoder, from codes
+        to images `[N, 28, 28]` of 0–1; both share the model's weights.
+
+    Raises:
+        InputError: the model has no layer of that name.
+    """
+    keras = _keras()
+    names = [layer.name for layer in model.layers]
+    if "code" not in names:
+        raise InputError(
+            "the model has no layer named `code`: give an autoencoder that mnist_tune has saved"
+        )
+    cut = names.index("code") + 1
+    encoder = keras.Sequential([keras.Input((28, 28), dtype=_DTYPE), *model.layers[:cut]])
+    codes = keras.Input((model.layers[cut - 1].units,), dtype=_DTYPE)
+    return encoder, keras.Sequential([codes, *model.layers[cut:]])
 
 
 def with_weights(network: Network, state: RunState) -> Any:
@@ -93,14 +126,35 @@ def save(model: Any, path: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _dense(width: int, activation: str, name: str, penalty: Any) -> Any:
-    return _keras().layers.Dense(
-        width, activation=activation, kernel_regularizer=penalty, dtype=_DTYPE, name=name
-    )
+def _piece(layer: Layer, penalty: Any) -> Any:
+    """One layer of ours as Keras' own."""
+    kinds = _keras().layers
+    common = {"dtype": _DTYPE, "name": layer.name}
+    if isinstance(layer, Dense):
+        return kinds.Dense(
+            layer.units, activation=layer.activation, kernel_regularizer=penalty, **common
+        )
+    if isinstance(layer, Convolution | Deconvolution):
+        kind = kinds.Conv2D if isinstance(layer, Convolution) else kinds.Conv2DTranspose
+        padding = layer.padding if isinstance(layer, Convolution) else "same"
+        return kind(
+            layer.filters,
+            layer.kernel,
+            layer.stride,
+            padding,
+            activation=layer.activation,
+            kernel_regularizer=penalty,
+            **common,
+        )
+    if isinstance(layer, Pooling):
+        return kinds.MaxPooling2D(layer.size, **common)
+    if isinstance(layer, Dropout):
+        return kinds.Dropout(layer.rate, **common)
+    return _reshape(layer.shape, layer.name)
 
 
-def _dropout(rate: float, name: str) -> Any:
-    return _keras().layers.Dropout(rate, dtype=_DTYPE, name=name)
+def _reshape(shape: tuple[int, ...], name: str) -> Any:
+    return _keras().layers.Reshape(shape, dtype=_DTYPE, name=name)
 
 
 @cache

@@ -43,15 +43,17 @@ def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int32]:
     return (keys & low).astype(np.int32)
 
 
-def glorot_uniform(seed: int, layer: int, inputs: int, outputs: int) -> NDArray[np.float32]:
-    """Initial kernel `[inputs, outputs]`, uniform within ±√(6/(inputs+outputs)) (Glorot and Bengio, 2010)."""
-    words = raw_bits(seed, Purpose.INITIAL_WEIGHTS, layer, inputs * outputs)
+def glorot_uniform(
+    seed: int, layer: int, shape: tuple[int, ...], fans: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Initial kernel, uniform within ±√(6/(fan in + fan out)) (Glorot and Bengio, 2010)."""
+    words = raw_bits(seed, Purpose.INITIAL_WEIGHTS, layer, math.prod(shape))
     unit = (words >> np.uint64(40)).astype(np.float64) / 2**24  # 24 bits: exact in float32
-    limit = math.sqrt(6 / (inputs + outputs))
-    return ((2 * unit - 1) * limit).astype(np.float32).reshape(inputs, outputs)
+    limit = math.sqrt(6 / sum(fans))
+    return ((2 * unit - 1) * limit).astype(np.float32).reshape(shape)
 
 
-def dropout_key(seed: int, epoch: int) -> NDArray[np.int64]:
-    """Key of a run's dropout masks in an epoch: two 32-bit words, as the masks' generator takes."""
+def epoch_key(seed: int, epoch: int) -> NDArray[np.int64]:
+    """Key of a run's draws on the device in an epoch: two 32-bit words, as its generators take."""
     word = int(raw_bits(seed, Purpose.DROPOUT, epoch, 1)[0])
     return np.array([word >> 32, word & 0xFFFFFFFF], np.int64)

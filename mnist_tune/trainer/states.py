@@ -16,17 +16,21 @@ class EpochMetrics:
 
     Attributes:
         epoch: 1 for the first.
-        train_loss: mean cross-entropy in nats over the epoch's steps, without the L2 penalty.
-        train_accuracy: share of right answers in the same steps, 0–1.
-        val_loss: mean cross-entropy over the validation images after the epoch; None without them.
+        train_loss: mean cross-entropy in nats over the epoch's steps, without the L2 penalty; of an
+            autoencoder its denoising error, in nats per pixel.
+        train_accuracy: share of right answers in the same steps, 0–1; None of an autoencoder.
+        val_loss: the same loss over the validation images after the epoch; None without them.
         val_accuracy: share of right answers on them, 0–1; None without them.
+        val_mse, val_psnr: mean squared error per pixel and PSNR in dB of an autoencoder's images.
     """
 
     epoch: int
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None = None
     val_loss: float | None = None
     val_accuracy: float | None = None
+    val_mse: float | None = None
+    val_psnr: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,12 +61,15 @@ class Score:
 
     Attributes:
         seed: of the run.
-        loss: mean cross-entropy in nats.
-        accuracy: share of right answers, 0–1.
-        classes: uint8, the predicted class of each image in order.
+        loss: mean cross-entropy in nats; of an autoencoder its denoising error, nats per pixel.
+        accuracy: share of right answers, 0–1; None of an autoencoder.
+        classes: uint8, the predicted class of each image in order; None of an autoencoder.
+        mse, psnr: mean squared error per pixel and PSNR in dB of an autoencoder's images.
     """
 
     seed: int
     loss: float
-    accuracy: float
-    classes: NDArray[np.uint8]
+    accuracy: float | None = None
+    classes: NDArray[np.uint8] | None = None
+    mse: float | None = None
+    psnr: float | None = None

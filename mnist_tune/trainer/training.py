@@ -14,9 +14,17 @@ from mnist_tune.data.splits import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Network
 from mnist_tune.recipes import Recipe
-from mnist_tune.trainer import dense, optimizers
-from mnist_tune.trainer.program import batches, epoch_program, inputs_of, scoring_program, shape_of
-from mnist_tune.trainer.randomness import dropout_key, epoch_order
+from mnist_tune.trainer import forward, optimizers
+from mnist_tune.trainer.parts import PlacedParts
+from mnist_tune.trainer.program import (
+    Shape,
+    batches,
+    epoch_program,
+    inputs_of,
+    scoring_program,
+    shape_of,
+)
+from mnist_tune.trainer.randomness import epoch_key, epoch_order
 from mnist_tune.trainer.runtime import Device, tensorflow
 from mnist_tune.trainer.states import Arrays, EpochMetrics, RunState, Score
 
@@ -50,15 +58,13 @@ class Trainer:
 
     def __init__(self, train: Part, validation: Part | None, device: Device) -> None:
         self._device = device
-        self._train_size = len(train.labels)
-        self._validation_size = len(validation.labels) if validation else 0
-        self._train = self._placed(train)
-        self._validation = self._placed(validation) if validation else self._nothing()
+        self._train = PlacedParts(train, device)
+        self._validation = PlacedParts(validation or train.cut(0), device)
 
     @staticmethod
     def start(network: Network, recipe: Recipe, seed: int) -> RunState:
         """A run before its first epoch."""
-        weights = tuple(dense.initial_weights(network, seed))
+        weights = tuple(forward.initial_weights(network.layers, seed))
         zeros = tuple(np.zeros_like(w) for w in weights)
         return RunState(seed, weights, zeros * optimizers.slots_per_weight(recipe.optimizer))
 
@@ -101,52 +107,49 @@ class Trainer:
     def score(
         self, network: Network, recipe: Recipe, states: Sequence[RunState], part: Part
     ) -> tuple[Score, ...]:
-        """Score runs on images that took no part in their training, every image once."""
-        program, placed = scoring_program(shape_of(network, recipe)), self._placed(part)
+        """Score runs on images that took no part in their training, every image once.
+
+        A denoiser gets them with their fixed noise.
+        """
+        shape = shape_of(network, recipe, self._device)
+        program, placed = scoring_program(shape), PlacedParts(part, self._device).scored(network)
         scores: list[Score] = []
-        for group in self._groups(states):
+        for group in self._groups(network, states):
             with tensorflow().device(self._device.placement):
                 weights = _stacked([state.weights for state in group])
-                sums = [t.numpy() for t in program(weights, *placed)]
+                sums, classes = program(weights, placed)
+            means = _means(shape.goal.scored, sums, len(part))
             scores += [
-                _score(state.seed, *values) for state, *values in zip(group, *sums, strict=True)
+                Score(
+                    state.seed,
+                    **{name: values[i] for name, values in means.items()},
+                    classes=None if shape.denoises else classes[i].numpy().astype(np.uint8),
+                )
+                for i, state in enumerate(group)
             ]
         return tuple(scores)
 
-    def _groups(self, states: Sequence[RunState]) -> list[Sequence[RunState]]:
+    def _groups(self, network: Network, states: Sequence[RunState]) -> list[Sequence[RunState]]:
         """Runs that share one call of the program: all of them, or each on its own."""
-        return [states] if self._device.stacks_seeds else [[state] for state in states]
+        together = self._device.stacks_seeds and not forward.convolutional(network.layers)
+        return [states] if together else [[state] for state in states]
 
     def _flock(self, network: Network, recipe: Recipe, states: Sequence[RunState]) -> _Flock:
-        size = self._train_size
-        return _Flock([_Stack(network, recipe, group, size) for group in self._groups(states)])
-
-    def _advance(self, stack: _Stack) -> None:
-        tf = tensorflow()
-        with tf.device(self._device.placement):
-            results = stack.program(self._train, self._validation, *stack.inputs())
-        weights, slots, *sums = results
-        sizes = [self._train_size] * 2 + [self._validation_size] * 2
-        stack.move_on(
-            weights,
-            slots,
-            # Without validation images the sums over them say nothing.
-            [
-                np.asarray(sum_, np.float64) / size
-                for sum_, size in zip(sums, sizes, strict=True)
-                if size
-            ],
+        shape, size = shape_of(network, recipe, self._device), len(self._train)
+        return _Flock(
+            [_Stack(network, recipe, shape, group, size) for group in self._groups(network, states)]
         )
 
-    def _placed(self, part: Part) -> tuple[Any, Any]:
-        tf = tensorflow()
-        with tf.device(self._device.placement):
-            images = tf.constant(part.images.reshape(len(part.images), -1))
-            return images, tf.constant(part.labels.astype(np.int32))
-
-    def _nothing(self) -> tuple[Any, Any]:
-        tf = tensorflow()
-        return tf.zeros((0, self._train[0].shape[1]), tf.uint8), tf.zeros(0, tf.int32)
+    def _advance(self, stack: _Stack) -> None:
+        network, goal = stack.network, stack.shape.goal
+        train, validation = self._train.trained(network), self._validation.scored(network)
+        with tensorflow().device(self._device.placement):
+            weights, slots, trained, scored = stack.program(train, validation, *stack.inputs())
+        means = {
+            **_means(goal.trained, trained, len(self._train), "train_"),
+            **_means(goal.scored, scored, len(self._validation), "val_"),
+        }
+        stack.move_on(weights, slots, means)
 
 
 class _Flock:
@@ -170,8 +173,15 @@ class _Stack:
     """Runs at the same epoch, their weights stacked along axis 0 and kept on the device."""
 
     def __init__(
-        self, network: Network, recipe: Recipe, states: Sequence[RunState], train_size: int
+        self,
+        network: Network,
+        recipe: Recipe,
+        shape: Shape,
+        states: Sequence[RunState],
+        train_size: int,
     ) -> None:
+        self.network = network
+        self.shape = shape
         self._seeds = [state.seed for state in states]
         self._histories = [list(state.history) for state in states]
         self._weights = _stacked([state.weights for state in states])
@@ -179,7 +189,7 @@ class _Stack:
         self._recipe = recipe
         self._train_size = train_size
         self._numbers = inputs_of(network, recipe, train_size)
-        self.program = epoch_program(shape_of(network, recipe))
+        self.program = epoch_program(shape)
 
     @property
     def epoch(self) -> int:
@@ -192,19 +202,19 @@ class _Stack:
         plan = batches(orders, self._recipe.batch_size)
         return (
             tf.constant(plan),
-            tf.constant(np.stack([dropout_key(seed, self.epoch) for seed in self._seeds])),
+            tf.constant(np.stack([epoch_key(seed, self.epoch) for seed in self._seeds])),
             tf.constant(self.epoch * len(plan), tf.int64),
             self._weights,
             self._slots,
             {name: tf.constant(value, tf.float32) for name, value in self._numbers.items()},
         )
 
-    def move_on(
-        self, weights: list[Any], slots: list[Any], means: list[NDArray[np.float64]]
-    ) -> None:
+    def move_on(self, weights: list[Any], slots: list[Any], means: dict[str, list[float]]) -> None:
         self._weights, self._slots = weights, slots
         for i, (seed, history) in enumerate(zip(self._seeds, self._histories, strict=True)):
-            metrics = EpochMetrics(len(history) + 1, *(float(values[i]) for values in means))
+            metrics = EpochMetrics(
+                len(history) + 1, **{name: values[i] for name, values in means.items()}
+            )
             if not math.isfinite(metrics.train_loss) or not math.isfinite(metrics.val_loss or 0):
                 raise Diverged(
                     f"the loss of seed {seed} is no longer finite in epoch {metrics.epoch}"
@@ -238,17 +248,23 @@ def _sound(state: RunState) -> RunState:
     return state
 
 
-def _score(seed: int, loss: np.float32, hits: np.float32, classes: NDArray[np.int32]) -> Score:
-    """Turn the sums over the scored images into means."""
-    count = len(classes)
-    return Score(seed, float(loss) / count, float(hits) / count, classes.astype(np.uint8))
+def _means(
+    names: Sequence[str], sums: Sequence[Any], count: int, prefix: str = ""
+) -> dict[str, list[float]]:
+    """Means over images by name, one for each run; none where there were no images."""
+    if not count:
+        return {}
+    return {
+        prefix + name: [float(value) / count for value in total.numpy()]
+        for name, total in zip(names, sums, strict=True)
+    }
 
 
 def _stacked(runs: Sequence[Arrays]) -> list[Any]:
     """Stack each array of the runs; a bias gets an axis so that it broadcasts over images."""
     tf = tensorflow()
     stacks = [np.stack(arrays) for arrays in zip(*runs, strict=True)]
-    return [tf.constant(a if a.ndim == 3 else a[:, np.newaxis]) for a in stacks]
+    return [tf.constant(a[:, np.newaxis] if a.ndim == 2 else a) for a in stacks]
 
 
 def _taken(stacks: list[NDArray[np.float32]], i: int) -> Arrays:

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from mnist_tune.data.splits import Part
-from mnist_tune.networks import Mlp
+from mnist_tune.networks import (
+    Autoencoder,
+    Block,
+    Cnn,
+    ConvAutoencoder,
+    Denoiser,
+    Mlp,
+    Network,
+)
 from mnist_tune.recipes import Adam, AdamW, Optimizer, Recipe, Sgd
 from mnist_tune.trainer.keras_models import keras_model, with_weights
 from mnist_tune.trainer.randomness import epoch_order
@@ -35,17 +43,18 @@ def keras_optimizer(recipe: Recipe, steps: int) -> Any:
     return kind(rate, beta_1=values.beta_1, beta_2=values.beta_2, epsilon=values.epsilon, **more)
 
 
-def trained_by_keras(network: Mlp, recipe: Recipe, part: Part) -> list[np.ndarray]:
+def trained_by_keras(network: Network, recipe: Recipe, part: Part) -> list[np.ndarray]:
     """Train as the notebook does, with `fit`, but in the trainer's order."""
     model = with_weights(network, Trainer.start(network, recipe, SEED))
     steps = recipe.epochs * -(-len(part) // recipe.batch_size)
-    model.compile(optimizer=keras_optimizer(recipe, steps), loss="sparse_categorical_crossentropy")
+    denoises = isinstance(network, Denoiser)
+    loss = "binary_crossentropy" if denoises else "sparse_categorical_crossentropy"
+    model.compile(optimizer=keras_optimizer(recipe, steps), loss=loss)
     for epoch in range(recipe.epochs):
         order = epoch_order(SEED, epoch, len(part))
         images = part.images[order].astype(np.float32)
-        model.fit(
-            images, part.labels[order], batch_size=recipe.batch_size, shuffle=False, verbose=0
-        )
+        wanted = images / 255 if denoises else part.labels[order]
+        model.fit(images, wanted, batch_size=recipe.batch_size, shuffle=False, verbose=0)
     weights: list[np.ndarray] = model.get_weights()
     return weights
 
@@ -90,10 +99,34 @@ def difference(state: RunState, weights: list[np.ndarray]) -> float:
             "cosine",
             id="adamw-cosine-gelu",
         ),
+        pytest.param(
+            Cnn(blocks=(Block(filters=4), Block(filters=6)), dense=(12,), l2=1e-4),
+            Sgd(learning_rate=0.1),
+            "constant",
+            id="cnn",
+        ),
+        pytest.param(
+            Cnn(blocks=(Block(filters=3, convolutions=2),), padding="same", activation="tanh"),
+            Sgd(learning_rate=0.05, momentum=0.9),
+            "cosine",
+            id="cnn-same",
+        ),
+        pytest.param(
+            Autoencoder(latent=5, hidden=(24,), noise=(0.0, 0.0), l2=1e-4),
+            Sgd(learning_rate=0.1, momentum=0.9),
+            "constant",
+            id="autoencoder",
+        ),
+        pytest.param(
+            ConvAutoencoder(latent=5, filters=(3, 4), noise=(0.0, 0.0)),
+            Sgd(learning_rate=0.1, momentum=0.9),
+            "cosine",
+            id="convolutional-autoencoder",
+        ),
     ],
 )
 def test_after_100_steps_the_weights_are_those_of_keras(
-    network: Mlp, optimizer: Optimizer, schedule: Any, train_part: Part, cpu: Device
+    network: Network, optimizer: Optimizer, schedule: Any, train_part: Part, cpu: Device
 ) -> None:
     recipe = Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, optimizer=optimizer, schedule=schedule)
     (state,) = trained(Trainer(train_part, None, cpu), network, recipe, [SEED])

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mnist_tune.data.splits import Part
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.trainer import dense
-from mnist_tune.trainer.randomness import dropout_key, epoch_order
+from mnist_tune.trainer.draws import Draws
+from mnist_tune.trainer.randomness import epoch_key, epoch_order
 from mnist_tune.trainer.runtime import Device, tensorflow
 from mnist_tune.trainer.training import Trainer
 
@@ -35,7 +35,7 @@ def masks(
     """Draw as the compiled program does; step counts within the epoch."""
     tf = tensorflow()
     drawn = drawing(widths, tuple(rate is not None for rate in rates), batch_size)(
-        tf.constant(np.stack([dropout_key(seed, epoch) for seed in seeds])),
+        tf.constant(np.stack([epoch_key(seed, epoch) for seed in seeds])),
         tf.constant(step, tf.int64),
         [tf.constant(rate or 0, tf.float32) for rate in rates],
     )
@@ -45,8 +45,11 @@ def masks(
 @cache
 def drawing(widths: tuple[int, ...], dropped: tuple[bool, ...], batch_size: int) -> Any:
     def draw(keys: Any, step: Any, rates: list[Any]) -> list[Any]:
-        used = [rate if drops else None for rate, drops in zip(rates, dropped, strict=True)]
-        return dense.dropout_masks(widths, used, keys, step, batch_size)
+        draws = Draws(keys, step, compiled=True)
+        return [
+            draws.mask(place, (batch_size, widths[place]), rate) if dropped[place] else None
+            for place, rate in enumerate(rates)
+        ]
 
     return tensorflow().function(draw, jit_compile=True, autograph=False)
 

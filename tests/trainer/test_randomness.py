@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mnist_tune.trainer.randomness import (
     Purpose,
-    dropout_key,
+    epoch_key,
     epoch_order,
     glorot_uniform,
     raw_bits,
@@ -61,14 +61,14 @@ def test_streams_of_neighbouring_indices_do_not_overlap() -> None:
 
 @given(seed=seeds, layer=st.integers(0, 20))
 def test_kernels_stay_within_glorots_bounds(seed: int, layer: int) -> None:
-    kernel = glorot_uniform(seed, layer, 40, 30)
+    kernel = glorot_uniform(seed, layer, (40, 30), (40, 30))
     assert kernel.shape == (40, 30)
     assert kernel.dtype == np.float32
     assert np.abs(kernel).max() <= math.sqrt(6 / 70)
 
 
 def test_kernels_are_spread_evenly_within_glorots_bounds() -> None:
-    kernel = glorot_uniform(0, 0, 784, 500)
+    kernel = glorot_uniform(0, 0, (784, 500), (784, 500))
     limit = math.sqrt(6 / (784 + 500))
     assert kernel.mean() == pytest.approx(0, abs=5 * limit / math.sqrt(3 * kernel.size))
     assert kernel.var() == pytest.approx(limit**2 / 3, rel=0.01)
@@ -77,12 +77,14 @@ def test_kernels_are_spread_evenly_within_glorots_bounds() -> None:
 
 
 def test_kernels_differ_by_seed_and_by_layer() -> None:
-    kernels = {glorot_uniform(s, layer, 9, 9).tobytes() for s in range(3) for layer in range(3)}
+    kernels = {
+        glorot_uniform(s, layer, (9, 9), (9, 9)).tobytes() for s in range(3) for layer in range(3)
+    }
     assert len(kernels) == 9
 
 
-def test_dropout_keys_differ_in_both_words_and_are_32_bits_wide() -> None:
-    keys = np.stack([dropout_key(seed, epoch) for seed in (0, 1, 2**40) for epoch in range(50)])
+def test_epoch_keys_differ_in_both_words_and_are_32_bits_wide() -> None:
+    keys = np.stack([epoch_key(seed, epoch) for seed in (0, 1, 2**40) for epoch in range(50)])
     assert [len(np.unique(words)) for words in keys.T] == [150, 150]
     assert keys.min() >= 0
     assert keys.max() < 2**32
@@ -118,9 +120,9 @@ def test_orders_are_pinned() -> None:
     assert digest(epoch_order(7, 3, 60_000)) == "69692cb4e084fbe3"
 
 
-def test_dropout_keys_are_pinned() -> None:
-    assert dropout_key(7, 3).tolist() == [3441873042, 4209481302]
+def test_epoch_keys_are_pinned() -> None:
+    assert epoch_key(7, 3).tolist() == [3441873042, 4209481302]
 
 
 def test_kernels_are_pinned() -> None:
-    assert digest(glorot_uniform(7, 1, 64, 10)) == "ca0a5b51750bf9b8"
+    assert digest(glorot_uniform(7, 1, (64, 10), (64, 10))) == "ca0a5b51750bf9b8"

@@ -17,7 +17,7 @@ from mnist_tune.data.splits import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Adam, Optimizer, Recipe, Sgd
-from mnist_tune.trainer import dense, program
+from mnist_tune.trainer import forward, program
 from mnist_tune.trainer.keras_models import with_weights
 from mnist_tune.trainer.program import batches, epoch_program, scoring_program, shape_of
 from mnist_tune.trainer.randomness import epoch_order
@@ -27,6 +27,7 @@ from mnist_tune.trainer.training import Progress, Trainer
 from tests.trainer.training_samples import BUSY, BUSY_RECIPE, SMALL, bits, go_on, trained
 
 ADAM_RECIPE = replace(BUSY_RECIPE, optimizer=Adam(learning_rate=2e-3))
+CPU = Device("CPU", "/CPU:0", 1)
 
 
 def until(epoch: int) -> Callable[[Progress], bool]:
@@ -276,7 +277,7 @@ def test_what_are_only_numbers_shares_one_compilation(trainer: Trainer) -> None:
     """L2 factor, learning rate, momentum, dropout rate, seed, number of seeds, epochs."""
     network = Mlp(hidden=(13,), l2=1e-3, dropout=0.1)
     recipe = Recipe(epochs=1, batch_size=32, optimizer=Sgd(learning_rate=0.1, momentum=0.5))
-    traces = epoch_program(shape_of(network, recipe)).experimental_get_tracing_count
+    traces = epoch_program(shape_of(network, recipe, CPU)).experimental_get_tracing_count
     trained(trainer, network, recipe, [3])
     assert traces() == 1
     trained(trainer, replace(network, l2=0.0), recipe, [4])
@@ -284,7 +285,7 @@ def test_what_are_only_numbers_shares_one_compilation(trainer: Trainer) -> None:
     faster = replace(recipe, optimizer=Sgd(learning_rate=0.2, momentum=0.9))
     trained(trainer, network, faster, [3])
     assert traces() == 1
-    assert epoch_program(shape_of(network, faster)).experimental_get_tracing_count() == 1
+    assert epoch_program(shape_of(network, faster, CPU)).experimental_get_tracing_count() == 1
 
 
 def test_these_numbers_do_take_effect_without_a_new_compilation(trainer: Trainer) -> None:
@@ -318,8 +319,8 @@ def test_these_numbers_do_take_effect_without_a_new_compilation(trainer: Trainer
 def test_another_structure_has_another_program(
     network: Mlp, optimizer: Optimizer, schedule: str
 ) -> None:
-    plain = shape_of(Mlp(hidden=(13,)), Recipe(epochs=1))
-    other = shape_of(network, Recipe(epochs=1, optimizer=optimizer, schedule=schedule))  # type: ignore[arg-type]
+    plain = shape_of(Mlp(hidden=(13,)), Recipe(epochs=1), CPU)
+    other = shape_of(network, Recipe(epochs=1, optimizer=optimizer, schedule=schedule), CPU)  # type: ignore[arg-type]
     assert other != plain
 
 
@@ -328,7 +329,7 @@ def test_another_batch_size_is_compiled_anew_and_right(trainer: Trainer) -> None
     recipes = [Recipe(epochs=1, batch_size=size) for size in (32, 64)]
     first, second = (trained(trainer, network, recipe, [3])[0] for recipe in recipes)
     assert first.weights[0].tobytes() != second.weights[0].tobytes()
-    assert epoch_program(shape_of(network, recipes[0])).experimental_get_tracing_count() == 2
+    assert epoch_program(shape_of(network, recipes[0], CPU)).experimental_get_tracing_count() == 2
 
 
 def test_programs_that_were_dropped_are_made_again(trainer: Trainer) -> None:
@@ -385,7 +386,7 @@ def test_a_start_has_zero_slots_of_the_right_number() -> None:
 
 def test_a_start_has_the_kernels_of_its_seed_and_no_biases() -> None:
     start = Trainer.start(BUSY, BUSY_RECIPE, 3)
-    wanted = dense.initial_weights(BUSY, 3)
+    wanted = forward.initial_weights(BUSY.layers, 3)
     assert all(np.array_equal(a, b) for a, b in itertools.zip_longest(start.weights, wanted))
     assert not any(bias.any() for bias in start.weights[1::2])
 

@@ -1,0 +1,116 @@
+"""A network as a plain function of its weights, seeds along axis 0.
+
+Weights are a flat list: kernel `[S, …]` and bias `[S, 1, outputs]` of each layer that has them, S
+being the number of seeds. Dense layers take any number of seeds at once. A convolution takes one:
+several would be a grouped convolution, which is slower than one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_tune.layers import (
+    Convolution,
+    Deconvolution,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    Pooling,
+    Reshape,
+    Weighted,
+)
+from mnist_tune.trainer.randomness import glorot_uniform
+from mnist_tune.trainer.runtime import tensorflow
+
+Drop = Callable[[Dropout, Any], Any]
+Layers = tuple[Layer, ...]
+
+
+def initial_weights(layers: Sequence[Layer], seed: int) -> list[NDArray[np.float32]]:
+    """Weights of one run before training: kernel and bias of each layer, as Keras lists them."""
+    weights: list[NDArray[np.float32]] = []
+    for place, layer in enumerate(weighted(layers)):
+        kernel = glorot_uniform(seed, place, layer.kernel_shape, layer.fans)
+        weights += [kernel, np.zeros(layer.shape[-1], np.float32)]
+    return weights
+
+
+def weighted(layers: Sequence[Layer]) -> list[Weighted]:
+    """The layers that have weights, in order."""
+    return [layer for layer in layers if isinstance(layer, Weighted)]
+
+
+def convolutional(layers: Sequence[Layer]) -> bool:
+    """Whether there is a convolution among them."""
+    return any(isinstance(layer, Convolution | Deconvolution) for layer in layers)
+
+
+def scores(layers: Layers, weights: list[Any], images: Any, drop: Drop | None, dtype: str) -> Any:
+    """The last layer's outputs before its activation, float32 `[S, B, outputs]`.
+
+    Args:
+        layers: of the network.
+        weights: float32, as described above.
+        images: float32 `[S or 1, B, 784]`, 0–1.
+        drop: what a dropout layer does to its values; None outside training.
+        dtype: of all computation in between: float32, or bfloat16, which keeps 8 bits.
+    """
+    tf = tensorflow()
+    values = tf.cast(images, dtype)
+    if convolutional(layers[:1]):
+        values = tf.reshape(values, (*values.shape[:2], *layers[0].input_shape))  # type: ignore[union-attr]
+    pairs = _pairs(weights, dtype)
+    last = len(layers) - 1
+    for i, layer in enumerate(layers):
+        if isinstance(layer, Weighted):
+            values = _weighted(layer, values, *next(pairs))
+            if i < last:
+                values = _activated(layer, values)
+        elif isinstance(layer, Pooling):
+            size = layer.size
+            values = tf.nn.max_pool2d(values[0], size, size, "VALID")[tf.newaxis]
+        elif isinstance(layer, Flatten | Reshape):
+            values = tf.reshape(values, (*values.shape[:2], *layer.shape))
+        elif drop is not None:
+            values = drop(layer, values)
+    flat = math.prod(layers[last].shape)
+    return tf.reshape(tf.cast(values, tf.float32), (*values.shape[:2], flat))
+
+
+def penalty_gradients(weights: list[Any], gradients: list[Any], l2: Any) -> list[Any]:
+    """Add the gradient 2λw of λ·Σw² to all kernels but the last, and to nothing else."""
+    penalised = range(0, len(weights) - 2, 2)
+    return [
+        g + 2 * l2 * w if i in penalised else g
+        for i, (w, g) in enumerate(zip(weights, gradients, strict=True))
+    ]
+
+
+def _pairs(weights: list[Any], dtype: str) -> Iterator[tuple[Any, Any]]:
+    tf = tensorflow()
+    cast = [tf.cast(weight, dtype) for weight in weights]
+    return zip(cast[::2], cast[1::2], strict=True)
+
+
+def _weighted(layer: Weighted, values: Any, kernel: Any, bias: Any) -> Any:
+    tf = tensorflow()
+    if isinstance(layer, Dense):
+        return tf.matmul(values, kernel) + bias
+    if isinstance(layer, Convolution):
+        made = tf.nn.conv2d(values[0], kernel[0], layer.stride, layer.padding.upper())
+    else:
+        shape = (values.shape[1], *layer.shape)
+        made = tf.nn.conv2d_transpose(values[0], kernel[0], shape, layer.stride, "SAME")
+    return tf.nn.bias_add(made, bias[0, 0])[tf.newaxis]
+
+
+def _activated(layer: Weighted, values: Any) -> Any:
+    if layer.activation == "linear":
+        return values
+    return getattr(tensorflow().nn, layer.activation)(values)
