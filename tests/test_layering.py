@@ -31,12 +31,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "definitions": {"data"} | VALUES,
     "storage": {"data", "definitions"} | VALUES,  # knows nothing of training
     # Reads the storage only.
-    "reports": {"errors", "layers", "metrics", "networks", "storage", "statistics", "baselines"},
+    "reports": {
+        "baselines",
+        "data",
+        "errors",
+        "layers",
+        "metrics",
+        "networks",
+        "statistics",
+        "storage",
+    },
     "trainer": {"errors", "layers", "metrics", "networks", "noise", "recipes", "data"},
     "checkpoints": {"errors", "networks", "recipes", "trainer"},
     "workers": {"data", "checkpoints", "trainer"} | VALUES,
-    "search": {"checkpoints", "data", "definitions", "storage", "statistics", "trainer", "workers"}
+    "search": {"checkpoints", "data", "definitions", "noise", "storage", "trainer", "workers"}
     | VALUES,
+    "denoising": {"data", "noise", "reports", "statistics", "storage"} | VALUES,
+    "generation": {"data", "noise", "reports", "statistics", "storage"} | VALUES,
 }
 # The top: they put the parts together and nothing below imports them.
 TOP = {"__main__", "cli", "doctor", "models"}

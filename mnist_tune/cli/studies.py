@@ -15,6 +15,7 @@ import click
 from mnist_tune.cli import options
 from mnist_tune.cli.options import Format, as_called, print_rows
 from mnist_tune.errors import Incomplete, InputError, Interrupted
+from mnist_tune.metrics import metric_of_direction
 from mnist_tune.storage.location import Location
 
 if TYPE_CHECKING:  # these cost a second to import, which `list` and `status` do not have
@@ -35,6 +36,7 @@ _OVERRIDES = options.stacked(
     click.option("--trials", type=int, help="Trials in total, however often resumed."),
     click.option("--sampler", help="grid, random or tpe."),
     click.option("--pruner", help="none, median or hyperband."),
+    click.option("--precision", help="float32, or bfloat16: faster convolutions where there is it."),
     click.option("--study-seed", type=int, help="Seed of the sampler."),
     options.confirm_seeds,
 )
@@ -321,7 +323,7 @@ def _status_row(overview: StudyOverview) -> dict[str, Any]:
         "study": overview.name,
         "state": _state(overview),
         "trials": f"{counts.finished}/{overview.planned_trials}",
-        "best": f"{100 * best.objective:.2f} %" if best else None,
+        "best": metric_of_direction(overview.direction).shown(best.objective) if best else None,
         "confirmed": "yes" if overview.confirmed else "no",
         "last_result": stamp and f"{stamp[:16].replace('T', ' ')} UTC",
         "planned_trials": overview.planned_trials,

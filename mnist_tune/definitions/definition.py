@@ -10,6 +10,8 @@ from typing import Any, cast, get_args
 from mnist_tune.definitions import loading
 from mnist_tune.definitions.space import Space, check_point, probe
 from mnist_tune.errors import DefinitionError
+from mnist_tune.metrics import Metric
+from mnist_tune.networks import Denoiser, Network, network_from_json
 from mnist_tune.study import Grid, Sampler, Search, Study
 
 _REHEARSAL_EPOCHS = 3
@@ -32,6 +34,7 @@ class Overrides:
     sampler: str | None = None
     pruner: str | None = None
     protocol: str | None = None
+    precision: str | None = None
     study_seed: int | None = None
     confirm_seeds: int | None = None
     quick: bool = False
@@ -72,6 +75,11 @@ class Definition:
     space: Space
     overrides: Overrides
 
+    @property
+    def metric(self) -> Metric:
+        """What its trials are judged by."""
+        return _networks(self.space)[0].metric
+
 
 def define(reference: str, overrides: Overrides, name: str | None = None) -> Definition:
     """Load a study file, apply overrides and check all of it.
@@ -90,6 +98,7 @@ def define(reference: str, overrides: Overrides, name: str | None = None) -> Def
     try:
         space = probe(study)
         _check_plan(study, space)
+        _check_one_task(space)
     except DefinitionError as error:
         raise DefinitionError(f"{file.path}: {error}") from error
     return Definition(
@@ -105,6 +114,25 @@ def define(reference: str, overrides: Overrides, name: str | None = None) -> Def
 def _default_name(stem: str, study: Study, overrides: Overrides) -> str:
     notebook = "-notebook" if study.protocol == "notebook" and overrides.protocol else ""
     return stem + notebook + ("-quick" if overrides.quick else "")
+
+
+def _networks(space: Space) -> list[Network]:
+    return [network_from_json(made["network"]) for _, made in space.examples]
+
+
+def _check_one_task(space: Space) -> None:
+    """Raise unless all trials can be compared: by one metric, with the same noise."""
+    networks = _networks(space)
+    if len({network.metric.key for network in networks}) > 1:
+        raise DefinitionError(
+            "suggest(trial) returns classifiers and autoencoders, which cannot be compared; "
+            "make two studies of them"
+        )
+    if len(noises := {n.noise for n in networks if isinstance(n, Denoiser)}) > 1:
+        raise DefinitionError(
+            f"suggest(trial) returns autoencoders with different noise ({sorted(noises)}), so that "
+            "their errors cannot be compared; give all the same noise"
+        )
 
 
 def _check_plan(study: Study, space: Space) -> None:
@@ -124,6 +152,9 @@ def _overridden(study: Study, overrides: Overrides) -> Study:
     if "epochs" in given:
         with _blaming("epochs", given["epochs"]):
             study = replace(study, recipe=replace(study.recipe, epochs=given["epochs"]))
+    if "precision" in given:
+        with _blaming("precision", given["precision"]):
+            study = replace(study, recipe=replace(study.recipe, precision=given["precision"]))
     for name in ("seeds", "pruner", "protocol", "study_seed", "confirm_seeds"):
         if name in given:
             with _blaming(name, given[name]):

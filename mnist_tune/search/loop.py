@@ -19,6 +19,7 @@ from mnist_tune.recipes import recipe_from_json
 from mnist_tune.search import results
 from mnist_tune.search.crew import Crew, CrewEvent, EpochDone, JobEnded, Warned
 from mnist_tune.search.progress import Observer
+from mnist_tune.search.references import write_references
 from mnist_tune.search.session import Session
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.records import TrialRow
@@ -114,6 +115,7 @@ class _SearchLoop(_Loop):
 
     def run(self) -> None:
         optuna_study = self._session.optuna
+        write_references(self._session, "validation")
         optuna_study.requeue_running()
         self._left = self._session.unfinished_trials()
         try:
@@ -149,7 +151,9 @@ class _SearchLoop(_Loop):
         if number in self._pruned:
             return
         trial = self._trials[number]
-        optuna_study.report(trial, results.objective(done.metrics), done.epoch)
+        optuna_study.report(
+            trial, results.objective(done.job.network.metric, done.metrics), done.epoch
+        )
         if done.epoch < done.job.recipe.epochs and optuna_study.should_prune(trial, done.epoch):
             self._pruned[number] = done.epoch
             self._crew.end([done.job])
@@ -179,7 +183,7 @@ class _SearchLoop(_Loop):
         optuna_study.set_attributes(trial, results.attributes(ended, state))
         if state == "complete":
             last = {seed: history[-1] for seed, history in ended.histories.items()}
-            optuna_study.tell(trial, results.objective(last))
+            optuna_study.tell(trial, results.objective(ended.job.network.metric, last))
         else:
             optuna_study.tell(
                 trial, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL
@@ -197,6 +201,7 @@ class _ConfirmLoop(_Loop):
         self._waiting: list[Job] = []
 
     def run(self) -> None:
+        write_references(self._session, "test")
         self._waiting = [self._job()]
         self._until_idle(self._start, lambda: len(self._waiting))
 

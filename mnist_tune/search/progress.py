@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.search import results
 from mnist_tune.search.crew import JobEnded
 from mnist_tune.trainer.states import EpochMetrics
@@ -58,13 +60,11 @@ class _Line:
     def numbers(self) -> str:
         if not self.metrics:
             return "starting"
-        if self.job.confirmation:
-            return (
-                f"training accuracy {_mean_std([m.train_accuracy for m in self.metrics.values()])}"
-            )
-        return _mean_std(
-            [m.val_accuracy for m in self.metrics.values() if m.val_accuracy is not None]
-        )
+        metric = self.job.network.metric
+        if not self.job.confirmation:
+            return _mean_std(metric, results.validated(metric, self.metrics))
+        trained = [getattr(m, f"train_{metric.column}") for m in self.metrics.values()]
+        return f"training {metric.name} {_mean_std(metric, trained)}"
 
     @property
     def eta(self) -> str:
@@ -98,6 +98,7 @@ class Progress:
         total: trials when the search is finished.
         finished: trials finished before.
         best: objective of the best of these, and its trial number.
+        metric: that trials are judged by.
         clock: seconds from any beginning, never going back.
     """
 
@@ -107,8 +108,10 @@ class Progress:
         total: int,
         finished: int,
         best: tuple[float, int] | None,
+        metric: Metric = ACCURACY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._metric = metric
         self._console = console
         self._clock = clock
         self._total = total
@@ -153,19 +156,20 @@ class Progress:
 
     def ended(self, ended: JobEnded, state: str) -> None:
         """Replace the live line by a lasting one."""
-        line = self._lines.pop(ended.job.key)
+        line, metric = self._lines.pop(ended.job.key), self._metric
         if ended.job.confirmation:
-            scores = [score.accuracy for score in ended.scores.values()]
-            self.say(f"{line.name}: test accuracy {_mean_std(scores)} over {_seeds(len(scores))}")
+            scores = [getattr(score, metric.column) for score in ended.scores.values()]
+            shown = _mean_std(metric, scores)
+            self.say(f"{line.name}: test {metric.name} {shown} over {_seeds(len(scores))}")
             return
         self._finished += 1
         if state == "failed":
             what = f"failed ({ended.failure}): {ended.message}"
         else:
             last = {seed: history[-1] for seed, history in ended.histories.items()}
-            self._note_best(results.objective(last), ended.job.trial_number, state)
-            accuracies = [m.val_accuracy for m in last.values() if m.val_accuracy is not None]
-            what = f"validation accuracy {_mean_std(accuracies)} over {_seeds(len(last))}"
+            self._note_best(results.objective(metric, last), ended.job.trial_number, state)
+            shown = _mean_std(metric, results.validated(metric, last))
+            what = f"validation {metric.name} {shown} over {_seeds(len(last))}"
             what += (
                 f", pruned at epoch {max(m.epoch for m in last.values())}"
                 if state == "pruned"
@@ -180,7 +184,9 @@ class Progress:
         self._console.print(Text(line), soft_wrap=True)
 
     def _note_best(self, value: float, number: int, state: str) -> None:
-        if state == "complete" and (self._best is None or value > self._best[0]):
+        if state == "complete" and (
+            self._best is None or self._metric.sign * (value - self._best[0]) > 0
+        ):
             self._best = (value, number)
 
     def _picture(self) -> RenderableType:
@@ -188,7 +194,7 @@ class Progress:
         for line in list(self._lines.values()):  # drawn by a thread of its own
             table.add_row(*(Text(cell) for cell in line.cells()))
         best = (
-            f", best so far {100 * self._best[0]:.2f} % (trial {self._best[1]})"
+            f", best so far {self._metric.shown(self._best[0])} (trial {self._best[1]})"
             if self._best
             else ""
         )
@@ -210,14 +216,13 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
 
 
-def _mean_std(accuracies: list[float]) -> str:
-    if not accuracies:
+def _mean_std(metric: Metric, stored: list[float]) -> str:
+    if not stored:
         return "–"
-    mean = 100 * sum(accuracies) / len(accuracies)
-    if len(accuracies) < 2:
-        return f"{mean:.2f} %"
-    variance = sum((100 * value - mean) ** 2 for value in accuracies) / (len(accuracies) - 1)
-    return f"{mean:.2f} ± {variance**0.5:.2f} %"
+    values = [metric.scale * value for value in stored]
+    if len(values) < 2:
+        return f"{values[0]:.2f} {metric.unit}"
+    return f"{fmean(values):.2f} ± {stdev(values):.2f} {metric.unit}"
 
 
 def _seeds(count: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from statistics import fmean, stdev
 from typing import Any
 
+from mnist_tune.metrics import Metric
 from mnist_tune.networks import network_to_json
 from mnist_tune.recipes import recipe_to_json
 from mnist_tune.search.crew import JobEnded
@@ -14,15 +15,21 @@ from mnist_tune.storage.records import EpochRow, PredictionRow, RunRow, TimingRo
 from mnist_tune.trainer.states import EpochMetrics
 
 
-def objective(metrics: Mapping[int, EpochMetrics]) -> float:
-    """Mean validation accuracy over the seeds, 0–1."""
-    return fmean(_accuracies(metrics))
+def objective(metric: Metric, metrics: Mapping[int, EpochMetrics]) -> float:
+    """Mean of the metric over the seeds, on the validation images."""
+    return fmean(validated(metric, metrics))
 
 
-def spread(metrics: Mapping[int, EpochMetrics]) -> float | None:
-    """Standard deviation (ddof 1) of the validation accuracy over the seeds; None for one seed."""
-    values = _accuracies(metrics)
+def spread(metric: Metric, metrics: Mapping[int, EpochMetrics]) -> float | None:
+    """Standard deviation (ddof 1) of the same over the seeds; None for one seed."""
+    values = validated(metric, metrics)
     return stdev(values) if len(values) > 1 else None
+
+
+def validated(metric: Metric, metrics: Mapping[int, EpochMetrics]) -> list[float]:
+    """The metric of each seed that has been validated."""
+    values = (getattr(entry, f"val_{metric.column}") for entry in metrics.values())
+    return [value for value in values if value is not None]
 
 
 def trial_row(uid: str, ended: JobEnded, state: str, params: Mapping[str, Any]) -> TrialRow:
@@ -38,7 +45,7 @@ def trial_row(uid: str, ended: JobEnded, state: str, params: Mapping[str, Any]) 
         recipe=recipe_to_json(job.recipe),
         label=job.network.label,
         parameters=job.network.parameters,
-        objective=None if state == "failed" else objective(_last(ended)),
+        objective=None if state == "failed" else objective(job.network.metric, _last(ended)),
     )
 
 
@@ -59,6 +66,8 @@ def run_rows(uid: str, ended: JobEnded, state: str) -> list[RunRow]:
                 epochs=len(history),
                 test_loss=score.loss if score else None,
                 test_accuracy=score.accuracy if score else None,
+                test_mse=score.mse if score else None,
+                test_psnr=score.psnr if score else None,
                 **metrics,
             )
         )
@@ -73,11 +82,7 @@ def epoch_rows(uid: str, ended: JobEnded) -> list[EpochRow]:
             confirmation=ended.job.confirmation,
             trial_number=ended.job.trial_number,
             seed=seed,
-            epoch=metrics.epoch,
-            train_loss=metrics.train_loss,
-            train_accuracy=metrics.train_accuracy,
-            val_loss=metrics.val_loss,
-            val_accuracy=metrics.val_accuracy,
+            **asdict(metrics),
         )
         for seed, history in ended.histories.items()
         for metrics in history
@@ -85,7 +90,7 @@ def epoch_rows(uid: str, ended: JobEnded) -> list[EpochRow]:
 
 
 def prediction_rows(uid: str, ended: JobEnded) -> list[PredictionRow]:
-    """One row for each seed that was scored on the test set."""
+    """One row for each seed whose answers to the test set are classes."""
     return [
         PredictionRow(
             study_uid=uid,
@@ -95,6 +100,7 @@ def prediction_rows(uid: str, ended: JobEnded) -> list[PredictionRow]:
             classes=score.classes.tobytes(),
         )
         for seed, score in ended.scores.items()
+        if score.classes is not None
     ]
 
 
@@ -124,13 +130,14 @@ def attributes(ended: JobEnded, state: str) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "network": ended.job.network.label,
         "parameters": ended.job.network.parameters,
+        "multiply_adds": ended.job.network.multiply_adds,
     }
     if state == "failed":
         return columns | {"failure": ended.failure, "failure_message": ended.message}
-    last = _last(ended)
+    last, metric = _last(ended), ended.job.network.metric
     return columns | {
-        "val_accuracy_mean": objective(last),
-        "val_accuracy_std": spread(last),
+        f"val_{metric.key}_mean": objective(metric, last),
+        f"val_{metric.key}_std": spread(metric, last),
         "n_seeds": len(last),
         "epochs": max(metrics.epoch for metrics in last.values()),
         "train_seconds": round(sum(outcome.train_seconds for outcome in ended.outcomes), 3),
@@ -139,7 +146,3 @@ def attributes(ended: JobEnded, state: str) -> dict[str, Any]:
 
 def _last(ended: JobEnded) -> dict[int, EpochMetrics]:
     return {seed: history[-1] for seed, history in ended.histories.items()}
-
-
-def _accuracies(metrics: Mapping[int, EpochMetrics]) -> list[float]:
-    return [m.val_accuracy for m in metrics.values() if m.val_accuracy is not None]

@@ -150,6 +150,7 @@ def _crew(
             total=session.planned_trials,
             finished=counts.finished,
             best=(best.objective or 0.0, best.trial_number) if best else None,
+            metric=session.definition.metric,
         ) as progress,
     ):
         yield Crew(cluster, events, options.checkpoint_seconds), stop, progress

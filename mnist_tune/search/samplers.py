@@ -18,6 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_tune.study import Pruner
@@ -111,7 +112,8 @@ class BracketPruner(BasePruner):
             and step in other.intermediate_values
         ]
         kept = max(1, (len(others) + 1) // _HALVING)
-        return sum(value > own for value in others) >= kept
+        sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
+        return sum(sign * value > sign * own for value in others) >= kept
 
     def bracket(self, trial_number: int) -> int:
         """Bracket b judges first after epoch 3^b; earlier judgement gets more of the trials."""

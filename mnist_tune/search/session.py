@@ -6,7 +6,6 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
 
 from mnist_tune.data.sources import Source
 from mnist_tune.definitions.definition import Definition
@@ -19,7 +18,6 @@ from mnist_tune.storage.records import StudyRow, new_uid, utc_now
 from mnist_tune.storage.store import Store
 from mnist_tune.study import Grid
 
-DIRECTION: Final = "maximize"  # the objective is an accuracy
 _PACKAGES = ("mnist-tune", "optuna", "tensorflow", "keras", "numpy")
 
 
@@ -82,7 +80,7 @@ def open_session(database: Database, definition: Definition, source: Source) -> 
         database,
         name=row.name,
         uid=row.uid,
-        direction=DIRECTION,
+        direction=definition.metric.direction,
         sampler=DerivedSampler(
             "random" if isinstance(study.plan, Grid) else study.plan.sampler, study.study_seed
         ),

@@ -246,7 +246,8 @@ def _upgrade(location: Location, busy_seconds: float) -> None:
     """Add what this version has more than the one that made the database; nothing is rewritten."""
     if location.is_sqlite:
         files.refuse_read_only(location)
-    with creation_lock(location), Database(location, busy_seconds=busy_seconds) as database:
+    opened = Database(location, read_only=False, busy_seconds=busy_seconds)
+    with creation_lock(location), opened as database:
         upgrade(database)
 
 

@@ -72,7 +72,7 @@ def history_of(job: Job, seed: int, epochs: int) -> tuple[EpochMetrics, ...]:
 
 def score_of(seed: int) -> Score:
     classes = np.arange(10, dtype=np.uint8)
-    return Score(seed=seed, loss=0.1 + seed, accuracy=0.9 + seed / 100_000, classes=classes)
+    return Score(seed, loss=0.1 + seed, accuracy=0.9 + seed / 100_000, classes=classes)
 
 
 def outcome(

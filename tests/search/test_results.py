@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
 from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.search import results
@@ -60,22 +61,29 @@ def with_accuracies(*accuracies: float | None) -> dict[int, EpochMetrics]:
 class TestObjective:
     def test_mean_and_standard_deviation_with_ddof_1(self) -> None:
         metrics = with_accuracies(0.97, 0.98, 0.96)
-        assert results.objective(metrics) == pytest.approx(0.97, abs=1e-15)
-        assert results.spread(metrics) == pytest.approx(0.01, abs=1e-15)
+        assert results.objective(ACCURACY, metrics) == pytest.approx(0.97, abs=1e-15)
+        assert results.spread(ACCURACY, metrics) == pytest.approx(0.01, abs=1e-15)
+
+    def test_of_an_autoencoder_it_is_the_error(self) -> None:
+        metrics = {seed: EpochMetrics(1, 0.5, val_loss=0.03 + seed / 100) for seed in range(3)}
+        assert results.objective(DENOISING_ERROR, metrics) == pytest.approx(0.04)
+        assert results.spread(DENOISING_ERROR, metrics) == pytest.approx(0.01)
 
     def test_one_seed_has_no_spread(self) -> None:
-        assert results.objective(with_accuracies(0.25)) == 0.25
-        assert results.spread(with_accuracies(0.25)) is None
+        assert results.objective(ACCURACY, with_accuracies(0.25)) == 0.25
+        assert results.spread(ACCURACY, with_accuracies(0.25)) is None
 
     @given(st.lists(st.floats(0, 1), min_size=2, max_size=5))
     def test_order_of_the_seeds_does_not_matter_to_the_last_bit(
         self, accuracies: list[float]
     ) -> None:
         orders = [with_accuracies(*order) for order in itertools.permutations(accuracies)]
-        assert len({results.objective(order) for order in orders}) == 1
-        assert len({results.spread(order) for order in orders}) == 1
-        assert results.objective(orders[0]) == pytest.approx(np.mean(accuracies))
-        assert results.spread(orders[0]) == pytest.approx(np.std(accuracies, ddof=1), abs=1e-12)
+        assert len({results.objective(ACCURACY, order) for order in orders}) == 1
+        assert len({results.spread(ACCURACY, order) for order in orders}) == 1
+        assert results.objective(ACCURACY, orders[0]) == pytest.approx(np.mean(accuracies))
+        assert results.spread(ACCURACY, orders[0]) == pytest.approx(
+            np.std(accuracies, ddof=1), abs=1e-12
+        )
 
 
 class TestRows:
@@ -92,7 +100,7 @@ class TestRows:
         assert network_from_json(dict(row.network)) == job(5).network
         assert recipe_from_json(dict(row.recipe)) == job(5).recipe
         last = {seed: history[-1] for seed, history in ended().histories.items()}
-        assert row.objective == results.objective(last)
+        assert row.objective == results.objective(ACCURACY, last)
 
     def test_objective_is_of_the_last_epoch_and_not_of_the_best(self) -> None:
         histories = {0: (EpochMetrics(1, 0, 0, 0, 0.9), EpochMetrics(2, 0, 0, 0, 0.5))}
@@ -193,8 +201,9 @@ class TestAttributes:
         assert results.attributes(end, "complete") == {
             "network": "64-64",
             "parameters": 55_050,
-            "val_accuracy_mean": results.objective(last),
-            "val_accuracy_std": results.spread(last),
+            "multiply_adds": 784 * 64 + 64 * 64 + 64 * 10,
+            "val_accuracy_mean": results.objective(ACCURACY, last),
+            "val_accuracy_std": results.spread(ACCURACY, last),
             "n_seeds": 3,
             "epochs": 3,
             "train_seconds": 2.235,
@@ -204,6 +213,7 @@ class TestAttributes:
         assert results.attributes(failed({0: ()}), "failed") == {
             "network": "64-64",
             "parameters": 55_050,
+            "multiply_adds": 784 * 64 + 64 * 64 + 64 * 10,
             "failure": "diverged",
             "failure_message": "nan",
         }

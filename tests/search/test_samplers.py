@@ -227,11 +227,12 @@ class TestPruners:
     @settings(max_examples=40, deadline=None)
     @given(
         values=st.lists(st.sampled_from([i / 8 for i in range(9)]), min_size=4, max_size=14),
+        direction=st.sampled_from(["maximize", "minimize"]),
         bracket=st.integers(0, 2),
         rise=st.sampled_from([0.0, 0.01, -0.02]),
     )
     def test_hyperband_judges_as_optunas(
-        self, values: list[float], bracket: int, rise: float
+        self, values: list[float], direction: str, bracket: int, rise: float
     ) -> None:
         theirs = SuccessiveHalvingPruner(
             min_resource=1, reduction_factor=3, min_early_stopping_rate=bracket
@@ -240,7 +241,7 @@ class TestPruners:
         decisions = []
         for judge in (theirs, ours):
             study = optuna.create_study(
-                pruner=judge, storage=InMemoryStorage(), direction="maximize"
+                pruner=judge, storage=InMemoryStorage(), direction=direction
             )
             decisions.append([pruned_at(study, value, rise, epochs=20) for value in values])
         assert decisions[0] == decisions[1]

@@ -102,6 +102,47 @@ for name in sys.argv[2:]:
             assert len(raw(tmp_path / f"{name}.db", "SELECT * FROM trials")) == 2
 
 
+class TestUpgrading:
+    """A database of schema 1 lacks the tables and columns that came with schema 2."""
+
+    @pytest.fixture
+    def old(self, tmp_path: Path) -> Location:
+        location = here(tmp_path)
+        with open_database(location, create=True) as database:
+            Store(database).add_study(study_row())
+        with closing(sqlite3.connect(tmp_path / "trials.db")) as connection, connection:
+            for table in ("references", "analyses", "pictures"):
+                connection.execute(f"DROP TABLE mnist_tune_{table}")
+            for column in ("val_mse", "val_psnr", "test_mse", "test_psnr"):
+                connection.execute(f"ALTER TABLE mnist_tune_runs DROP COLUMN {column}")
+            for column in ("val_mse", "val_psnr"):
+                connection.execute(f"ALTER TABLE mnist_tune_epochs DROP COLUMN {column}")
+            connection.execute("DELETE FROM mnist_tune_schema")
+            connection.execute("INSERT INTO mnist_tune_schema VALUES (1)")
+        return location
+
+    @pytest.mark.parametrize("options", [{"create": True}, {"create": False}, {"read_only": True}])
+    def test_adds_what_is_missing_and_keeps_what_is_there(
+        self, old: Location, options: dict[str, bool]
+    ) -> None:
+        for _ in range(2):
+            with open_database(old, **{"create": False, **options}) as database:
+                store = Store(database)
+                (study,) = store.studies()
+                assert study == study_row()
+                assert store.runs(study.uid) == store.epochs(study.uid) == ()
+                assert store.analyses() == ()
+        assert raw(old.path, VERSIONS) == [(1,), (SCHEMA_VERSION,)]
+
+    def test_a_read_only_file_says_so(self, old: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(_location: Location) -> None:
+            raise StorageError("read-only")
+
+        monkeypatch.setattr("mnist_tune.storage.files.refuse_read_only", refuse)
+        with pytest.raises(StorageError, match="read-only"):
+            open_database(old, create=False, read_only=True)
+
+
 class TestTransactions:
     def test_pragmas(self, database: Database) -> None:
         expected = {
@@ -117,8 +158,8 @@ class TestTransactions:
     def test_commits_for_a_second_connection(self, database: Database, location: Location) -> None:
         with database.transaction() as connection:
             connection.execute(insert(tables.schema).values(version=0))
-            assert raw(location.path, VERSIONS) == [(1,)]
-        assert raw(location.path, VERSIONS) == [(0,), (1,)]
+            assert raw(location.path, VERSIONS) == [(SCHEMA_VERSION,)]
+        assert raw(location.path, VERSIONS) == [(0,), (SCHEMA_VERSION,)]
 
     @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, StorageError])
     def test_rolls_back(
@@ -127,7 +168,7 @@ class TestTransactions:
         with pytest.raises(error), database.transaction() as connection:  # noqa: PT012
             connection.execute(insert(tables.schema).values(version=0))
             raise error
-        assert raw(location.path, VERSIONS) == [(1,)]
+        assert raw(location.path, VERSIONS) == [(SCHEMA_VERSION,)]
 
     def test_writers_queue_from_the_first_moment(
         self, database: Database, location: Location
@@ -148,7 +189,7 @@ class TestTransactions:
 
     def test_bugs_keep_their_own_error(self, database: Database) -> None:
         with pytest.raises(sqlalchemy.exc.IntegrityError), database.transaction() as connection:
-            connection.execute(insert(tables.schema).values(version=1))
+            connection.execute(insert(tables.schema).values(version=SCHEMA_VERSION))
         for statement in ("SELECT no_such FROM mnist_tune_schema", "SELEKT 1"):
             with pytest.raises(sqlalchemy.exc.OperationalError):
                 database.rows(statement)
@@ -161,7 +202,7 @@ class TestTransactions:
                 with pytest.raises(StorageError) as caught, database.transaction():
                     pass
                 one_line(caught, "trials.db", "locked")
-                assert database.rows(VERSIONS) == [(1,)]
+                assert database.rows(VERSIONS) == [(SCHEMA_VERSION,)]
             with database.transaction() as connection:
                 connection.execute(insert(tables.schema).values(version=0))
 
@@ -179,7 +220,7 @@ class TestTransactions:
             connection.exec_driver_sql("CREATE TABLE big (x)")
             connection.exec_driver_sql("INSERT INTO big VALUES (randomblob(1000000))")
         one_line(caught, "trials.db: the disk is full; free some space")
-        assert raw(location.path, VERSIONS) == [(1,)]
+        assert raw(location.path, VERSIONS) == [(SCHEMA_VERSION,)]
 
     def test_read_only_refuses_to_write(self, database: Database, location: Location) -> None:
         Store(database).add_study(study_row())
@@ -217,7 +258,7 @@ with database.transaction() as connection:
         assert receive(child) == "written"
         kill(child)
         with open_database(location, create=False) as database:
-            assert database.rows(VERSIONS) == [(0,), (1,)]
+            assert database.rows(VERSIONS) == [(0,), (SCHEMA_VERSION,)]
 
 
 def a_folder(path: Path) -> None:
@@ -284,7 +325,7 @@ BROKEN: dict[Callable[[Path], None], str] = {
     a_scrambled_database: "damaged",
     an_optuna_database: "another tool (study 'theirs')",
     another_database: "another program (table 'studies')",
-    a_newer_database: "newer mnist_tune (schema 99, this one knows 1)",
+    a_newer_database: "newer mnist_tune (schema 99, this one knows 2)",
 }
 
 

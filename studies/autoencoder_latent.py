@@ -1,0 +1,32 @@
+"""How large must the code of a denoising autoencoder be?
+
+Scientific parameters
+    latent: numbers in the code, 2 to 128 in the plan. Two can be drawn on paper; 128 is as wide as
+    the hidden layers, beyond which the code is no bottleneck.
+
+Nuisance parameters
+    None is searched: Adam's usual learning rate serves all sizes.
+
+Fixed parameters
+    784-128-latent-128-784, ReLU in the hidden layers, none in the code. Salt-and-pepper noise of
+    level 0.4, drawn anew in each epoch; the noise of the validation images is the same for all.
+    Adam 1e-3, batches of 64, 32 epochs.
+"""
+
+from mnist_tune.networks import Autoencoder
+from mnist_tune.recipes import Adam, Recipe
+from mnist_tune.study import Grid, Study, Trial
+
+
+def suggest(trial: Trial) -> Autoencoder:
+    """One autoencoder for one size of the code."""
+    return Autoencoder(latent=trial.suggest_int("latent", 2, 128, log=True))
+
+
+study = Study(
+    suggest=suggest,
+    recipe=Recipe(epochs=32, batch_size=64, optimizer=Adam(learning_rate=1e-3)),
+    plan=Grid.product(latent=(2, 4, 8, 16, 32, 64, 96, 128)),
+    seeds=3,
+    confirm_seeds=5,
+)
