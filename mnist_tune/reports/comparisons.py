@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mnist_tune.baselines import BASELINES, Baseline, find_baseline
+from mnist_tune.metrics import ACCURACY
 from mnist_tune.reports.configurations import Accuracies, Configuration
 from mnist_tune.reports.provenance import Provenance
 from mnist_tune.statistics.means import Summary, summarise
@@ -14,15 +15,16 @@ from mnist_tune.statistics.published import Verdict, against_baseline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Test accuracies of one configuration.
+    """Test results of one configuration.
 
     Attributes:
         trial_number: of the configuration.
         confirmation: which opening of the test set, from 1 on; None for the search itself, whose
             validation images are the test images under protocol `notebook`.
-        accuracies: test accuracy of each seed, 0–1.
+        accuracies: value of the metric for each seed; accuracies are in 0–1.
         test_size: images that each was measured on.
         optimistic: whether the configuration was selected on these very images.
+        psnr: of an autoencoder's images for each seed, dB; empty of a classifier.
     """
 
     trial_number: int
@@ -30,10 +32,11 @@ class Scores:
     accuracies: Accuracies
     test_size: int
     optimistic: bool
+    psnr: Sequence[float] = ()
 
     @property
     def summary(self) -> Summary:
-        """Of the accuracies."""
+        """Of the values."""
         return summarise(list(self.accuracies.values()))
 
 
@@ -50,6 +53,7 @@ def scores_on_test(
     provenance: Provenance,
     confirmed: Mapping[int, Accuracies],
     best: Configuration | None,
+    psnr: Mapping[int, Sequence[float]] | None = None,
 ) -> tuple[Scores, ...]:
     """Collect the test results: one for each finished confirmation, the first first.
 
@@ -57,8 +61,9 @@ def scores_on_test(
 
     Args:
         provenance: of the study.
-        confirmed: confirmation → test accuracy of each seed.
+        confirmed: confirmation → value of the metric for each seed.
         best: of the search.
+        psnr: confirmation → PSNRs of an autoencoder's images.
     """
     found = [
         Scores(
@@ -67,6 +72,7 @@ def scores_on_test(
             accuracies=confirmed[row.confirmation],
             test_size=row.test_size,
             optimistic=provenance.selects_on_test,
+            psnr=(psnr or {}).get(row.confirmation, ()),
         )
         for row in provenance.confirmations
         if row.state == "complete" and confirmed.get(row.confirmation)
@@ -79,9 +85,9 @@ def scores_on_test(
 def compare(provenance: Provenance, scores: Sequence[Scores]) -> tuple[Comparison, ...]:
     """Compare each test result with each published number, the study's own baseline first.
 
-    Nothing is compared where the data is not the full MNIST.
+    Nothing is compared where the data is not the full MNIST, or the metric is no accuracy.
     """
-    if not provenance.data.full:
+    if not provenance.data.full or provenance.metric is not ACCURACY:
         return ()
     first = find_baseline(provenance.baseline)
     baselines = [first, *(entry for entry in BASELINES.values() if entry != first)]

@@ -8,12 +8,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mnist_tune.metrics import ACCURACY, Metric
+from mnist_tune.networks import Network, network_from_json
 from mnist_tune.statistics.means import ALPHA, Outcome, Summary, summarise
 from mnist_tune.statistics.pairs import Pairing, against_best, holm, seeds_to_settle
 from mnist_tune.storage.records import TrialRow
 
 Accuracies = Mapping[int, float]
-"""Seed → accuracy after the last epoch, 0–1."""
+"""Seed → value of the study's metric after the last epoch; accuracies are in 0–1."""
+Quality = Mapping[str, Sequence[float]]
+"""`mse` and `psnr` → values of all seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +27,11 @@ class Configuration:
     Attributes:
         trial: its row.
         epochs: trained by its longest run; None if there is no run.
-        accuracies: validation accuracy of each seed; empty if it failed.
-        summary: of the accuracies; None if there are none.
-        best: whether it is the complete trial with the highest mean, of equals the first.
+        accuracies: value of the metric for each seed, on validation images; empty if it failed.
+        summary: of these values; None if there are none.
+        metric: that decides which mean is the best.
+        mse, psnr: of an autoencoder's images; None of a classifier.
+        best: whether it is the complete trial with the best mean, of equals the first.
         pairing: it − best on the seeds that both have; None for the best and if not complete.
         p_adjusted: of the pairing, by Holm over all configurations; NaN if unknown.
         seeds_needed: fewest in all that tell it from the best; None if there is no such number.
@@ -35,6 +41,9 @@ class Configuration:
     epochs: int | None
     accuracies: Accuracies
     summary: Summary | None
+    metric: Metric = ACCURACY
+    mse: Summary | None = None
+    psnr: Summary | None = None
     best: bool = False
     pairing: Pairing | None = None
     p_adjusted: float = math.nan
@@ -59,13 +68,25 @@ class Configuration:
             return "unknown"
         if self.p_adjusted >= ALPHA:
             return "not distinguishable"
-        return "worse" if self.pairing.difference < 0 else "better"
+        return "worse" if self.metric.sign * self.pairing.difference < 0 else "better"
+
+    @property
+    def network(self) -> Network:
+        """What was trained."""
+        return network_from_json(dict(self.trial.network))
+
+    @property
+    def multiply_adds(self) -> int:
+        """For one image."""
+        return self.network.multiply_adds
 
 
 def rank(
     trials: Sequence[TrialRow],
     accuracies: Mapping[int, Accuracies],
     epochs: Mapping[int, int],
+    metric: Metric = ACCURACY,
+    quality: Mapping[int, Quality] | None = None,
 ) -> tuple[Configuration, ...]:
     """Sort the trials: complete ones by objective, best first, then pruned, then failed ones.
 
@@ -76,8 +97,13 @@ def rank(
         trials: those that ended.
         accuracies: trial number → accuracy of each seed.
         epochs: trial number → epochs of its longest run.
+        metric: that they are judged by.
+        quality: trial number → mean squared errors and PSNRs of autoencoders' images.
     """
-    found = [_configuration(trial, accuracies, epochs) for trial in sorted(trials, key=_place)]
+    found = [
+        _configuration(trial, accuracies, epochs, metric, quality or {})
+        for trial in sorted(trials, key=lambda trial: _place(trial, metric))
+    ]
     if not found or not found[0].complete:
         return tuple(found)
     best = replace(found[0], best=True)
@@ -100,14 +126,33 @@ def _told_apart(complete: Sequence[Configuration]) -> bool:
     return any(entry.approx_best is not None for entry in complete if not entry.best)
 
 
-def _place(trial: TrialRow) -> tuple[int, float, int]:
+def front(configurations: Sequence[Configuration]) -> tuple[Configuration, ...]:
+    """The complete configurations that no smaller or equally small one matches, smallest first."""
+    complete = [entry for entry in configurations if entry.complete and entry.summary]
+    found: list[Configuration] = []
+    for entry in sorted(complete, key=lambda e: (e.trial.parameters, -_score(e))):
+        if not found or _score(entry) > _score(found[-1]):
+            found.append(entry)
+    return tuple(found)
+
+
+def _score(entry: Configuration) -> float:
+    assert entry.summary is not None
+    return entry.metric.sign * entry.summary.mean
+
+
+def _place(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
     group = ("complete", "pruned", "failed").index(trial.state)
-    score = (trial.objective or 0.0) if group == 0 else 0.0
+    score = metric.sign * (trial.objective or 0.0) if group == 0 else 0.0
     return group, -score, trial.trial_number
 
 
 def _configuration(
-    trial: TrialRow, accuracies: Mapping[int, Accuracies], epochs: Mapping[int, int]
+    trial: TrialRow,
+    accuracies: Mapping[int, Accuracies],
+    epochs: Mapping[int, int],
+    metric: Metric,
+    quality: Mapping[int, Quality],
 ) -> Configuration:
     number = trial.trial_number
     values = {} if trial.state == "failed" else dict(accuracies.get(number, {}))
@@ -116,6 +161,8 @@ def _configuration(
         epochs=epochs.get(number),
         accuracies=values,
         summary=summarise(list(values.values())) if values else None,
+        metric=metric,
+        **{name: summarise(list(found)) for name, found in quality.get(number, {}).items()},
     )
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mnist_tune.metrics import ACCURACY
 from mnist_tune.reports import numbers
+from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.origins import origins
 from mnist_tune.reports.provenance import Provenance
 from mnist_tune.reports.records import comparison_records, configuration_records
 from mnist_tune.reports.results import Results
 from mnist_tune.reports.verdict import verdict
-from mnist_tune.reports.views import View, baselines_view, configurations_view, seeds_view
+from mnist_tune.reports.views import (
+    View,
+    baselines_view,
+    configurations_view,
+    described,
+    layers_view,
+    references_view,
+    seeds_view,
+)
 from mnist_tune.reports.warnings import Notice, warnings
 from mnist_tune.storage.records import plain
 
@@ -75,7 +85,8 @@ def document(results: Results, pictures: Sequence[Picture] = ()) -> Document:
             _provenance(results),
             _configurations(results),
             _seeds(results),
-            _baselines(results),
+            _baselines(results) if results.metric is ACCURACY else _references(results),
+            *networks(results),
             _figures(results, pictures),
             _warnings(found),
             _methods(results),
@@ -129,15 +140,15 @@ def _provenance_record(provenance: Provenance) -> dict[str, Any]:
 
 
 def _configurations(results: Results) -> Section:
-    images = results.provenance.validation_name
+    images, metric = results.provenance.validation_name, results.metric
     labels = {entry.trial.label for entry in results.configurations}
     sizes = {entry.trial.parameters for entry in results.configurations}
     shared = f"; every network is {next(iter(labels))}" if len(labels) == 1 else ""
     size = f", {numbers.count(next(iter(sizes)))} parameters" if len(sizes) == 1 else ""
     text = (
         (
-            f"Accuracy on {images} images after the last epoch, mean ± standard deviation over seeds; "
-            f"Δ best in points{shared}{size}."
+            f"{metric.name.capitalize()} on {images} images after the last epoch, mean ± standard "
+            f"deviation over seeds; Δ best in {metric.difference_unit}{shared}{size}."
         ),
     )
     return Section(
@@ -150,8 +161,9 @@ def _configurations(results: Results) -> Section:
 
 
 def _seeds(results: Results) -> Section:
+    key = results.metric.key
     records = [
-        {"trial_number": entry.trial.trial_number, "confirmation": 0, "seed": seed, "accuracy": a}
+        {"trial_number": entry.trial.trial_number, "confirmation": 0, "seed": seed, key: a}
         for entry in results.configurations
         for seed, a in entry.accuracies.items()
     ] + [
@@ -159,7 +171,7 @@ def _seeds(results: Results) -> Section:
             "trial_number": s.trial_number,
             "confirmation": s.confirmation,
             "seed": seed,
-            "accuracy": a,
+            key: a,
         }
         for s in results.scores
         if s.confirmation is not None
@@ -188,6 +200,67 @@ def _baselines(results: Results) -> Section:
     )
 
 
+def _references(results: Results) -> Section:
+    noise = results.provenance.noise or (0.0, 0.0)
+    level = f"{noise[0]:g}" if noise[0] == noise[1] else f"{noise[0]:g} to {noise[1]:g}"
+    text = (
+        "What an autoencoder must beat, on the same images with salt-and-pepper noise of level "
+        f"{level}: the noisy images left as they are, the median of each 3×3 neighbourhood, and the "
+        "mean of all training images."
+    )
+    return Section(
+        key="references",
+        title="References",
+        text=(text,),
+        view=references_view(results.references),
+        records=tuple(
+            {key: value for key, value in asdict(row).items() if key != "study_uid"}
+            for row in results.references
+        ),
+    )
+
+
+def named(results: Results) -> tuple[tuple[str, Configuration], ...]:
+    """The configurations that a report speaks of, with why; each once."""
+    latest = results.latest
+    confirmed = results.configuration(latest.trial_number) if latest else None
+    found: dict[int, tuple[str, Configuration]] = {}
+    for why, entry in (
+        ("best", results.best),
+        ("confirmed", confirmed),
+        ("smallest like the best", results.smallest),
+    ):
+        if entry is not None:
+            found.setdefault(entry.trial.trial_number, (why, entry))
+    return tuple(found.values())
+
+
+def networks(results: Results) -> Iterator[Section]:
+    """The layers of the configurations that the report names; of equal ones the first."""
+    shown: set[str] = set()
+    for why, entry in named(results):
+        view = layers_view(entry.network)
+        if str(view) in shown:
+            continue
+        shown.add(str(view))
+        yield Section(
+            key=f"network_{entry.trial.trial_number}",
+            title=f"Network of trial {entry.trial.trial_number}",
+            text=(f"The {why}: {described(results, entry)}.",),
+            view=view,
+            records=tuple(
+                {
+                    "layer": layer.name,
+                    "kind": layer.kind,
+                    "shape": layer.shape,
+                    "parameters": layer.parameters,
+                    "multiply_adds": layer.multiply_adds,
+                }
+                for layer in entry.network.layers
+            ),
+        )
+
+
 def _why_no_baseline(results: Results) -> str:
     if not results.provenance.data.full:
         return "None is compared: the data is not the full MNIST."
@@ -213,30 +286,54 @@ def _warnings(found: Sequence[Notice]) -> Section:
 
 
 def _methods(results: Results) -> Section:
-    judged = (
-        f"accuracy: share of the {results.provenance.validation_name} images that a run "
-        "classifies rightly after its last epoch, never after its best one; higher is better"
-    )
+    images = results.provenance.validation_name
+    if results.metric is ACCURACY:
+        judged = (
+            f"accuracy: share of the {images} images that a run "
+            "classifies rightly after its last epoch, never after its best one; higher is better"
+        )
+    else:
+        judged = (
+            f"{results.metric.name}: {results.metric.definition}; on the {images} images after the "
+            "last epoch, never after the best one; lower is better"
+        )
+    lines = [judged, _METHODS[results.metric.key][0], *_METHODS["both"]]
+    lines += _METHODS[results.metric.key][1:]
     return Section(
-        key="methods", title="How each number is computed", text=(judged, *_METHODS), listed=True
+        key="methods", title="How each number is computed", text=tuple(lines), listed=True
     )
 
 
-_METHODS = (
-    "best: highest mean over seeds among complete trials; of equals the first",
-    "±: standard deviation over seeds, ddof 1; unknown (–) for one seed",
-    "95 % interval of a mean: Student's t with n − 1 degrees of freedom",
-    (
-        "≈ best: not distinguishable from the best at 5 %, by a t test paired by seed on the "
-        "same images, its spread estimated from the better half of the configurations (or from "
-        "the pair where that is wider), adjusted for the number of configurations (Holm)"
-    ),
+_PUBLISHED = (
     (
         "against a published number: SE² = s²/n + p(1−p)/N + p₀(1−p₀)/N₀, seeds and test "
         "images of both, with the degrees of freedom of Welch and Satterthwaite"
     ),
+)
+_SETTLING = (
     (
         "seeds needed: fewest seeds in all at which the same mean and spread would be "
         "distinguishable; – where no number of seeds is enough or nothing is known"
     ),
 )
+_METHODS = {
+    "accuracy": (
+        "best: highest mean over seeds among complete trials; of equals the first",
+        *_PUBLISHED,
+        *_SETTLING,
+    ),
+    "denoising_error": (
+        "best: lowest mean over seeds among complete trials; of equals the first",
+        "PSNR: −10·log10 of an image's mean squared error, pixels 0–1, mean over the images, in dB",
+        *_SETTLING,
+    ),
+    "both": (
+        "±: standard deviation over seeds, ddof 1; unknown (–) for one seed",
+        "95 % interval of a mean: Student's t with n − 1 degrees of freedom",
+        (
+            "≈ best: not distinguishable from the best at 5 %, by a t test paired by seed on the "
+            "same images, its spread estimated from the better half of the configurations (or from "
+            "the pair where that is wider), adjusted for the number of configurations (Holm)"
+        ),
+    ),
+}

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Transform, offset_copy
 
+from mnist_tune.metrics import ACCURACY, Metric
+from mnist_tune.reports import canvas
+from mnist_tune.reports.canvas import BLUE, COLUMN_INCHES, GREY, VERMILION
 from mnist_tune.reports.figures import Axis, Band, Plot, Point, Standing
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_BLUE, _VERMILION, _GREY = "#0072B2", "#D55E00", "#777777"
-_COLUMN_INCHES = 3.5
-_RESOLUTION = 200
 _APART = 1.7  # points between the dots of the seeds and their mean
 
-_STYLE = {
-    "axes.linewidth": 0.6,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 7,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "mnist_tune",
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-}
 _SEEDS: dict[str, Any] = {
     "marker": "o",
     "linestyle": "",
@@ -57,38 +41,30 @@ _LEGEND: dict[Standing, str] = {
 
 
 def png(plot: Plot) -> bytes:
-    """Draw as PNG with 200 dots per inch."""
-    return _saved(plot, "png", {"Software": None})
+    """Draw as PNG."""
+    return canvas.png(lambda: _figure(plot))
 
 
 def svg(plot: Plot) -> bytes:
-    """Draw as SVG, text as outlines."""
-    return _saved(plot, "svg", {"Date": None, "Creator": None})
-
-
-def _saved(plot: Plot, suffix: str, metadata: dict[str, Any]) -> bytes:
-    with mpl.rc_context(), BytesIO() as file:
-        style.use(["default", _STYLE])
-        _figure(plot).savefig(file, format=suffix, dpi=_RESOLUTION, metadata=metadata)
-        return file.getvalue()
+    """Draw as SVG."""
+    return canvas.svg(lambda: _figure(plot))
 
 
 def _figure(plot: Plot) -> Figure:
-    figure = Figure(figsize=(_COLUMN_INCHES, 2.7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas.blank(COLUMN_INCHES, 2.7)
     panels = 1 if plot.confirmed is None else 2
     ratios = [3.4, 1.0][:panels]
     axes = figure.subplots(1, panels, sharey=True, squeeze=False, width_ratios=ratios)[0]
     _draw_search(axes[0], plot)
     if plot.confirmed is not None:
-        _draw_confirmed(axes[1], plot.confirmed, plot.band)
+        _draw_confirmed(axes[1], plot.confirmed, plot)
     elif plot.band is not None:
         _draw_band(axes[0], plot.band)
-    _keep_below_all(axes[0])
-    if plot.warning:
-        figure.suptitle(plot.warning.upper(), color=_VERMILION, fontsize=7, weight="bold")
+    if plot.metric is ACCURACY:
+        _keep_below_all(axes[0])
+    canvas.warn(figure, plot.warning)
     if any(point.summary.n > 1 for point in plot.points):
-        axes[0].plot([], [], color=_GREY, label=_ONE_SEED, **_SEEDS)
+        axes[0].plot([], [], color=GREY, label=_ONE_SEED, **_SEEDS)
     _draw_legend(figure, axes)
     return figure
 
@@ -104,21 +80,38 @@ def _draw_search(axes: Axes, plot: Plot) -> None:
     for standing, label in _LEGEND.items():
         points = [point for point in plot.points if point.standing == standing]
         for number, point in enumerate(points):
-            _draw_point(axes, point, label=label if number == 0 else None)
+            _draw_point(axes, point, plot.metric, label=label if number == 0 else None)
+    _draw_front(axes, plot)
+    metric = plot.metric
+    name = metric.name if plot.confirmed else f"{plot.images} {metric.name}"
     axes.set_xlabel(plot.axis.title)
-    axes.set_ylabel(
-        "Accuracy (%)" if plot.confirmed else f"{plot.images.capitalize()} accuracy (%)"
-    )
+    axes.set_ylabel(f"{name[0].upper()}{name[1:]} ({metric.unit})")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 5, 10]))
     axes.ticklabel_format(axis="y", useOffset=False)
     if plot.confirmed is not None:
         axes.set_title(f"{plot.images.capitalize()} (search)", fontsize=7)
 
 
-def _draw_confirmed(axes: Axes, point: Point, band: Band | None) -> None:
-    if band is not None:
-        _draw_band(axes, band)
-    _draw_point(axes, point, label=None)
+def _draw_front(axes: Axes, plot: Plot) -> None:
+    """A step line through the points that none further left matches."""
+    if len(plot.front) < 2:
+        return
+    places, means = zip(*plot.front, strict=True)
+    axes.step(
+        places,
+        [plot.metric.scale * mean for mean in means],
+        where="post",
+        color=GREY,
+        linewidth=0.7,
+        zorder=1,
+        label="front",
+    )
+
+
+def _draw_confirmed(axes: Axes, point: Point, plot: Plot) -> None:
+    if plot.band is not None:
+        _draw_band(axes, plot.band)
+    _draw_point(axes, point, plot.metric, label=None)
     axes.set_xlim(-1, 1)
     axes.set_xticks([0], [f"{point.summary.n} seeds"])
     axes.set_title("Test", fontsize=7)
@@ -126,16 +119,16 @@ def _draw_confirmed(axes: Axes, point: Point, band: Band | None) -> None:
 
 
 def _draw_band(axes: Axes, band: Band) -> None:
-    axes.axhspan(100 * band.low, 100 * band.high, color=_GREY, alpha=0.18, linewidth=0, zorder=0)
-    axes.axhline(100 * band.accuracy, color=_GREY, linestyle="--", linewidth=0.9, zorder=1)
-    axes.plot([], [], color=_GREY, linestyle="--", linewidth=0.9, label=f"{band.name}, 95 % band")
+    axes.axhspan(100 * band.low, 100 * band.high, color=GREY, alpha=0.18, linewidth=0, zorder=0)
+    axes.axhline(100 * band.accuracy, color=GREY, linestyle="--", linewidth=0.9, zorder=1)
+    axes.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label=f"{band.name}, 95 % band")
 
 
-def _draw_point(axes: Axes, point: Point, label: str | None) -> None:
+def _draw_point(axes: Axes, point: Point, metric: Metric, label: str | None) -> None:
     """Seeds to the left, mean and interval to the right of the exact place."""
     summary = point.summary
-    mean, half = 100 * summary.mean, 100 * (summary.high - summary.mean)
-    values = [100 * accuracy for accuracy in point.accuracies]
+    mean, half = metric.scale * summary.mean, metric.scale * (summary.high - summary.mean)
+    values = [metric.scale * value for value in point.accuracies]
     ends = [] if summary.n == 1 else [mean - half, mean + half]
     # Moved artists do not count for the limits of the axes.
     axes.update_datalim([(point.x, y) for y in (*values, *ends)])
@@ -148,18 +141,18 @@ def _draw_point(axes: Axes, point: Point, label: str | None) -> None:
         axes.plot([point.x] * len(values), values, transform=seeds, color=look["color"], **_SEEDS)
         axes.errorbar([point.x], [mean], yerr=half, transform=means, label=label, **look, **_MEAN)
     if point.labelled:
-        _write_below(axes, point, look["color"])
+        _write_below(axes, point, metric, look["color"])
 
 
 def _moved(axes: Axes, by_points: float) -> Transform:
     return offset_copy(axes.transData, axes.get_figure(root=True), x=by_points, units="points")
 
 
-def _write_below(axes: Axes, point: Point, colour: str) -> None:
+def _write_below(axes: Axes, point: Point, metric: Metric, colour: str) -> None:
     summary = point.summary
     axes.annotate(
         point.name,
-        (point.x, 100 * (summary.mean if summary.n == 1 else summary.low)),
+        (point.x, metric.scale * (summary.mean if summary.n == 1 else summary.low)),
         xytext=(_APART, -3),
         textcoords="offset points",
         horizontalalignment="center",
@@ -170,7 +163,7 @@ def _write_below(axes: Axes, point: Point, colour: str) -> None:
 
 
 def _look(standing: Standing) -> dict[str, Any]:
-    colour = _VERMILION if standing == "best" else _BLUE
+    colour = VERMILION if standing == "best" else BLUE
     return {
         "fmt": "D" if standing == "best" else "o",
         "color": colour,
@@ -198,7 +191,7 @@ def _draw_legend(figure: Figure, panels: Any) -> None:
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
     # The configurations first, the published number last.
-    labels = sorted(found, key=lambda label: label not in (*_LEGEND.values(), _ONE_SEED))
+    labels = sorted(found, key=lambda label: label not in (*_LEGEND.values(), _ONE_SEED, "front"))
     figure.legend(
         [found[label] for label in labels],
         labels,

@@ -7,12 +7,15 @@ networks have the same size, the trial number. `mnist_tune.reports.drawing` draw
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.reports.comparisons import Scores
 from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.provenance import Parameter
+from mnist_tune.reports.records import shows_multiply_adds
 from mnist_tune.reports.results import Results
 from mnist_tune.reports.views import described
 from mnist_tune.statistics.means import Summary, wilson
@@ -47,7 +50,7 @@ class Point:
     Attributes:
         x: its place on the axis.
         name: such as `500-300`.
-        accuracies: of all seeds, 0–1.
+        accuracies: values of all seeds; accuracies are in 0–1.
         summary: of the accuracies.
         standing: against the best.
         labelled: whether its name is written beside it.
@@ -84,6 +87,8 @@ class Plot:
         images: `validation` or `test`, which the points are measured on.
         confirmed: test result of the confirmed configuration.
         band: the study's baseline, where a test result can be compared with it.
+        metric: on the y axis.
+        front: x and mean of the points that none further left matches; empty where x is no size.
     """
 
     name: str
@@ -94,39 +99,69 @@ class Plot:
     images: str
     confirmed: Point | None
     band: Band | None
+    metric: Metric = ACCURACY
+    front: tuple[tuple[float, float], ...] = ()
+
+
+Choose = Callable[[Results, list[Configuration]], "tuple[Axis, str, _Place]"]
 
 
 def plot(results: Results) -> Plot | None:
     """Make the numbers of the study's figure; None if no trial is complete."""
+    return _plot(results, _x_axis)
+
+
+def cost_plot(results: Results) -> Plot | None:
+    """The same against multiply-adds, where parameters do not tell what a network costs."""
+    return _plot(results, _cost_axis) if shows_multiply_adds(results) else None
+
+
+def _plot(results: Results, choose: Choose) -> Plot | None:
     complete = [entry for entry in results.configurations if entry.complete and entry.summary]
     if not complete:
         return None
-    axis, name, place = _x_axis(results, complete)
-    smallest = results.smallest if name == "parameters" else None
+    axis, name, place = choose(results, complete)
+    sized = name in ("parameters", "multiply_adds")
+    smallest = results.smallest if sized else None
     points = [_point(results, entry, place(entry), smallest) for entry in complete]
     confirmed = _confirmed(results)
     images = results.provenance.validation_name
     return Plot(
-        name=f"accuracy_against_{name}",
+        name=f"{results.metric.key}_against_{name}",
         caption=_caption(results, axis, confirmed),
-        warning=_warning(results),
+        warning=warning_of(results),
         axis=axis,
         points=tuple(sorted(points, key=lambda point: (point.x, point.name))),
         images=images,
         confirmed=confirmed,
         band=_band(results),
+        metric=results.metric,
+        front=_front(points, results.metric) if sized else (),
     )
+
+
+def _front(points: list[Point], metric: Metric) -> tuple[tuple[float, float], ...]:
+    """Where no point further left is as good: x and mean, from the left."""
+    found: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda p: (p.x, -metric.sign * p.summary.mean)):
+        if not found or metric.sign * (point.summary.mean - found[-1][1]) > 0:
+            found.append((point.x, point.summary.mean))
+    return tuple(found)
 
 
 class _Place:
     """Where a configuration stands on the x axis."""
 
-    def __init__(self, parameter: str | None = None, *, size: bool = False) -> None:
-        self._parameter, self._size = parameter, size
+    def __init__(
+        self, parameter: str | None = None, *, size: bool = False, cost: bool = False
+    ) -> None:
+        self._parameter, self._size, self._cost = parameter, size, cost
 
     def __call__(self, entry: Configuration) -> float:
         if self._parameter is not None:
             return float(entry.trial.params[self._parameter])
+        if self._cost:
+            return float(entry.multiply_adds)
         return float(entry.trial.parameters if self._size else entry.trial.trial_number)
 
 
@@ -146,6 +181,11 @@ def _x_axis(results: Results, complete: list[Configuration]) -> tuple[Axis, str,
         place = _Place(size=True)
         return Axis("Number of parameters", "log", whole=True), "parameters", place
     return Axis("Trial", "linear", whole=True), "trial", _Place()
+
+
+def _cost_axis(_results: Results, _complete: list[Configuration]) -> tuple[Axis, str, _Place]:
+    axis = Axis("Multiply-adds per image", "log", whole=True)
+    return axis, "multiply_adds", _Place(cost=True)
 
 
 def _all_have(parameter: Parameter, complete: list[Configuration]) -> bool:
@@ -207,7 +247,8 @@ def _band(results: Results) -> Band | None:
     return Band(baseline.cited, baseline.accuracy, interval.low, interval.high)
 
 
-def _warning(results: Results) -> str:
+def warning_of(results: Results) -> str:
+    """Why a figure of this study shows no result; empty where it shows one."""
     provenance = results.provenance
     if provenance.rehearsal:
         return "rehearsal, not a result"
@@ -219,15 +260,17 @@ def _warning(results: Results) -> str:
 def _caption(results: Results, axis: Axis, confirmed: Point | None) -> str:
     images = results.provenance.validation_name.capitalize()
     title = axis.title[0].lower() + axis.title[1:] if axis.title[1:2].islower() else axis.title
-    warning = _warning(results)
+    warning = warning_of(results)
     lead = f"{warning[0].upper()}{warning[1:]}. " if warning else ""
     text = (
-        f"{lead}{images} accuracy against {title}: each dot is one seed, markers are means, "
+        f"{lead}{images} {results.metric.name} against {title}: each dot is one seed, markers are means, "
         "bars their 95 % t-intervals."
     )
     if confirmed is None:
         return text
-    return f"{text} Right: test accuracy of {confirmed.name}, retrained{_sizes(results.latest)}."
+    if results.metric is not ACCURACY:
+        text = f"{text} Lower is better."
+    return f"{text} Right: test {results.metric.name} of {confirmed.name}, retrained{_sizes(results.latest)}."
 
 
 def _sizes(latest: Scores | None) -> str:

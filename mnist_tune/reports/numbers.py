@@ -1,45 +1,54 @@
-"""How numbers are written for people: accuracies in %, differences and spreads in points."""
+"""How numbers are written for people: as their metric says, accuracies in % unless told otherwise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.statistics.means import Summary
 
 UNKNOWN = "–"
 
 
-def percent(accuracy: float) -> str:
-    """0.98312 → `98.31`."""
-    return UNKNOWN if math.isnan(accuracy) else f"{100 * accuracy:.2f}"
+def percent(value: float, metric: Metric = ACCURACY) -> str:
+    """0.98312 → `98.31`: a value of the metric without its unit."""
+    return UNKNOWN if math.isnan(value) else f"{metric.scale * value:.2f}"
 
 
-def points(difference: float) -> str:
-    """−0.0016 → `−0.16`: percentage points, always with a sign unless zero."""
+def points(difference: float, metric: Metric = ACCURACY) -> str:
+    """−0.0016 → `−0.16`: a difference of two values, always with a sign unless zero."""
     if math.isnan(difference):
         return UNKNOWN
-    text = f"{100 * difference:+.2f}"
+    text = f"{metric.scale * difference:+.2f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def plus_minus(summary: Summary | None) -> str:
+def plus_minus(summary: Summary | None, metric: Metric = ACCURACY) -> str:
     """Mean ± standard deviation, such as `98.31 ± 0.06`; the mean alone for one seed."""
     if summary is None:
         return UNKNOWN
     if summary.n == 1:
-        return percent(summary.mean)
-    return f"{percent(summary.mean)} ± {percent(summary.std)}"
+        return percent(summary.mean, metric)
+    return f"{percent(summary.mean, metric)} ± {percent(summary.std, metric)}"
 
 
-def interval(low: float, high: float) -> str:
-    """Both ends of an interval of accuracies, such as `98.14–98.34`."""
-    return UNKNOWN if math.isnan(low) else f"{percent(low)}–{percent(high)}"
+def interval(low: float, high: float, metric: Metric = ACCURACY) -> str:
+    """Both ends of an interval of values, such as `98.14–98.34`."""
+    return UNKNOWN if math.isnan(low) else f"{percent(low, metric)}–{percent(high, metric)}"
 
 
-def point_interval(low: float, high: float) -> str:
+def point_interval(low: float, high: float, metric: Metric = ACCURACY) -> str:
     """Both ends of an interval of differences, such as `−0.50 to +0.18`."""
-    return UNKNOWN if math.isnan(low) else f"{points(low)} to {points(high)}"
+    return UNKNOWN if math.isnan(low) else f"{points(low, metric)} to {points(high, metric)}"
+
+
+def decibels(summary: Summary | None) -> str:
+    """Mean ± standard deviation of a PSNR in dB, such as `17.52 ± 0.03`."""
+    if summary is None:
+        return UNKNOWN
+    spread = "" if summary.n == 1 else f" ± {summary.std:.2f}"
+    return f"{summary.mean:.2f}{spread}"
 
 
 def p_value(p: float) -> str:

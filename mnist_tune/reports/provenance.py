@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from mnist_tune.errors import StorageError
+from mnist_tune.metrics import ACCURACY, Metric
+from mnist_tune.networks import Denoiser, Network, network_from_json
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import ConfirmationRow, StudyRow
 
@@ -82,6 +84,8 @@ class Provenance:
         fingerprint: of the definition.
         data: the images.
         versions: package → version.
+        metric: what trials are judged by.
+        noise: lowest and highest noise level of autoencoders; None of classifiers.
         parameters: the searched ones, by name.
         confirmations: openings of the test set, the first first.
     """
@@ -102,6 +106,8 @@ class Provenance:
     fingerprint: str
     data: DataSource
     versions: Mapping[str, str]
+    metric: Metric = ACCURACY
+    noise: tuple[float, float] | None = None
     parameters: tuple[Parameter, ...]
     confirmations: tuple[ConfirmationRow, ...] = ()
 
@@ -135,6 +141,7 @@ def read_provenance(connection: Connection, name: str) -> Provenance:
 def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> Provenance:
     definition = json.loads(study.definition)
     plan = definition.get("plan", {})
+    network = _network(definition)
     return Provenance(
         uid=study.uid,
         name=study.name,
@@ -152,9 +159,17 @@ def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> 
         fingerprint=study.fingerprint,
         data=_data(study.data),
         versions=study.versions,
+        metric=network.metric if network else ACCURACY,
+        noise=network.noise if isinstance(network, Denoiser) else None,
         parameters=_parameters(definition.get("space", {}), plan.get("points", [])),
         confirmations=confirmations,
     )
+
+
+def _network(definition: Mapping[str, Any]) -> Network | None:
+    """One of the networks that the study makes; all have the same metric and noise."""
+    examples = definition.get("examples", [])
+    return network_from_json(examples[0][1]["network"]) if examples else None
 
 
 def _data(source: Mapping[str, Any]) -> DataSource:

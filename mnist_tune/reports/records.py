@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mnist_tune.metrics import DENOISING_ERROR
+from mnist_tune.networks import Cnn, ConvAutoencoder
 from mnist_tune.reports.comparisons import Comparison
 from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.results import Results
@@ -53,7 +55,25 @@ def configuration_records(results: Results) -> Iterator[dict[str, Any]]:
             "delta_to_best": 0.0 if entry.best else pairing.difference if pairing else math.nan,
             "p_adjusted": entry.p_adjusted,
             "approx_best": entry.approx_best,
+            **_size_and_quality(results, entry),
         }
+
+
+def shows_multiply_adds(results: Results) -> bool:
+    """Whether a network's cost is not told by its parameters: convolutions use theirs often."""
+    return any(isinstance(entry.network, Cnn | ConvAutoencoder) for entry in results.configurations)
+
+
+def _size_and_quality(results: Results, entry: Configuration) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    if shows_multiply_adds(results):
+        record["multiply_adds"] = entry.multiply_adds
+    if results.metric is DENOISING_ERROR:
+        mse, psnr = entry.mse, entry.psnr
+        record["mse_mean"] = mse.mean if mse else math.nan
+        record["psnr_mean"] = psnr.mean if psnr else math.nan
+        record["psnr_std"] = psnr.std if psnr else math.nan
+    return record
 
 
 def comparison_records(results: Results) -> Iterator[dict[str, Any]]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
 from mnist_tune.errors import Incomplete
+from mnist_tune.metrics import Metric
 from mnist_tune.reports.comparisons import Comparison, Scores, compare, scores_on_test
 from mnist_tune.reports.configurations import (
     Accuracies,
     Configuration,
+    Quality,
     rank,
     smallest_like_best,
 )
 from mnist_tune.reports.provenance import Provenance, read_provenance
 from mnist_tune.storage import statements, tables
-from mnist_tune.storage.records import TrialRow
+from mnist_tune.storage.records import ReferenceRow, TrialRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class Results:
         scores: test results, the latest last; empty while the test set is sealed.
         comparisons: of each test result with each published number.
         confirmed_seeds: confirmation → number of its runs that are stored.
+        references: what an autoencoder must beat, on validation and on test images.
     """
 
     provenance: Provenance
@@ -38,6 +41,12 @@ class Results:
     scores: tuple[Scores, ...]
     comparisons: tuple[Comparison, ...]
     confirmed_seeds: Mapping[int, int]
+    references: tuple[ReferenceRow, ...] = ()
+
+    @property
+    def metric(self) -> Metric:
+        """What trials are judged by."""
+        return self.provenance.metric
 
     @property
     def best(self) -> Configuration | None:
@@ -83,44 +92,64 @@ def read_results(connection: Connection, name: str) -> Results:
     trials = statements.find(connection, TrialRow, tables.trials, where=own)
     if not trials:
         raise Incomplete(f"no trial of {name} has ended yet: type `mnist-tune resume {name}`")
-    runs = _Runs.read(connection, provenance.uid)
-    configurations = rank(trials, runs.searched, runs.epochs)
+    metric = provenance.metric
+    runs = _Runs.read(connection, provenance.uid, metric)
+    configurations = rank(trials, runs.searched, runs.epochs, metric, runs.quality)
     best = configurations[0] if configurations[0].best else None
-    scores = scores_on_test(provenance, runs.confirmed, best)
+    scores = scores_on_test(provenance, runs.confirmed, best, runs.confirmed_psnr)
     return Results(
         provenance=provenance,
         configurations=configurations,
         scores=scores,
         comparisons=compare(provenance, scores),
         confirmed_seeds={number: len(seeds) for number, seeds in runs.confirmed.items()},
+        references=statements.find(
+            connection,
+            ReferenceRow,
+            tables.references,
+            where=tables.references.c.study_uid == provenance.uid,
+        ),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """Accuracies by trial (search) and by confirmation, and the longest run of each trial."""
+    """Values by trial (search) and by confirmation, and the longest run of each trial."""
 
     searched: Mapping[int, Accuracies]
     confirmed: Mapping[int, Accuracies]
     epochs: Mapping[int, int]
+    quality: Mapping[int, Quality]
+    confirmed_psnr: Mapping[int, Sequence[float]]
 
     @staticmethod
-    def read(connection: Connection, uid: str) -> _Runs:
+    def read(connection: Connection, uid: str, metric: Metric) -> _Runs:
         searched: dict[int, dict[int, float]] = defaultdict(dict)
         confirmed: dict[int, dict[int, float]] = defaultdict(dict)
         longest: dict[int, int] = {}
+        quality: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        psnr: dict[int, list[float]] = defaultdict(list)
         run = tables.runs.c
         columns = (run.confirmation, run.trial_number, run.seed, run.epochs)
         statement = (
-            select(*columns, run.val_accuracy, run.test_accuracy)
+            select(*columns, run[f"val_{metric.column}"], run[f"test_{metric.column}"])
+            .add_columns(run.val_mse, run.val_psnr, run.test_psnr)
             .where(run.study_uid == uid)
             .order_by(run.confirmation, run.trial_number, run.seed)
         )
-        for confirmation, trial, seed, epochs, validated, tested in connection.execute(statement):
+        for confirmation, trial, seed, epochs, validated, tested, *images in connection.execute(
+            statement
+        ):
+            mse, val_psnr, test_psnr = images
             if confirmation and tested is not None:
                 confirmed[confirmation][seed] = tested
+                if test_psnr is not None:
+                    psnr[confirmation].append(test_psnr)
             elif not confirmation:
                 longest[trial] = max(epochs, longest.get(trial, 0))
                 if validated is not None:
                     searched[trial][seed] = validated
-        return _Runs(dict(searched), dict(confirmed), longest)
+                if val_psnr is not None:
+                    quality[trial]["mse"].append(mse)
+                    quality[trial]["psnr"].append(val_psnr)
+        return _Runs(dict(searched), dict(confirmed), longest, dict(quality), dict(psnr))

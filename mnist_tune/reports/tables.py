@@ -14,11 +14,13 @@ import pandas as pd
 from sqlalchemy import Connection, select
 from sqlalchemy.sql.schema import Table
 
+from mnist_tune.metrics import DENOISING_ERROR
 from mnist_tune.reports.provenance import Parameter
 from mnist_tune.reports.records import (
     comparison_records,
     configuration_records,
     parameter_columns,
+    shows_multiply_adds,
     trial_record,
 )
 from mnist_tune.reports.results import Results
@@ -29,6 +31,8 @@ _LOSSES = {"train_loss": "float64", "train_accuracy": "float64"}
 _VALIDATION = {"val_loss": "float64", "val_accuracy": "float64"}
 _NETWORK = {"label": "str", "parameters": "int64"}
 _STATE = {"state": "str"}
+
+_DENOISING = {"mse": "float64", "psnr": "float64"}  # of autoencoders alone
 
 RUNS = {
     **_STATE,
@@ -102,10 +106,12 @@ def read_tables(connection: Connection, results: Results) -> Tables:
         runs=_runs(_read(connection, stored.runs, uid), results, types),
         configurations=_frame(
             configuration_records(results),
-            {"trial_number": "int64", **types, **CONFIGURATIONS},
+            {"trial_number": "int64", **types, **CONFIGURATIONS, **_size_and_quality(results)},
         ),
         comparison=_frame(comparison_records(results), COMPARISON),
-        epochs=_typed(_read(connection, stored.epochs, uid), EPOCHS),
+        epochs=_typed(
+            _read(connection, stored.epochs, uid), {**EPOCHS, **_denoising(results, "val")}
+        ),
         timings=_read(connection, stored.timings, uid),
     )
 
@@ -117,7 +123,23 @@ def _runs(runs: pd.DataFrame, results: Results, types: Mapping[str, str]) -> pd.
         {"trial_number": "int64", **types, **_NETWORK},
     )
     described = runs.merge(trials, on="trial_number", how="left", validate="m:1")
-    return _typed(described, {**_KEY, **types, **_NETWORK, **RUNS})
+    more = _denoising(results, "val", "test")
+    return _typed(described, {**_KEY, **types, **_NETWORK, **RUNS, **more})
+
+
+def _size_and_quality(results: Results) -> dict[str, str]:
+    """Columns that only convolutional networks, and only autoencoders have."""
+    sizes = {"multiply_adds": "int64"} if shows_multiply_adds(results) else {}
+    if results.metric is not DENOISING_ERROR:
+        return sizes
+    return {**sizes, "mse_mean": "float64", "psnr_mean": "float64", "psnr_std": "float64"}
+
+
+def _denoising(results: Results, *images: str) -> dict[str, str]:
+    """Columns that only autoencoders have."""
+    if results.metric is not DENOISING_ERROR:
+        return {}
+    return {f"{part}_{name}": kind for part in images for name, kind in _DENOISING.items()}
 
 
 def _read(connection: Connection, table: Table, uid: str) -> pd.DataFrame:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
 from mnist_tune.reports import numbers
 from mnist_tune.reports.comparisons import Comparison, Scores
 from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.results import Results
 from mnist_tune.reports.views import described
-from mnist_tune.statistics.means import Summary
+from mnist_tune.statistics.means import Summary, summarise
+from mnist_tune.storage.records import ReferenceRow
 
 
 def verdict(results: Results) -> tuple[str, ...]:
@@ -23,6 +25,40 @@ def verdict(results: Results) -> tuple[str, ...]:
     return (_caution(results) + first, *rest, *_smallest(results, best))
 
 
+def _of_references(results: Results) -> Iterator[str]:
+    """How much better an autoencoder is than doing next to nothing; nothing for a classifier."""
+    best = results.best
+    if results.metric is not DENOISING_ERROR or best is None or best.summary is None:
+        return
+    latest = results.latest
+    summary = latest.summary if latest else best.summary
+    psnr = summarise(latest.psnr) if latest and latest.psnr else best.psnr
+    images = "test" if latest else "validation"
+    found = [row for row in results.references if row.images == images]
+    if not found:
+        yield f"Nothing is stored of the median filter and the mean image on the {images} images."
+    for row in sorted(found, key=lambda row: row.loss):
+        yield _against_reference(row, summary, psnr)
+
+
+def _against_reference(row: ReferenceRow, summary: Summary, psnr: Summary | None) -> str:
+    name = {"noisy": "the noisy images themselves", "median filter": "a 3×3 median filter"}.get(
+        row.name, f"the {row.name}"
+    )
+    certain = summary.n > 1 and not summary.low <= row.loss <= summary.high
+    word = "Better" if summary.mean < row.loss else "Worse"
+    outcome = f"{word} than {name}" if certain else f"Not distinguishable from {name}"
+    shown = DENOISING_ERROR.shown(row.loss)
+    text = f"{outcome}: {measured(summary, DENOISING_ERROR)} against {shown}"
+    if psnr is None:
+        return f"{text}."
+    gain = f"PSNR {numbers.decibels(psnr)} dB against {row.psnr:.2f} dB"
+    if psnr.n == 1:
+        return f"{text}; {gain}."
+    low, high = (f"{end - row.psnr:+.2f}".replace("-", "−") for end in (psnr.low, psnr.high))
+    return f"{text}; {gain} (95 % interval of the gain {low} to {high})."
+
+
 def _caution(results: Results) -> str:
     """What keeps the verdict from being final."""
     planned, ended = results.provenance.planned_trials, len(results.configurations)
@@ -31,21 +67,27 @@ def _caution(results: Results) -> str:
     return rehearsal + unfinished
 
 
-def measured(summary: Summary) -> str:
+def measured(summary: Summary, metric: Metric = ACCURACY) -> str:
     """Such as `98.31 ± 0.06 % over 10 seeds`."""
-    return f"{numbers.plus_minus(summary)} % over {numbers.plural(summary.n, 'seed')}"
+    shown = f"{numbers.plus_minus(summary, metric)} {metric.unit}"
+    return f"{shown} over {numbers.plural(summary.n, 'seed')}"
 
 
 def _sentences(results: Results, best: Configuration) -> Iterator[str]:
     latest = results.latest
     if latest is None:
         yield f"{_best_of_search(results, best)}."
+        yield from _of_references(results)
+        what = " against published numbers" if results.metric is ACCURACY else ""
         yield (
-            "The test set is sealed: nothing can be said against published numbers before "
+            f"The test set is sealed: nothing can be said{what} before "
             f"`mnist-tune confirm {results.provenance.name}`."
         )
         return
-    yield _against_published(results, latest)
+    if results.metric is ACCURACY:
+        yield _against_published(results, latest)
+    else:
+        yield from _of_references(results)
     if latest.confirmation is not None:
         yield _confirmed(results, latest)
     if results.comparison is not None:
@@ -106,14 +148,16 @@ def _best_of_search(results: Results, best: Configuration) -> str:
     """The best with its uncertainty and its rivals."""
     assert best.summary is not None
     place = "on the test set" if results.provenance.selects_on_test else "in validation"
-    name, summary = described(results, best), best.summary
+    name, summary, metric = described(results, best), best.summary, best.metric
     if summary.n == 1:
+        extreme = "Highest" if metric.sign > 0 else "Lowest"
         return (
-            f"Highest {place}: {name}, {measured(summary)} each; without a second seed nothing "
-            "tells it from the others"
+            f"{extreme} {place}: {name}, {measured(summary, metric)} each; without a second seed "
+            "nothing tells it from the others"
         )
-    interval = numbers.interval(summary.low, summary.high)
-    return f"Best {place}: {name}, {measured(summary)} (95 % interval {interval}){_rivals(results)}"
+    interval = numbers.interval(summary.low, summary.high, metric)
+    found = f"{measured(summary, metric)} (95 % interval {interval})"
+    return f"Best {place}: {name}, {found}{_rivals(results)}"
 
 
 def _rivals(results: Results) -> str:
@@ -135,5 +179,5 @@ def _smallest(results: Results, best: Configuration) -> Iterator[str]:
     else:
         yield (
             f"The smallest network that is not distinguishable from the best: {size}, "
-            f"{measured(smallest.summary)}, against {best.trial.parameters:,} parameters."
+            f"{measured(smallest.summary, smallest.metric)}, against {best.trial.parameters:,} parameters."
         )

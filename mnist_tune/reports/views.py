@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mnist_tune.metrics import DENOISING_ERROR, Metric
+from mnist_tune.networks import Network
 from mnist_tune.reports import numbers
 from mnist_tune.reports.comparisons import Comparison, Scores
-from mnist_tune.reports.configurations import Accuracies, Configuration
+from mnist_tune.reports.configurations import Accuracies, Configuration, front
+from mnist_tune.reports.records import shows_multiply_adds
 from mnist_tune.reports.results import Results
+from mnist_tune.storage.records import ReferenceRow
 
 # Where a table is too wide, columns go by this number, the highest first; those of 0 stay.
 KEEP, USEFUL, DETAIL, SPARE = 0, 1, 2, 3
@@ -50,17 +54,22 @@ class View:
 
 def configurations_view(results: Results) -> View:
     """One row per configuration, best first."""
-    entries = results.configurations
+    entries, metric = results.configurations, results.metric
     labels = {entry.trial.label for entry in entries}
+    sizes = {entry.trial.parameters for entry in entries}
+    ahead = front(entries) if len(sizes) > 1 else ()
     return View(
         (
             _column("trial", [str(entry.trial.trial_number) for entry in entries]),
             *_parameters(results, entries, rank_of_int=SPARE if len(labels) > 1 else USEFUL),
             *_network(entries),
-            _column("accuracy %", [numbers.plus_minus(entry.summary) for entry in entries]),
+            *_multiply_adds(results),
+            _column(_head(metric), [numbers.plus_minus(e.summary, metric) for e in entries]),
+            *_psnr(results),
             _column("n", [str(len(entry.accuracies)) for entry in entries], rank=DETAIL),
             _column("95 % interval", [_interval(entry) for entry in entries], rank=USEFUL),
             _column("Δ best", [_delta(entry) for entry in entries]),
+            *_front(entries, ahead),
             _column("p (Holm)", [numbers.p_value(e.p_adjusted) for e in entries], rank=SPARE),
             _column("", [mark(entry) for entry in entries], align="left"),
         )
@@ -73,16 +82,21 @@ def seeds_view(results: Results) -> View:
         Column("trial"),
         Column("images", align="left"),
         Column("seeds", align="left"),
-        Column("accuracy %, seed by seed", align="left"),
+        Column(f"{_head(results.metric)}, seed by seed", align="left"),
     )
     validation = results.provenance.validation_name
     searched = [
-        _seeds(entry.trial.trial_number, validation, entry.accuracies)
+        _seeds(entry.trial.trial_number, validation, entry.accuracies, results.metric)
         for entry in results.configurations
         if entry.accuracies
     ]
     confirmed = [
-        _seeds(entry.trial_number, f"test, confirmation {entry.confirmation}", entry.accuracies)
+        _seeds(
+            entry.trial_number,
+            f"test, confirmation {entry.confirmation}",
+            entry.accuracies,
+            results.metric,
+        )
         for entry in _confirmed(results)
     ]
     return _of_rows(heads, searched + confirmed)
@@ -105,7 +119,10 @@ def runs_view(results: Results) -> View:
             *_network(entries),
             _column("images", [images for _, images, *_ in runs], align="left"),
             _column("seed", [str(seed) for _, _, seed, _ in runs]),
-            _column("accuracy %", [numbers.percent(accuracy) for *_, accuracy in runs]),
+            _column(
+                _head(results.metric),
+                [numbers.percent(accuracy, results.metric) for *_, accuracy in runs],
+            ),
         )
     )
 
@@ -142,7 +159,7 @@ def comparison_view(results: Results) -> View:
     """Baselines, then configurations against the best, as exported for papers."""
     heads = (
         Column("ours", align="left"),
-        Column("accuracy %"),
+        Column(_head(results.metric)),
         Column("against", align="left"),
         Column("difference"),
         Column("95 % interval"),
@@ -200,18 +217,18 @@ def _pair(entry: Configuration, results: Results) -> tuple[str, ...]:
     assert entry.pairing is not None and results.best is not None
     return (
         f"trial {entry.trial.trial_number}, {results.provenance.validation_name}",
-        numbers.plus_minus(entry.summary),
+        numbers.plus_minus(entry.summary, entry.metric),
         f"trial {results.best.trial.trial_number}",
-        numbers.points(entry.pairing.difference),
-        numbers.point_interval(entry.pairing.low, entry.pairing.high),
+        numbers.points(entry.pairing.difference, entry.metric),
+        numbers.point_interval(entry.pairing.low, entry.pairing.high, entry.metric),
         numbers.p_value(entry.p_adjusted),
         entry.outcome,
         numbers.count(entry.seeds_needed),
     )
 
 
-def _seeds(trial: int, images: str, accuracies: Accuracies) -> tuple[str, ...]:
-    values = " ".join(numbers.percent(value) for value in accuracies.values())
+def _seeds(trial: int, images: str, accuracies: Accuracies, metric: Metric) -> tuple[str, ...]:
+    values = " ".join(numbers.percent(value, metric) for value in accuracies.values())
     return str(trial), images, numbers.span(list(accuracies)), values
 
 
@@ -258,10 +275,87 @@ def _network(entries: Sequence[Configuration]) -> list[Column]:
 
 def _interval(entry: Configuration) -> str:
     summary = entry.summary
-    return numbers.interval(summary.low, summary.high) if summary else numbers.UNKNOWN
+    if summary is None:
+        return numbers.UNKNOWN
+    return numbers.interval(summary.low, summary.high, entry.metric)
 
 
 def _delta(entry: Configuration) -> str:
     if entry.best:
         return numbers.points(0.0)
-    return numbers.points(entry.pairing.difference if entry.pairing else math.nan)
+    difference = entry.pairing.difference if entry.pairing else math.nan
+    return numbers.points(difference, entry.metric)
+
+
+def _head(metric: Metric) -> str:
+    return f"{metric.name} {metric.unit}"
+
+
+def _multiply_adds(results: Results) -> list[Column]:
+    """Of convolutional networks, whose cost is not told by their parameters."""
+    if not shows_multiply_adds(results):
+        return []
+    cells = [numbers.count(entry.multiply_adds) for entry in results.configurations]
+    return [_column("multiply-adds", cells, rank=USEFUL)]
+
+
+def _psnr(results: Results) -> list[Column]:
+    if results.metric is not DENOISING_ERROR:
+        return []
+    cells = [numbers.decibels(entry.psnr) for entry in results.configurations]
+    return [_column("PSNR dB", cells)]
+
+
+def _front(entries: Sequence[Configuration], ahead: Collection[Configuration]) -> list[Column]:
+    """Marks what no smaller network matches; nothing where all have the same size."""
+    if not ahead:
+        return []
+    numbers_ahead = {entry.trial.trial_number for entry in ahead}
+    cells = ["front" if e.trial.trial_number in numbers_ahead else "" for e in entries]
+    return [_column("size", cells, align="left", rank=DETAIL)]
+
+
+def references_view(references: Sequence[ReferenceRow]) -> View:
+    """One row for each simple remedy and kind of images."""
+    heads = (
+        Column("images", align="left"),
+        Column("reference", align="left"),
+        Column(_head(DENOISING_ERROR)),
+        Column("MSE"),
+        Column("PSNR dB"),
+    )
+    ordered = sorted(references, key=lambda row: (row.images != "validation", row.loss))
+    rows = [
+        (
+            row.images,
+            row.name,
+            numbers.percent(row.loss, DENOISING_ERROR),
+            f"{row.mse:.4f}",
+            f"{row.psnr:.2f}",
+        )
+        for row in ordered
+    ]
+    return _of_rows(heads, rows)
+
+
+def layers_view(network: Network) -> View:
+    """One row for each layer of a network, and their sum."""
+    heads = (
+        Column("layer", align="left"),
+        Column("kind", align="left"),
+        Column("output"),
+        Column("parameters"),
+        Column("multiply-adds", rank=USEFUL),
+    )
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            "×".join(map(str, layer.shape)),
+            numbers.count(layer.parameters),
+            numbers.count(layer.multiply_adds),
+        )
+        for layer in network.layers
+    ]
+    total = (numbers.count(network.parameters), numbers.count(network.multiply_adds))
+    return _of_rows(heads, [*rows, ("in all", "", "", *total)])

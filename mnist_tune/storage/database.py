@@ -136,6 +136,8 @@ def open_database(
         _check_tables(database, create=create)
         if stored_version(database.rows) != SCHEMA_VERSION:
             _upgrade(location, busy_seconds)
+            database.close()  # a read-only connection may go on seeing what was there before
+            database = Database(location, read_only=read_only, busy_seconds=busy_seconds)
     except BaseException:
         database.close()
         raise

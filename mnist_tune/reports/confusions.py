@@ -1,0 +1,183 @@
+"""Where confirmed classifiers err on the test set: confusions, and the images that most seeds miss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sqlalchemy import Connection, select
+
+from mnist_tune.data.sources import Source, load_source
+from mnist_tune.data.splits import Part, final
+from mnist_tune.metrics import ACCURACY
+from mnist_tune.networks import CLASSES
+from mnist_tune.reports import canvas
+from mnist_tune.reports.canvas import VERMILION
+from mnist_tune.reports.results import Results
+from mnist_tune.storage import statements, tables
+from mnist_tune.storage.records import PredictionRow
+
+MOST_IMAGES = 40
+_COLUMNS = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Errors:
+    """Predictions of all seeds of one confirmation beside the truth.
+
+    Attributes:
+        labels: uint8 [images], the true digits.
+        images: uint8 [images, 28, 28].
+        predicted: uint8 [seeds, images].
+    """
+
+    labels: NDArray[np.uint8]
+    images: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """[true digit, predicted digit]: number of test images, mean over seeds."""
+        cells = self.labels.astype(int) * CLASSES + self.predicted
+        counts = np.bincount(cells.ravel(), minlength=CLASSES**2)
+        matrix: NDArray[np.float64] = counts.reshape(CLASSES, CLASSES) / len(self.predicted)
+        return matrix
+
+    @property
+    def misses(self) -> NDArray[np.int64]:
+        """For each image the number of seeds that get it wrong."""
+        missed: NDArray[np.int64] = (self.predicted != self.labels).sum(axis=0)
+        return missed
+
+    def hardest(self, most: int = MOST_IMAGES) -> list[Miss]:
+        """The images that most seeds get wrong, of equals the first."""
+        misses = self.misses
+        order = np.lexsort((np.arange(len(misses)), -misses))[:most]
+        return [self._miss(int(i)) for i in order if misses[i]]
+
+    def _miss(self, image: int) -> Miss:
+        wrong = self.predicted[:, image][self.predicted[:, image] != self.labels[image]]
+        answer = int(np.bincount(wrong, minlength=CLASSES).argmax())
+        return Miss(image, int(self.labels[image]), answer, len(wrong))
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """An image that some seeds get wrong.
+
+    Attributes:
+        image: position in the test set, 0 for the first.
+        digit: the true one.
+        answer: the most frequent wrong one.
+        seeds: how many get it wrong.
+    """
+
+    image: int
+    digit: int
+    answer: int
+    seeds: int
+
+
+def read_errors(connection: Connection, results: Results) -> Errors | None:
+    """Read what the latest confirmation predicted; None where nothing is stored or comparable.
+
+    Raises:
+        DataError: the images are not at hand any more.
+    """
+    latest = results.latest
+    if latest is None or not latest.confirmation or results.metric is not ACCURACY:
+        return None
+    table = tables.predictions.c
+    own = (table.study_uid == results.provenance.uid) & (table.confirmation == latest.confirmation)
+    rows = statements.find(connection, PredictionRow, tables.predictions, where=own)
+    part = test_part(connection, results.provenance.uid)
+    if not rows or any(len(row.classes) != len(part) for row in rows):
+        return None
+    predicted = np.stack([np.frombuffer(row.classes, np.uint8) for row in rows])
+    return Errors(part.labels, part.images, predicted)
+
+
+def test_part(connection: Connection, uid: str) -> Part:
+    """The test images of a study.
+
+    Raises:
+        DataError: they are not at hand any more, or have changed.
+    """
+    statement = select(tables.studies.c.data).where(tables.studies.c.uid == uid)
+    stored: Mapping[str, Any] = json.loads(connection.execute(statement).scalar_one())
+    return final(load_source(Source.from_json(stored)))[1]
+
+
+def sentences(errors: Errors) -> tuple[str, ...]:
+    """The most frequent confusions and the images that defeat all seeds, in words."""
+    matrix = errors.matrix.copy()
+    np.fill_diagonal(matrix, 0)
+    order = np.argsort(-matrix, axis=None, kind="stable")[:3]
+    pairs = [divmod(int(cell), CLASSES) for cell in order if matrix.flat[cell] > 0]
+    frequent = ", ".join(f"{a} taken for {b} ({matrix[a, b]:.1f} images)" for a, b in pairs)
+    seeds, misses = len(errors.predicted), errors.misses
+    everyone = int((misses == seeds).sum())
+    some = int((misses > 0).sum())
+    per_seed = misses.sum() / seeds
+    return (
+        f"A run gets {per_seed:.1f} of {len(misses):,} test images wrong; {everyone} images defeat "
+        f"all {seeds} seeds, {some} at least one.",
+        f"Most frequent, mean over seeds: {frequent or 'no confusion at all'}.",
+    )
+
+
+def draw_matrix(errors: Errors) -> Figure:
+    """Rows are true digits; the right answers on the diagonal have no colour."""
+    matrix = errors.matrix
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, np.nan)
+    figure = canvas.blank(canvas.COLUMN_INCHES, 3.3)
+    axes = figure.subplots()
+    shown = axes.imshow(wrong, cmap="OrRd", vmin=0)
+    for row in range(CLASSES):
+        for column in range(CLASSES):
+            value = matrix[row, column]
+            text = f"{value:.0f}" if row == column else f"{value:.1f}" if value else ""
+            dark = row != column and value > 0.6 * np.nanmax(wrong)
+            axes.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                fontsize=5,
+                color="white" if dark else "black",
+            )
+    axes.set_xticks(range(CLASSES))
+    axes.set_yticks(range(CLASSES))
+    axes.set_xlabel("Predicted digit")
+    axes.set_ylabel("True digit")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.02)
+    bar.set_label("Wrong, images per run")
+    return figure
+
+
+def draw_misses(errors: Errors) -> Figure:
+    """A sheet of the hardest images: true digit, most frequent wrong answer, how many seeds err."""
+    hardest, seeds = errors.hardest(), len(errors.predicted)
+    rows = -(-len(hardest) // _COLUMNS) or 1
+    figure = canvas.blank(2 * canvas.COLUMN_INCHES, 0.95 * rows)
+    for axes in figure.subplots(rows, _COLUMNS, squeeze=False).flat:
+        axes.set_axis_off()
+    for axes, miss in zip(figure.axes, hardest, strict=False):
+        axes.imshow(errors.images[miss.image], cmap="gray_r", vmin=0, vmax=255)
+        every = miss.seeds == seeds
+        axes.set_title(
+            f"{miss.digit} → {miss.answer}  {miss.seeds}/{seeds}",
+            fontsize=6,
+            pad=2,
+            color=VERMILION if every else "black",
+        )
+    return figure

@@ -1,0 +1,95 @@
+"""A diagram of a network: a box for each layer with its kind, output shape and parameters."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from mnist_tune.layers import Convolution, Deconvolution, Dense, Dropout, Layer, Pooling
+from mnist_tune.networks import Denoiser, Network
+from mnist_tune.reports import canvas
+from mnist_tune.reports.canvas import BLUE, COLUMN_INCHES, GREEN, GREY, ORANGE, PURPLE
+
+_ROW_INCHES = 0.36
+_BOX = 0.74  # share of a row that its box fills
+_COLOURS: tuple[tuple[type[object] | tuple[type[object], ...], str], ...] = (
+    (Dense, BLUE),
+    ((Convolution, Deconvolution), GREEN),
+    (Pooling, PURPLE),
+    (Dropout, ORANGE),
+)
+
+
+def draw(network: Network) -> Figure:
+    """Layers from top to bottom, the image first and the sum of parameters last."""
+    layers = network.layers
+    rows = len(layers) + 1
+    height = (rows + 0.8) * _ROW_INCHES
+    figure = canvas.blank(COLUMN_INCHES, height)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(-rows - 0.3, 0.5)
+    _box(axes, 0, "image", "pixels 0–1", "28×28", "", GREY)
+    for row, layer in enumerate(layers, start=1):
+        _arrow(axes, row)
+        shape = "×".join(map(str, layer.shape))
+        parameters = f"{layer.parameters:,}" if layer.parameters else ""
+        _box(axes, row, layer.name.replace("_", " "), layer.kind, shape, parameters, _colour(layer))
+    what = "the clean image" if isinstance(network, Denoiser) else "10 probabilities"
+    total = f"{what}; {network.parameters:,} parameters, {network.multiply_adds:,} multiply-adds"
+    axes.text(0.5, -rows + 0.1, total, ha="center", va="center", fontsize=6.5)
+    return figure
+
+
+def caption(network: Network, name: str) -> str:
+    """What the figure shows."""
+    return (
+        f"The network of {name}: each box a layer with its kind, the shape of its output for one "
+        f"image and its number of parameters, {network.parameters:,} in all."
+    )
+
+
+def _colour(layer: Layer) -> str:
+    return next((colour for kind, colour in _COLOURS if isinstance(layer, kind)), GREY)
+
+
+def _box(
+    axes: Axes, row: int, name: str, kind: str, shape: str, parameters: str, colour: str
+) -> None:
+    box = FancyBboxPatch(
+        (0.03, -row - _BOX / 2),
+        0.94,
+        _BOX,
+        boxstyle="round,pad=0,rounding_size=0.02",
+        mutation_aspect=6,
+        linewidth=0.7,
+        edgecolor=colour,
+        facecolor=(*_rgb(colour), 0.10),
+    )
+    axes.add_patch(box)
+    axes.text(0.05, -row, name, va="center", fontsize=6)
+    axes.text(0.33, -row, kind, va="center", fontsize=6, color="#333333")
+    axes.text(0.79, -row, shape, va="center", ha="right", fontsize=6)
+    axes.text(0.95, -row, parameters, va="center", ha="right", fontsize=6, weight="bold")
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def _arrow(axes: Axes, row: int) -> None:
+    start, end = (0.5, -row + 1 - _BOX / 2), (0.5, -row + _BOX / 2)
+    axes.add_patch(
+        FancyArrowPatch(
+            start,
+            end,
+            arrowstyle="-|>",
+            mutation_scale=4,
+            linewidth=0.6,
+            color=GREY,
+            shrinkA=0,
+            shrinkB=0,
+        )
+    )

@@ -1,0 +1,117 @@
+"""The metric over two searched numbers: a grid where all its points are there, else a dot for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mnist_tune.metrics import Metric
+from mnist_tune.reports import canvas
+from mnist_tune.reports.results import Results
+
+_FEWEST = 3  # configurations; fewer say nothing about a plane
+_PREFERRED = ("width_1", "width_2")
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Complete configurations by two of their parameters.
+
+    Attributes:
+        names: of the two parameters.
+        log: whether each is searched on a log scale.
+        points: value of the first, of the second, mean of the metric.
+        best: place of the best of them.
+        metric: that is shown.
+    """
+
+    names: tuple[str, str]
+    log: tuple[bool, bool]
+    points: tuple[tuple[float, float, float], ...]
+    best: int
+    metric: Metric
+
+
+def plane(results: Results) -> Plane | None:
+    """Find the two numbers to draw; None unless a study has two that say something together.
+
+    These are the two widths of networks with exactly two layers, or the only two parameters.
+    """
+    numeric = {p.name: p for p in results.provenance.parameters if p.numeric}
+    names: tuple[str, ...] = tuple(numeric)
+    if set(_PREFERRED) <= set(numeric):
+        names = _PREFERRED
+    elif len(results.provenance.parameters) != 2:
+        return None
+    if len(names) != 2:
+        return None
+    chosen = [
+        entry
+        for entry in results.configurations
+        if entry.complete
+        and entry.summary
+        and set(names) <= set(entry.trial.params)
+        and entry.trial.params.get("width_3") is None
+    ]
+    if len(chosen) < _FEWEST:
+        return None
+    first, second = names
+    points = tuple(
+        (
+            float(entry.trial.params[first]),
+            float(entry.trial.params[second]),
+            entry.summary.mean,
+        )
+        for entry in chosen
+        if entry.summary
+    )
+    log = (numeric[first].log, numeric[second].log)
+    return Plane((first, second), log, points, 0, results.metric)  # ranked: the best comes first
+
+
+def caption(found: Plane) -> str:
+    """What the figure shows."""
+    first, second = (name.replace("_", " ") for name in found.names)
+    return (
+        f"Mean validation {found.metric.name} over {first} and {second}: each mark is a complete "
+        "configuration, the ringed one the best of them."
+    )
+
+
+def draw(found: Plane, warning: str) -> Figure:
+    """Draw the plane; colours run over the better half, so that the good ones can be told apart."""
+    figure = canvas.blank(canvas.COLUMN_INCHES, 2.8)
+    axes = figure.subplots()
+    x, y, means = (np.array(values) for values in zip(*found.points, strict=True))
+    shown = found.metric.scale * means
+    middle = float(np.median(shown))
+    extreme = float(shown.max() if found.metric.sign > 0 else shown.min())
+    low, high = sorted((middle, extreme)) if middle != extreme else (middle - 1, middle + 1)
+    cells = {(a, b): value for a, b, value in zip(x, y, shown, strict=True)}
+    columns, rows = sorted(set(x)), sorted(set(y))
+    if len(cells) == len(columns) * len(rows) > 1:
+        grid = [[cells[a, b] for a in columns] for b in rows]
+        marks = axes.imshow(
+            grid, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high
+        )
+        axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
+        axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
+        ring = (columns.index(x[found.best]), rows.index(y[found.best]))
+    else:
+        marks = axes.scatter(  # type: ignore[assignment]
+            x, y, c=shown, s=45, cmap="viridis", vmin=low, vmax=high, edgecolors="white"
+        )
+        axes.set_xscale("log" if found.log[0] else "linear")
+        axes.set_yscale("log" if found.log[1] else "linear")
+        ring = (x[found.best], y[found.best])
+        axes.margins(0.1)
+    axes.plot(*ring, "o", markersize=10, markerfacecolor="none", color=canvas.VERMILION)
+    first, second = (name.replace("_", " ").capitalize() for name in found.names)
+    axes.set_xlabel(first)
+    axes.set_ylabel(second)
+    bar = figure.colorbar(marks, ax=axes, extend="min" if found.metric.sign > 0 else "max")
+    bar.set_label(f"{found.metric.name.capitalize()} ({found.metric.unit})")
+    canvas.warn(figure, warning)
+    return figure

@@ -1,0 +1,97 @@
+"""All pictures of a study, in the order in which they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+from sqlalchemy import Connection
+
+from mnist_tune.errors import DataError
+from mnist_tune.reports import canvas, confusions, curves, diagrams, drawing, heatmaps
+from mnist_tune.reports.document import named
+from mnist_tune.reports.figures import cost_plot, plot, warning_of
+from mnist_tune.reports.results import Results
+from mnist_tune.reports.views import described
+
+
+@dataclass(frozen=True, slots=True)
+class Illustration:
+    """One picture.
+
+    Attributes:
+        name: of its files, without suffix.
+        caption: one to three sentences.
+        png, svg: the files.
+    """
+
+    name: str
+    caption: str
+    png: bytes
+    svg: bytes
+
+
+def illustrations(connection: Connection, results: Results) -> tuple[Illustration, ...]:
+    """Draw all there is to see of a study: the same database gives the same bytes.
+
+    What needs the test images is left out where they are not at hand.
+    """
+    return (
+        *_searches(results),
+        *_learning(connection, results),
+        *_errors(connection, results),
+        *_networks(results),
+    )
+
+
+def _searches(results: Results) -> Iterator[Illustration]:
+    for found in (plot(results), cost_plot(results)):
+        if found is not None:
+            yield Illustration(found.name, found.caption, drawing.png(found), drawing.svg(found))
+    plane = heatmaps.plane(results)
+    if plane is not None:
+        name = f"{results.metric.key}_over_{plane.names[0]}_and_{plane.names[1]}"
+        yield _drawn(name, heatmaps.caption(plane), heatmaps.draw(plane, warning_of(results)))
+
+
+def _learning(connection: Connection, results: Results) -> Iterator[Illustration]:
+    found = curves.curves(connection, results)
+    if found:
+        drawn = curves.draw(found, warning_of(results))
+        yield _drawn("learning_curves", curves.caption(results, found), drawn)
+
+
+def _errors(connection: Connection, results: Results) -> Iterator[Illustration]:
+    try:
+        errors = confusions.read_errors(connection, results)
+    except DataError:
+        return  # the report's section on confusions says so
+    if errors is None:
+        return
+    seeds = len(errors.predicted)
+    caption = (
+        f"Confusions on the test set, images per run, mean over {seeds} seeds: rows are true digits; "
+        "the right answers on the diagonal have no colour."
+    )
+    yield _drawn("confusion_matrix", caption, confusions.draw_matrix(errors))
+    if errors.misses.any():
+        caption = (
+            "The test digits that most seeds get wrong: true digit → most frequent wrong answer, and "
+            f"how many of the {seeds} seeds err; red where all do."
+        )
+        yield _drawn("misclassified", caption, confusions.draw_misses(errors))
+
+
+def _networks(results: Results) -> Iterator[Illustration]:
+    shown = set()
+    for _, entry in named(results):
+        if (network := entry.network).layers not in shown:
+            shown.add(network.layers)
+            caption = diagrams.caption(network, described(results, entry))
+            name = f"network_trial_{entry.trial.trial_number}"
+            yield _drawn(name, caption, diagrams.draw(network))
+
+
+def _drawn(name: str, caption: str, figure: Figure) -> Illustration:
+    return Illustration(name, caption, canvas.png(lambda: figure), canvas.svg(lambda: figure))
