@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mnist_tune.cli import options
+from mnist_tune.errors import DefinitionError
 from mnist_tune.storage.location import Location
 
 if TYPE_CHECKING:  # pandas and SQLAlchemy cost a second, which `--help` does not have
@@ -28,15 +29,36 @@ class ReportFormat(StrEnum):
     TEXT = "text"
     MARKDOWN = "markdown"
     JSON = "json"
+    HTML = "html"
 
 
 @click.command()
-@options.study_name
+@click.argument("study", required=False)
+@click.option(
+    "--all", "every", is_flag=True, help="One document over all studies, with their story."
+)
 @options.format_option(ReportFormat.TEXT)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write into a file instead of the terminal; HTML is one file with its pictures inside.",
+)
 @options.storage
-def report(study: str, form: ReportFormat, storage: str | None) -> None:
+def report(
+    study: str | None, every: bool, form: ReportFormat, out: Path | None, storage: str | None
+) -> None:
     """Print verdict, configurations, every seed, baselines and warnings of a study."""
-    print_report(Location.find(storage), study, form)
+    if every == (study is not None):
+        raise DefinitionError("give the name of a study, or --all for all of them")
+    location = Location.find(storage)
+    text = _story_text(location, form) if study is None else _report_text(location, study, form)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    from mnist_tune.reports.export import write_file
+
+    click.echo(write_file(out, text.encode()))
 
 
 @click.command()
@@ -85,23 +107,55 @@ def best(
 
 def print_report(location: Location, name: str, form: ReportFormat = ReportFormat.TEXT) -> None:
     """Print a report to stdout."""
-    from mnist_tune.reports.document import as_json, document
+    click.echo(_report_text(location, name, form), nl=False)
+
+
+def _report_text(location: Location, name: str, form: ReportFormat) -> str:
+    from mnist_tune.reports.confusions import found_errors
+    from mnist_tune.reports.document import document
     from mnist_tune.reports.results import read_results
 
     with _reading(location) as connection:
-        made = document(read_results(connection, name))
+        results = read_results(connection, name)
+        made = document(results, errors=found_errors(connection, results))
+        if form is not ReportFormat.HTML:
+            return _written(made, form)
+        from mnist_tune.reports.html import Chapter, page
+        from mnist_tune.reports.illustrations import illustrations
+
+        return page(made.title, [Chapter(_as_called(made), illustrations(connection, results))])
+
+
+def _story_text(location: Location, form: ReportFormat) -> str:
+    from mnist_tune.reports.html import Chapter, page
+    from mnist_tune.reports.story import TITLE, chapters
+
+    with _reading(location) as connection:
+        told = chapters(connection, pictured=form is ReportFormat.HTML)
+    if form is ReportFormat.HTML:
+        return page(TITLE, [Chapter(_as_called(c.document), c.pictures) for c in told])
     if form is ReportFormat.JSON:
-        click.echo(as_json(made), nl=False)
-    elif form is ReportFormat.MARKDOWN:
+        return "[\n" + ",\n".join(_written(c.document, form).rstrip() for c in told) + "\n]\n"
+    return "\n".join(_written(chapter.document, form) for chapter in told)
+
+
+def _written(made: Document, form: ReportFormat) -> str:
+    if form is ReportFormat.JSON:
+        from mnist_tune.reports.document import as_json
+
+        return as_json(made)
+    if form is ReportFormat.MARKDOWN:
         from mnist_tune.reports.markdown import markdown
 
-        click.echo(markdown(made))
-    else:
-        from rich.console import Console
+        return markdown(made)
+    from rich.console import Console
 
-        from mnist_tune.reports.terminal import show
+    from mnist_tune.reports.terminal import show
 
-        show(_as_called(made), Console())
+    console = Console()
+    with console.capture() as captured:
+        show(_as_called(made), console)
+    return captured.get()
 
 
 def _as_called(made: Document) -> Document:

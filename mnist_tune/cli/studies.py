@@ -36,7 +36,9 @@ _OVERRIDES = options.stacked(
     click.option("--trials", type=int, help="Trials in total, however often resumed."),
     click.option("--sampler", help="grid, random or tpe."),
     click.option("--pruner", help="none, median or hyperband."),
-    click.option("--precision", help="float32, or bfloat16: faster convolutions where there is it."),
+    click.option(
+        "--precision", help="float32, or bfloat16: faster convolutions where there is it."
+    ),
     click.option("--study-seed", type=int, help="Seed of the sampler."),
     options.confirm_seeds,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib import style
@@ -32,9 +32,10 @@ _STYLE = {
 Draw = Callable[[], Figure]
 
 
-def blank(width_inches: float, height_inches: float) -> Figure:
-    """A figure without a window that keeps its parts apart."""
-    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+def blank(width_inches: float, height_inches: float, *, constrained: bool = True) -> Figure:
+    """A figure without a window; constrained, it keeps its parts apart."""
+    layout: Literal["constrained", "none"] = "constrained" if constrained else "none"
+    figure = Figure(figsize=(width_inches, height_inches), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

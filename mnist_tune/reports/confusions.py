@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select
 
 from mnist_tune.data.sources import Source, load_source
 from mnist_tune.data.splits import Part, final
+from mnist_tune.errors import DataError
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.networks import CLASSES
 from mnist_tune.reports import canvas
@@ -102,6 +103,14 @@ def read_errors(connection: Connection, results: Results) -> Errors | None:
     return Errors(part.labels, part.images, predicted)
 
 
+def found_errors(connection: Connection, results: Results) -> Errors | str | None:
+    """The same, or the reason in words why the images are not at hand."""
+    try:
+        return read_errors(connection, results)
+    except DataError as error:
+        return f"The test images are not at hand: {error}."
+
+
 def test_part(connection: Connection, uid: str) -> Part:
     """The test images of a study.
 
@@ -124,11 +133,26 @@ def sentences(errors: Errors) -> tuple[str, ...]:
     everyone = int((misses == seeds).sum())
     some = int((misses > 0).sum())
     per_seed = misses.sum() / seeds
-    return (
+    lost = (
         f"A run gets {per_seed:.1f} of {len(misses):,} test images wrong; {everyone} images defeat "
-        f"all {seeds} seeds, {some} at least one.",
-        f"Most frequent, mean over seeds: {frequent or 'no confusion at all'}.",
+        f"all {seeds} seeds, {some} at least one."
     )
+    return lost, f"Most frequent, mean over seeds: {frequent or 'no confusion at all'}."
+
+
+def matrix_records(errors: Errors) -> list[dict[str, float]]:
+    """One record for each pair of true and predicted digit."""
+    matrix = errors.matrix
+    return [
+        {"digit": row, "predicted": column, "images_per_run": float(matrix[row, column])}
+        for row in range(CLASSES)
+        for column in range(CLASSES)
+    ]
+
+
+def miss_records(errors: Errors) -> list[dict[str, int]]:
+    """One record for each test image that any seed gets wrong, the hardest first."""
+    return [asdict(miss) for miss in errors.hardest(len(errors.labels))]
 
 
 def draw_matrix(errors: Errors) -> Figure:

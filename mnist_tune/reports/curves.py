@@ -20,6 +20,7 @@ from mnist_tune.reports.results import Results
 from mnist_tune.reports.views import described
 from mnist_tune.storage import tables
 
+_DECADES = 20  # values that span more than this factor stand on a log axis
 MOST_CURVES = 4  # more of them cannot be told apart
 _COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
 _LOSS = Metric(
@@ -158,8 +159,9 @@ def _scale(axes: Axes, metric: Metric, shown: Sequence[Curve]) -> None:
         bottom = max(0.0, 100 * lowest - 0.35 * (100 - 100 * lowest))
         axes.set_ylim(bottom, 100 + 0.03 * (100 - bottom))
         axes.ticklabel_format(axis="y", useOffset=False)
-    elif metric is not ACCURACY:
-        if all(value > 0 for curve in shown for values in curve.values for value in values):
+    else:
+        values = [value for curve in shown for seed in curve.values for value in seed]
+        if min(values) > 0 and max(values) > _DECADES * min(values):
             axes.set_yscale("log")
 
 

@@ -26,7 +26,7 @@ def draw(network: Network) -> Figure:
     layers = network.layers
     rows = len(layers) + 1
     height = (rows + 0.8) * _ROW_INCHES
-    figure = canvas.blank(COLUMN_INCHES, height)
+    figure = canvas.blank(COLUMN_INCHES, height, constrained=False)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(0, 1)

@@ -10,6 +10,7 @@ from typing import Any
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.reports import numbers
 from mnist_tune.reports.configurations import Configuration
+from mnist_tune.reports.confusions import Errors, matrix_records, sentences
 from mnist_tune.reports.origins import origins
 from mnist_tune.reports.provenance import Provenance
 from mnist_tune.reports.records import comparison_records, configuration_records
@@ -74,8 +75,16 @@ class Document:
     pictures: tuple[Picture, ...] = ()
 
 
-def document(results: Results, pictures: Sequence[Picture] = ()) -> Document:
-    """Say all there is to say of a study."""
+def document(
+    results: Results, pictures: Sequence[Picture] = (), errors: Errors | str | None = None
+) -> Document:
+    """Say all there is to say of a study.
+
+    Args:
+        results: of the study.
+        pictures: that are shown beside the text.
+        errors: of the confirmed classifier, or why they are not known; None says nothing of them.
+    """
     found = warnings(results)
     return Document(
         title=results.provenance.name,
@@ -86,6 +95,7 @@ def document(results: Results, pictures: Sequence[Picture] = ()) -> Document:
             _configurations(results),
             _seeds(results),
             _baselines(results) if results.metric is ACCURACY else _references(results),
+            *_confusions(errors),
             *networks(results),
             _figures(results, pictures),
             _warnings(found),
@@ -218,6 +228,15 @@ def _references(results: Results) -> Section:
             for row in results.references
         ),
     )
+
+
+def _confusions(errors: Errors | str | None) -> Iterator[Section]:
+    title = "Errors on the test set"
+    if isinstance(errors, str):
+        yield Section(key="errors", title=title, text=(errors,))
+    elif errors is not None:
+        records = tuple(matrix_records(errors))
+        yield Section(key="errors", title=title, text=sentences(errors), records=records)
 
 
 def named(results: Results) -> tuple[tuple[str, Configuration], ...]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 from sqlalchemy import Connection
 
 from mnist_tune.errors import InputError
-from mnist_tune.reports import drawing, formats
+from mnist_tune.reports import formats
+from mnist_tune.reports.confusions import Errors, found_errors, matrix_records, miss_records
 from mnist_tune.reports.document import Picture, document
-from mnist_tune.reports.figures import plot
+from mnist_tune.reports.illustrations import Illustration, illustrations
 from mnist_tune.reports.latex import latex_table
 from mnist_tune.reports.markdown import markdown, markdown_table
 from mnist_tune.reports.results import Results, read_results
@@ -41,7 +43,18 @@ def export(connection: Connection, study_name: str, folder: Path) -> list[Path]:
         InputError: the folder cannot be written.
     """
     results = read_results(connection, study_name)
-    files = list(_files(results, read_tables(connection, results)))
+    errors = found_errors(connection, results)
+    drawn = illustrations(connection, results)
+    files = list(_files(results, read_tables(connection, results), drawn, errors))
+    return write_files(folder, files)
+
+
+def write_files(folder: Path, files: Iterable[File]) -> list[Path]:
+    """Write files into a folder, which is made if it is not there; each is replaced at once.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [_write(folder / name, content) for name, content in files]
@@ -50,22 +63,29 @@ def export(connection: Connection, study_name: str, folder: Path) -> list[Path]:
         raise InputError(f"cannot write to {folder}: {reason}; give another folder") from error
 
 
-def _files(results: Results, tables: Tables) -> Iterator[File]:
-    yield from _data(tables)
+def _files(
+    results: Results,
+    tables: Tables,
+    drawn: Sequence[Illustration],
+    errors: Errors | str | None,
+) -> Iterator[File]:
+    names = ("configurations", "runs", "comparison", "epochs", "timings")
+    frames = {name: getattr(tables, name) for name in names}
+    if isinstance(errors, Errors):
+        frames["confusion"] = pd.DataFrame(matrix_records(errors))
+        frames["misclassified"] = pd.DataFrame(miss_records(errors))
+    yield from data_files(frames)
     yield from _for_people(results)
-    figure = plot(results)
-    pictures = []
-    if figure is not None:
-        yield f"{figure.name}.png", drawing.png(figure)
-        yield f"{figure.name}.svg", drawing.svg(figure)
-        pictures.append(Picture(f"{figure.name}.png", figure.caption))
-    yield "summary.md", markdown(document(results, pictures)).encode()
+    for picture in drawn:
+        yield f"{picture.name}.png", picture.png
+        yield f"{picture.name}.svg", picture.svg
+    pictures = [Picture(f"{picture.name}.png", picture.caption) for picture in drawn]
+    yield "summary.md", markdown(document(results, pictures, errors)).encode()
 
 
-def _data(tables: Tables) -> Iterator[File]:
-    """Full precision, for programs."""
-    for name in ("configurations", "runs", "comparison", "epochs", "timings"):
-        frame = getattr(tables, name)
+def data_files(frames: Mapping[str, pd.DataFrame]) -> Iterator[File]:
+    """Full precision, for programs: each frame as CSV, JSON and Parquet."""
+    for name, frame in frames.items():
         yield f"{name}.csv", formats.csv(frame)
         yield f"{name}.json", formats.json(frame)
         yield f"{name}.parquet", formats.parquet(frame)
@@ -84,6 +104,19 @@ def _for_people(results: Results) -> Iterator[File]:
     for name, view in views.items():
         yield f"{name}.md", f"{quoted}{markdown_table(view)}\n".encode()
         yield f"{name}.tex", f"{commented}{latex_table(view)}".encode()
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Write one file into a folder that is there.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        return _write(path, content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot write {path}: {reason}; give another file") from error
 
 
 def _write(path: Path, content: bytes) -> Path:

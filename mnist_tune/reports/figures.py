@@ -193,7 +193,12 @@ def _all_have(parameter: Parameter, complete: list[Configuration]) -> bool:
 
 
 def _titled(parameter: str) -> str:
-    known = {"l2": "L2 factor λ", "learning_rate": "Learning rate", "batch_size": "Batch size"}
+    known = {
+        "l2": "L2 factor λ",
+        "learning_rate": "Learning rate",
+        "batch_size": "Batch size",
+        "latent": "Latent size",
+    }
     return known.get(parameter, parameter.replace("_", " ").capitalize())
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from matplotlib.figure import Figure
 from sqlalchemy import Connection
 
-from mnist_tune.errors import DataError
 from mnist_tune.reports import canvas, confusions, curves, diagrams, drawing, heatmaps
 from mnist_tune.reports.document import named
 from mnist_tune.reports.figures import cost_plot, plot, warning_of
@@ -52,35 +51,33 @@ def _searches(results: Results) -> Iterator[Illustration]:
     plane = heatmaps.plane(results)
     if plane is not None:
         name = f"{results.metric.key}_over_{plane.names[0]}_and_{plane.names[1]}"
-        yield _drawn(name, heatmaps.caption(plane), heatmaps.draw(plane, warning_of(results)))
+        caption, warning = heatmaps.caption(plane), warning_of(results)
+        yield _drawn(name, caption, lambda: heatmaps.draw(plane, warning))
 
 
 def _learning(connection: Connection, results: Results) -> Iterator[Illustration]:
     found = curves.curves(connection, results)
     if found:
-        drawn = curves.draw(found, warning_of(results))
-        yield _drawn("learning_curves", curves.caption(results, found), drawn)
+        caption, warning = curves.caption(results, found), warning_of(results)
+        yield _drawn("learning_curves", caption, lambda: curves.draw(found, warning))
 
 
 def _errors(connection: Connection, results: Results) -> Iterator[Illustration]:
-    try:
-        errors = confusions.read_errors(connection, results)
-    except DataError:
-        return  # the report's section on confusions says so
-    if errors is None:
+    errors = confusions.found_errors(connection, results)
+    if not isinstance(errors, confusions.Errors):
         return
     seeds = len(errors.predicted)
     caption = (
         f"Confusions on the test set, images per run, mean over {seeds} seeds: rows are true digits; "
         "the right answers on the diagonal have no colour."
     )
-    yield _drawn("confusion_matrix", caption, confusions.draw_matrix(errors))
+    yield _drawn("confusion_matrix", caption, lambda: confusions.draw_matrix(errors))
     if errors.misses.any():
         caption = (
             "The test digits that most seeds get wrong: true digit → most frequent wrong answer, and "
             f"how many of the {seeds} seeds err; red where all do."
         )
-        yield _drawn("misclassified", caption, confusions.draw_misses(errors))
+        yield _drawn("misclassified", caption, lambda: confusions.draw_misses(errors))
 
 
 def _networks(results: Results) -> Iterator[Illustration]:
@@ -90,8 +87,8 @@ def _networks(results: Results) -> Iterator[Illustration]:
             shown.add(network.layers)
             caption = diagrams.caption(network, described(results, entry))
             name = f"network_trial_{entry.trial.trial_number}"
-            yield _drawn(name, caption, diagrams.draw(network))
+            yield _drawn(name, caption, partial(diagrams.draw, network))
 
 
-def _drawn(name: str, caption: str, figure: Figure) -> Illustration:
-    return Illustration(name, caption, canvas.png(lambda: figure), canvas.svg(lambda: figure))
+def _drawn(name: str, caption: str, draw: canvas.Draw) -> Illustration:
+    return Illustration(name, caption, canvas.png(draw), canvas.svg(draw))

@@ -30,6 +30,7 @@ KEYS = [
     "configurations",
     "seeds",
     "baselines",
+    "network_1",
     "figures",
     "warnings",
     "methods",
@@ -217,7 +218,7 @@ def test_columns_go_by_rank_until_the_table_fits() -> None:
 
 def test_what_is_left_out_is_named(read: Read) -> None:
     text = shown(read(samples.widths()))
-    assert "Not shown: the columns n, depth, width_1, width_2, width_3, p (Holm)." in text
+    assert "Not shown: the columns n, size, depth, width_1, width_2, width_3, p (Holm)." in text
     assert "Not shown" not in shown(read(samples.widths()), width=200)
 
 

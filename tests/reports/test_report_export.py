@@ -29,6 +29,10 @@ NAMES = {
     "summary.md",
     "accuracy_against_l2.png",
     "accuracy_against_l2.svg",
+    "learning_curves.png",
+    "learning_curves.svg",
+    "network_trial_1.png",
+    "network_trial_1.svg",
 }
 CODE = """
 import sys
