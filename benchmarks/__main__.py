@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks import cli, memory, study, trainer
+from benchmarks import cli, memory, networks, study, trainer
 from benchmarks.machine import this_machine
 from benchmarks.table import Report, document, table
 from mnist_tune.errors import MnistTuneError
@@ -49,6 +50,16 @@ def trainer_command(fast: bool, json_file: Path | None, **given: int | None) -> 
     _show([lambda: _trainer(fast, **given)], json_file)
 
 
+@app.command("networks")
+@repetitions_option
+@click.option("--images", type=_COUNT, help="Training images; fewer are scaled up.")
+@fast_option
+@json_option
+def networks_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
+    """Autoencoder and convolutional network, seconds per run and epoch (10 minutes)."""
+    _show([lambda: _networks(fast, **given)], json_file)
+
+
 @app.command("study")
 @epochs_option
 @click.option(
@@ -85,14 +96,19 @@ def memory_command(fast: bool, json_file: Path | None, **given: int | None) -> N
 @fast_option
 @json_option
 def all_command(fast: bool, json_file: Path | None) -> None:
-    """All four, one after the other (an hour)."""
-    made = [lambda: _cli(fast), lambda: _memory(fast), lambda: _trainer(fast), lambda: _study(fast)]
-    _show(made, json_file)
+    """All five, one after the other (an hour)."""
+    every: list[Callable[[bool], Report]] = [_cli, _memory, _trainer, _networks, _study]
+    _show([partial(make, fast) for make in every], json_file)
 
 
 def _trainer(fast: bool, **given: int | None) -> Report:
     usual = {"epochs": 3, "repetitions": 1} if fast else {"epochs": 10, "repetitions": 3}
     return trainer.run(**_chosen({"seeds": 3, **usual}, given), fast=fast, say=_say)
+
+
+def _networks(fast: bool, **given: int | None) -> Report:
+    usual = {"repetitions": 1, "images": 6_000} if fast else {"repetitions": 2, "images": 60_000}
+    return networks.run(**_chosen(usual, given), fast=fast, say=_say)
 
 
 def _study(fast: bool, **given: int | None) -> Report:

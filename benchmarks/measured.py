@@ -15,12 +15,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from benchmarks.baseline import BATCH_SIZE, LEARNING_RATE, NotebookLoop
 from benchmarks.products import product_gflops
 from mnist_tune.data.sources import load
 from mnist_tune.data.splits import final
-from mnist_tune.networks import Mlp, network_from_json
-from mnist_tune.recipes import Recipe, Sgd
+from mnist_tune.networks import Denoiser, Mlp, network_from_json
+from mnist_tune.noise import salt_and_pepper
+from mnist_tune.recipes import Adam, Recipe, Sgd, recipe_from_json
+from mnist_tune.trainer.keras_models import keras_model
 from mnist_tune.trainer.runtime import device
 from mnist_tune.trainer.training import Progress, Trainer
 
@@ -65,6 +69,49 @@ def trainer(*, network: dict[str, Any], epochs: int, seeds: int, threads: int) -
     return measure
 
 
+def keras_fit(*, network: dict[str, Any], recipe: dict[str, Any], images: int) -> Measurement:
+    """Seconds of `model.fit` of any network in float32, building and compiling included."""
+    described, wanted = network_from_json(network), recipe_from_json(recipe)
+    train = final(load())[0].cut(images)
+    inputs, targets = train.images.astype(np.float32), train.labels
+    if isinstance(described, Denoiser):
+        noisy = salt_and_pepper(train.images, described.noise[0], key=0)
+        inputs, targets = noisy.astype(np.float32), inputs / np.float32(255)
+
+    def measure() -> Result:
+        import keras
+
+        began = time.perf_counter()
+        model = keras_model(described)
+        rate = wanted.optimizer.learning_rate
+        kind = keras.optimizers.Adam if isinstance(wanted.optimizer, Adam) else keras.optimizers.SGD
+        denoises = isinstance(described, Denoiser)
+        loss = "binary_crossentropy" if denoises else "sparse_categorical_crossentropy"
+        model.compile(optimizer=kind(rate), loss=loss, metrics=[] if denoises else ["accuracy"])
+        model.fit(inputs, targets, batch_size=wanted.batch_size, epochs=wanted.epochs, verbose=0)
+        return {"seconds": time.perf_counter() - began}
+
+    keras_model(Mlp(hidden=(8,)))  # imports Keras
+    return measure
+
+
+def any_network(
+    *, network: dict[str, Any], recipe: dict[str, Any], images: int, seeds: int, threads: int
+) -> Measurement:
+    """Seconds of training one configuration with several seeds, from the images on."""
+    where, train = device(threads), final(load())[0].cut(images)
+    described, wanted = network_from_json(network), recipe_from_json(recipe)
+
+    def measure() -> Result:
+        began = time.perf_counter()
+        ours = Trainer(train, None, where)
+        states = [ours.start(described, wanted, seed) for seed in range(seeds)]
+        ours.train(described, wanted, states, lambda _progress: True)
+        return {"seconds": time.perf_counter() - began}
+
+    return measure
+
+
 def product(*, repetitions: int) -> Measurement:
     """GFLOP/s of a large product on all cores."""
     return lambda: product_gflops(repetitions)
@@ -74,6 +121,8 @@ MEASUREMENTS: dict[str, Callable[..., Measurement]] = {
     "notebook": notebook,
     "trainer": trainer,
     "product": product,
+    "keras_fit": keras_fit,
+    "any_network": any_network,
 }
 
 

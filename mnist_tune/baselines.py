@@ -6,6 +6,7 @@ nothing can be paired; most numbers are of one training, chosen in a way that is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,7 +14,9 @@ from typing import Literal
 
 from mnist_tune.errors import DefinitionError
 
-NetworkClass = Literal["dense", "dense + regularisers", "convolutional"]
+NetworkClass = Literal[
+    "dense", "dense + regularisers", "convolutional", "convolutional + distortions", "unknown"
+]
 
 _TABLE = "LeCun, Cortes and Burges, The MNIST database of handwritten digits, table of results"
 _SRIVASTAVA = (
@@ -38,7 +41,7 @@ class Baseline:
         test_size: number of test images.
         network_class: networks of other classes are no fair match.
         source: where the number was published.
-        year: of the publication.
+        year: of the publication, if known.
         caveats: what a reader of the comparison must know.
     """
 
@@ -49,7 +52,7 @@ class Baseline:
     test_size: int = 10_000
     network_class: NetworkClass
     source: str
-    year: int
+    year: int | None
     caveats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -182,17 +185,68 @@ _ALL = (
         year=1998,
         caveats=("number of seeds unknown",),
     ),
+    Baseline(
+        key="simard-elastic",
+        authors="Simard et al.",
+        name="convolutional, elastic distortions",
+        accuracy=0.9960,
+        network_class="convolutional + distortions",
+        source=(
+            "Simard, Steinkraus and Platt, Best practices for convolutional neural networks "
+            "applied to visual document analysis, ICDAR 2003: 0.4 % error"
+        ),
+        year=2003,
+        caveats=(
+            "trained on distorted copies of the images, which nothing here is",
+            "published with one digit only",
+        ),
+    ),
+    Baseline(
+        key="ciresan-committee",
+        authors="Ciresan et al.",
+        name="committee of 35 convolutional networks, elastic distortions",
+        accuracy=0.9977,
+        network_class="convolutional + distortions",
+        source=(
+            "Ciresan, Meier and Schmidhuber, Multi-column deep neural networks for image "
+            "classification, CVPR 2012: 0.23 % error"
+        ),
+        year=2012,
+        caveats=("trained on distorted copies of the images, and 35 networks vote",),
+    ),
 )
+
+MOST_CHARACTERS = 64  # of a key, as the storage keeps it
+_OWN = re.compile(r"(?P<name>[^=/]+)=(?P<percent>\d+(\.\d+)?) ?%?(/(?P<size>\d+))?")
 
 BASELINES: Mapping[str, Baseline] = MappingProxyType({baseline.key: baseline for baseline in _ALL})
 
 
 def find_baseline(key: str) -> Baseline:
-    """Return the baseline of that key.
+    """Return the baseline of that key, or make one of `NAME=PERCENT` or `NAME=PERCENT/IMAGES`.
 
     Raises:
         DefinitionError: there is none; the message lists those there are.
     """
-    if key not in BASELINES:
-        raise DefinitionError(f"no baseline {key!r}: give one of {', '.join(BASELINES)}")
-    return BASELINES[key]
+    if key in BASELINES:
+        return BASELINES[key]
+    own = _OWN.fullmatch(key.strip())
+    if own is None:
+        hint = "or your own as 'NAME=98.60' (accuracy in %) or 'NAME=98.60/10000' (test images)"
+        raise DefinitionError(f"no baseline {key!r}: give one of {', '.join(BASELINES)}, {hint}")
+    if len(key) > MOST_CHARACTERS:
+        raise DefinitionError(
+            f"baseline {key!r} is too long: use at most {MOST_CHARACTERS} characters"
+        )
+    name = own["name"].strip()
+    return Baseline(
+        key=key,
+        authors=name,
+        name="given on the command line",
+        accuracy=round(float(own["percent"]) / 100, 10),
+        test_size=int(own["size"] or 10_000),
+        network_class="unknown",
+        source="given on the command line",
+        year=None,
+        caveats=("its source and number of seeds are not known here",),
+    )

@@ -19,6 +19,8 @@ PUBLISHED_ERRORS = {
     "maxout": 0.94,
     "ladder": 0.57,
     "lenet-5": 0.95,
+    "simard-elastic": 0.40,
+    "ciresan-committee": 0.23,
 }
 
 
@@ -31,7 +33,7 @@ def test_accuracies_are_those_of_the_sources(key: str) -> None:
     baseline = BASELINES[key]
     assert baseline.key == key
     assert 100 * (1 - baseline.accuracy) == pytest.approx(PUBLISHED_ERRORS[key], abs=1e-9)
-    assert f"{PUBLISHED_ERRORS[key]:.2f}" in baseline.source
+    assert f"{PUBLISHED_ERRORS[key]:g}" in baseline.source
     assert str(baseline.year) in baseline.source
     assert baseline.test_size == 10_000
     assert baseline.caveats
@@ -43,6 +45,28 @@ def test_every_published_number_is_there() -> None:
 
 def test_lookup() -> None:
     assert find_baseline("lenet-5").network_class == "convolutional"
+
+
+def test_ones_own_number_is_made_from_what_is_typed() -> None:
+    mine = find_baseline("My net=98.60/5000")
+    assert (mine.key, mine.accuracy, mine.test_size) == ("My net=98.60/5000", 0.986, 5_000)
+    assert mine.cited == "My net's 98.60 %"
+    assert find_baseline("x=99").test_size == 10_000
+    assert find_baseline("x=99").network_class == "unknown"
+
+
+@pytest.mark.parametrize("typed", ["=98", "x=", "x=98,6", "x=-1", "x=98/", "x=98/ten", "a/b=98"])
+def test_a_malformed_number_of_ones_own_is_answered_with_the_form(typed: str) -> None:
+    with pytest.raises(DefinitionError, match="NAME=98.60"):
+        find_baseline(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"), [("x=100", "between 0 and 1"), ("x" * 70 + "=98", "too long")]
+)
+def test_an_impossible_number_of_ones_own_is_refused(typed: str, words: str) -> None:
+    with pytest.raises(DefinitionError, match=words):
+        find_baseline(typed)
 
 
 def test_an_unknown_key_is_answered_with_the_known_ones() -> None:

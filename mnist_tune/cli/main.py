@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from mnist_tune.cli import environment, results, studies
+from mnist_tune.cli import comparing, environment, results, studies
 from mnist_tune.cli.options import as_called, called
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
@@ -30,6 +30,8 @@ for command in (
     studies.status,
     studies.new,
     results.report,
+    comparing.compare,
+    comparing.baselines,
     results.export,
     results.best,
     environment.data,

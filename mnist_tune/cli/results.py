@@ -75,7 +75,7 @@ def export(study: str, out: Path, storage: str | None) -> None:
     """Write tables (CSV, Markdown, LaTeX, JSON, Parquet), summary and figure of a study."""
     from mnist_tune.reports.export import export as write
 
-    with _reading(Location.find(storage)) as connection:
+    with reading(Location.find(storage)) as connection:
         for path in write(connection, study, out):
             click.echo(path)
 
@@ -115,11 +115,11 @@ def _report_text(location: Location, name: str, form: ReportFormat) -> str:
     from mnist_tune.reports.document import document
     from mnist_tune.reports.results import read_results
 
-    with _reading(location) as connection:
+    with reading(location) as connection:
         results = read_results(connection, name)
         made = document(results, errors=found_errors(connection, results))
         if form is not ReportFormat.HTML:
-            return _written(made, form)
+            return written(made, form)
         from mnist_tune.reports.html import Chapter, page
         from mnist_tune.reports.illustrations import illustrations
 
@@ -130,16 +130,17 @@ def _story_text(location: Location, form: ReportFormat) -> str:
     from mnist_tune.reports.html import Chapter, page
     from mnist_tune.reports.story import TITLE, chapters
 
-    with _reading(location) as connection:
+    with reading(location) as connection:
         told = chapters(connection, pictured=form is ReportFormat.HTML)
     if form is ReportFormat.HTML:
         return page(TITLE, [Chapter(_as_called(c.document), c.pictures) for c in told])
     if form is ReportFormat.JSON:
-        return "[\n" + ",\n".join(_written(c.document, form).rstrip() for c in told) + "\n]\n"
-    return "\n".join(_written(chapter.document, form) for chapter in told)
+        return "[\n" + ",\n".join(written(c.document, form).rstrip() for c in told) + "\n]\n"
+    return "\n".join(written(chapter.document, form) for chapter in told)
 
 
-def _written(made: Document, form: ReportFormat) -> str:
+def written(made: Document, form: ReportFormat) -> str:
+    """A document as text in one of the formats that need no pictures."""
     if form is ReportFormat.JSON:
         from mnist_tune.reports.document import as_json
 
@@ -168,7 +169,8 @@ def _as_called(made: Document) -> Document:
     return replace(made, alerts=called(made.alerts), sections=sections)
 
 
-def _reading(location: Location) -> AbstractContextManager[Connection]:
+def reading(location: Location) -> AbstractContextManager[Connection]:
+    """A connection for reading to a database that is there."""
     from contextlib import contextmanager
 
     from mnist_tune.storage.database import open_database

@@ -39,6 +39,11 @@ _OVERRIDES = options.stacked(
     click.option(
         "--precision", help="float32, or bfloat16: faster convolutions where there is it."
     ),
+    click.option(
+        "--baseline",
+        metavar="KEY|NAME=PERCENT",
+        help="Published number to compare with (see `mnist-tune baselines`), or your own.",
+    ),
     click.option("--study-seed", type=int, help="Seed of the sampler."),
     options.confirm_seeds,
 )

@@ -37,6 +37,7 @@ class Overrides:
     precision: str | None = None
     study_seed: int | None = None
     confirm_seeds: int | None = None
+    baseline: str | None = None
     quick: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def _overridden(study: Study, overrides: Overrides) -> Study:
     if "precision" in given:
         with _blaming("precision", given["precision"]):
             study = replace(study, recipe=replace(study.recipe, precision=given["precision"]))
-    for name in ("seeds", "pruner", "protocol", "study_seed", "confirm_seeds"):
+    for name in ("seeds", "pruner", "protocol", "study_seed", "confirm_seeds", "baseline"):
         if name in given:
             with _blaming(name, given[name]):
                 study = replace(study, **{name: given[name]})

@@ -18,7 +18,16 @@ from mnist_tune.reports.document import Document, Section, document
 from mnist_tune.reports.html import Chapter
 from mnist_tune.reports.illustrations import Illustration, illustrations
 from mnist_tune.reports.results import Results, read_results
-from mnist_tune.reports.views import Column, View, described, layers_view
+from mnist_tune.reports.views import (
+    DETAIL,
+    KEEP,
+    SPARE,
+    USEFUL,
+    Column,
+    View,
+    described,
+    layers_view,
+)
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import AnalysisRow, PictureRow
 
@@ -127,8 +136,10 @@ def _data(told: _Story) -> Section:
         key="data",
         title="Data and preprocessing",
         text=(
-            f"{images}: {data.train_size:,} training and {data.test_size:,} test images of handwritten "
-            "digits, 28 × 28 grey pixels of 0 (background) to 255, with labels 0 to 9.",
+            (
+                f"{images}: {data.train_size:,} training and {data.test_size:,} test images of "
+                "handwritten digits, 28 × 28 grey pixels of 0 (background) to 255, with labels 0 to 9."
+            ),
             (
                 "Pixels are divided by 255, so that inputs lie between 0 and 1; a dense network sees an "
                 "image as a row of 784 numbers. Nothing else is done to the images: no centring, no "
@@ -280,9 +291,15 @@ def _table(own: Sequence[Results]) -> View:
     rows = [row for row in map(_row, own) if row]
     heads = ("study", "configuration", "parameters", "images", "result", "seeds", "note")
     left = {"study", "configuration", "images", "note"}
+    ranks = {"parameters": SPARE, "configuration": DETAIL, "seeds": DETAIL, "note": USEFUL}
     return View(
         tuple(
-            Column(head, tuple(row[i] for row in rows), "left" if head in left else "right")
+            Column(
+                head,
+                tuple(row[i] for row in rows),
+                "left" if head in left else "right",
+                ranks.get(head, KEEP),
+            )
             for i, head in enumerate(heads)
         )
     )

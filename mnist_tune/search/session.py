@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -74,6 +74,9 @@ def open_session(database: Database, definition: Definition, source: Source) -> 
         store.add_study(row)
     elif row.fingerprint != fingerprint(wanted):
         raise DefinitionError(_refusal(definition.name, row.definition, wanted))
+    if row.baseline != study.baseline:
+        store.set_baseline(row.uid, study.baseline)
+        row = replace(row, baseline=study.baseline)
     if row.planned_trials != study.trials:
         store.set_planned_trials(row.uid, study.trials)
     optuna_study = create_study(

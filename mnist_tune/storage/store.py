@@ -1,7 +1,7 @@
 """Our tables: who may write what, and when it is frozen.
 
 - One process at a time writes the rows of a study: the one that holds its lease.
-- A study is written once. Of it only `planned_trials` may change later.
+- A study is written once. Of it only `planned_trials` and `baseline` may change later.
 - A trial is written once it has ended, with its runs, epochs and timing in one transaction. Rows
   of the same trial are replaced, so that a trial that was computed again after a crash leaves no
   duplicate; both computations give the same numbers.
@@ -97,6 +97,16 @@ class Store:
                 update(tables.studies)
                 .where(tables.studies.c.uid == study_uid)
                 .values(planned_trials=int(planned_trials))
+            )
+
+    def set_baseline(self, study_uid: str, baseline: str) -> None:
+        """Change the published number that the winner is compared with, which changes no result."""
+        with self._database.transaction() as connection:
+            self._require_study(connection, study_uid)
+            connection.execute(
+                update(tables.studies)
+                .where(tables.studies.c.uid == study_uid)
+                .values(baseline=baseline)
             )
 
     def delete_study(self, study_uid: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine
 
-from mnist_tune.networks import Mlp, network_to_json
+from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp, Network, network_to_json
 from mnist_tune.recipes import Recipe, Sgd, recipe_to_json
 from mnist_tune.reports.results import Results
 from mnist_tune.storage import statements, tables
@@ -19,6 +19,7 @@ from mnist_tune.storage.records import (
     ConfirmationRow,
     EpochRow,
     PredictionRow,
+    ReferenceRow,
     RunRow,
     StudyRow,
     TimingRow,
@@ -69,6 +70,7 @@ class Sample:
     confirmations: tuple[ConfirmationRow, ...] = ()
     predictions: tuple[PredictionRow, ...] = ()
     timings: tuple[TimingRow, ...] = ()
+    references: tuple[ReferenceRow, ...] = ()
 
     def changed(self, **changes: Any) -> Sample:
         """With another study row."""
@@ -76,7 +78,15 @@ class Sample:
 
     def plus(self, other: Sample) -> Sample:
         """With the rows of another sample added."""
-        names = ("trials", "runs", "epochs", "confirmations", "predictions", "timings")
+        names = (
+            "trials",
+            "runs",
+            "epochs",
+            "confirmations",
+            "predictions",
+            "timings",
+            "references",
+        )
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
@@ -94,6 +104,7 @@ def save(connection: Connection, sample: Sample) -> None:
         tables.confirmations: sample.confirmations,
         tables.predictions: sample.predictions,
         tables.timings: sample.timings,
+        tables.references: sample.references,
     }
     for table, records in rows.items():
         statements.add(connection, table, records)
@@ -116,15 +127,18 @@ def opened(path: Path, *samples: Sample) -> Iterator[Connection]:
 
 
 def definition(
-    space: Mapping[str, Any] = L2_SPACE, plan: Mapping[str, Any] | None = None, pruner: str = "none"
+    space: Mapping[str, Any] = L2_SPACE,
+    plan: Mapping[str, Any] | None = None,
+    pruner: str = "none",
+    network: Network | None = None,
 ) -> str:
     """The text of a study's definition."""
     points = {"sampler": "grid", "points": [{"l2": value} for value in L2]}
     recipe = recipe_to_json(Recipe(epochs=3, optimizer=Sgd(learning_rate=0.1)))
-    return json.dumps(
-        {"space": space, "plan": plan or points, "recipe": recipe, "pruner": pruner},
-        sort_keys=True,
-    )
+    values = {"space": space, "plan": plan or points, "recipe": recipe, "pruner": pruner}
+    if network is not None:
+        values["examples"] = [[{}, {"network": network_to_json(network)}]]
+    return json.dumps(values, sort_keys=True)
 
 
 def study(**changes: Any) -> StudyRow:
@@ -150,7 +164,7 @@ def study(**changes: Any) -> StudyRow:
 
 def trial(
     number: int,
-    network: Mlp,
+    network: Network,
     params: Mapping[str, Any],
     hundredths: Sequence[int],
     *,
@@ -281,6 +295,75 @@ def widths() -> Sample:
     for number, (hidden, values) in enumerate(WIDTHS):
         params = {"depth": len(hidden)} | {f"width_{i}": w for i, w in enumerate(hidden, 1)}
         sample = sample.plus(trial(number, Mlp(hidden=hidden, l2=2.5e-4), params, values))
+    return sample
+
+
+# Latent size → denoising errors in millionths of a nat per pixel. Trial 2 is best; trial 1 cannot be
+# told from it, trial 0 is clearly worse.
+LATENT: tuple[tuple[int, tuple[int, ...]], ...] = (
+    (2, (60_000, 60_400, 60_200)),
+    (16, (31_000, 30_600, 30_500)),
+    (64, (30_500, 30_900, 30_400)),
+)
+
+
+def autoencoders(*, referenced: bool = True, confirmed: bool = True) -> Sample:
+    """A plan of latent sizes with what they must beat, confirmed with three fresh seeds."""
+    space = {"latent": {"kind": "int", "low": 2, "high": 128, "log": True, "step": 1}}
+    plan = {"sampler": "grid", "points": [{"latent": latent} for latent, _ in LATENT]}
+    text = definition(space, plan, network=Autoencoder(latent=2))
+    row = study(name="autoencoder_latent", definition=text, planned_trials=3)
+    sample = Sample(replace(row, source="autoencoder_latent", question="How large a code?"))
+    for number, (latent, errors) in enumerate(LATENT):
+        one = trial(number, Autoencoder(latent=latent), {"latent": latent}, errors)
+        sample = sample.plus(_as_denoiser(one))
+    if confirmed:
+        fresh = confirmation(1, 2, (30_200, 30_400, 30_300), seeds=FRESH[:3])
+        sample = sample.plus(replace(_as_denoiser(fresh), predictions=()))
+    errors = {"noisy": (3.2, 0.19, 7.2), "median filter": (0.6, 0.048, 13.3)}
+    errors["mean image"] = (0.2, 0.067, 11.9)
+    references = tuple(
+        ReferenceRow(study_uid=UID, images=images, name=name, loss=loss, mse=mse, psnr=psnr)
+        for images in ("validation", "test")
+        for name, (loss, mse, psnr) in errors.items()
+    )
+    return replace(sample, references=references) if referenced else sample
+
+
+def _as_denoiser(sample: Sample) -> Sample:
+    """What stands for accuracies (in ten-thousandths) as errors in nats, a hundredth of them."""
+
+    def error(accuracy: float | None) -> dict[str, float | None]:
+        if accuracy is None:
+            return {"loss": None, "mse": None, "psnr": None}
+        return {"loss": accuracy / 100, "mse": 0.016, "psnr": 18 - accuracy / 10}
+
+    def turned(row: Any, *parts: str) -> Any:
+        changes: dict[str, Any] = {"train_accuracy": None}
+        for part in parts:
+            found = error(getattr(row, f"{part}_accuracy"))
+            changes[f"{part}_accuracy"] = None
+            changes |= {f"{part}_{name}": value for name, value in found.items()}
+        return replace(row, **changes)
+
+    return replace(
+        sample,
+        trials=tuple(replace(t, objective=(t.objective or 0) / 100) for t in sample.trials),
+        runs=tuple(turned(run, "val", "test") for run in sample.runs),
+        epochs=tuple(turned(epoch, "val") for epoch in sample.epochs),
+    )
+
+
+def cnns() -> Sample:
+    """Convolutional networks whose cost is not told by their parameters."""
+    sample = Sample(study(name="cnn_design", planned_trials=3))
+    found = (
+        ((Block(filters=8),), (9880, 9882, 9879)),
+        ((Block(filters=8), Block(filters=16)), (9901, 9904, 9899)),
+        ((Block(filters=8, pool=1), Block(filters=16, pool=4)), (9903, 9900, 9898)),
+    )
+    for number, (blocks, values) in enumerate(found):
+        sample = sample.plus(trial(number, Cnn(blocks=blocks), {"blocks": len(blocks)}, values))
     return sample
 
 

@@ -59,14 +59,14 @@ def test_lost_trials_are_marked_and_have_no_rank(stored: Stored) -> None:
 
 def test_comparison_holds_all_baselines_then_all_pairs(stored: Stored) -> None:
     table = tables_of(stored, samples.l2_confirmed()).comparison
-    assert list(table["kind"]) == ["baseline"] * 10 + ["configuration"] * 4
+    assert list(table["kind"]) == ["baseline"] * 12 + ["configuration"] * 4
     assert table["against"][0] == "hinton-500-300"
-    assert list(table["against"][10:]) == ["trial 1"] * 4
+    assert list(table["against"][12:]) == ["trial 1"] * 4
     assert list(table["difference"][:1]) == pytest.approx([0.9831 - 0.9847])
-    assert set(table["measured_on"][:10]) == {"test"}
-    assert set(table["measured_on"][10:]) == {"validation"}
+    assert set(table["measured_on"][:12]) == {"test"}
+    assert set(table["measured_on"][12:]) == {"validation"}
     assert not table["optimistic"].any()
-    assert table["confirmation"].fillna(0).to_list() == [1] * 10 + [0] * 4
+    assert table["confirmation"].fillna(0).to_list() == [1] * 12 + [0] * 4
 
 
 def test_the_studys_own_baseline_comes_first(stored: Stored) -> None:

@@ -1,0 +1,154 @@
+"""Pages stand alone, escape what they show, and say what the terminal says."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from mnist_tune.errors import Incomplete
+from mnist_tune.reports.document import Document, Section, document
+from mnist_tune.reports.html import Chapter, page
+from mnist_tune.reports.illustrations import Illustration, illustrations
+from mnist_tune.reports.results import read_results
+from mnist_tune.reports.story import chapters
+from mnist_tune.storage import statements, tables
+from mnist_tune.storage.records import AnalysisRow, PictureRow
+from tests.reports import report_samples as samples
+from tests.reports.report_samples import Read, Stored
+
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """What is on a page, and whether its tags are well nested."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def values(self, tag: str, attribute: str) -> list[str]:
+        return [
+            attrs[attribute] or ""
+            for name, attrs in self.tags
+            if name == tag and attribute in attrs
+        ]
+
+
+def test_a_page_says_what_the_report_says_and_shows_its_pictures(stored: Stored) -> None:
+    connection = stored(samples.l2_confirmed())
+    results = read_results(connection, "l2_factor")
+    made, drawn = document(results), illustrations(connection, results)
+    found = Page(page("l2_factor", [Chapter(made, drawn)]))
+    words = " ".join(found.text.split())
+    for section in made.sections:
+        assert section.title in words
+        for line in section.text:
+            assert " ".join(line.replace("`", "").split()) in words
+        for cell in (cell for row in (section.view.rows if section.view else ()) for cell in row):
+            assert cell in found.text
+    pictures = [base64.b64decode(uri.partition(",")[2]) for uri in found.values("img", "src")]
+    assert pictures == [picture.png for picture in drawn]
+    assert found.values("img", "alt") == [picture.caption for picture in drawn]
+
+
+def test_a_page_fetches_and_runs_nothing(stored: Stored) -> None:
+    connection = stored(samples.widths())
+    results = read_results(connection, "layer_widths")
+    text = page("x", [Chapter(document(results), illustrations(connection, results))])
+    found = Page(text)
+    assert {"script", "link", "iframe"}.isdisjoint(tag for tag, _ in found.tags)
+    assert all(uri.startswith("data:image/png;base64,") for uri in found.values("img", "src"))
+    assert all(target.startswith("#") for target in found.values("a", "href"))
+    assert set(found.values("a", "href")) <= {f"#{name}" for name in found.values("section", "id")}
+    assert "url(" not in text
+    assert not re.search(r"https?://", text)
+
+
+def test_tables_scroll_in_a_box_of_their_own(read: Read) -> None:
+    found = Page(page("x", [Chapter(document(read(samples.widths())))]))
+    tags = [(tag, attrs.get("class")) for tag, attrs in found.tags]
+    places = [i for i, (tag, _) in enumerate(tags) if tag == "table"]
+    assert places
+    assert all(tags[i - 1] == ("div", "table") for i in places)
+    assert found.values("meta", "content")[0] == "width=device-width, initial-scale=1"
+
+
+def test_what_users_write_is_escaped() -> None:
+    evil = "<script>alert(1)</script> & `a<b`"
+    section = Section(key="verdict", title=evil, text=(evil,))
+    picture = Illustration("x", f'"{evil}"', b"png", b"svg")
+    figures = Section(key="figures", title="Figures")
+    found = Page(page(evil, [Chapter(Document(evil, (evil,), (section, figures)), (picture,))]))
+    assert "script" not in {tag for tag, _ in found.tags}
+    assert found.text.count("<script>alert(1)</script>") >= 4
+    assert found.values("img", "alt") == [f'"{evil}"']
+
+
+def test_the_story_tells_of_each_study_once_and_says_what_is_missing(stored: Stored) -> None:
+    connection = stored(samples.l2_confirmed(source="l2_factor"))
+    told = chapters(connection, pictured=False)
+    assert [chapter.document.title for chapter in told] == ["The story", "l2_factor"]
+    sections = {section.key: section for section in told[0].document.sections}
+    assert any(line.startswith("l2_factor: Not distinguishable") for line in sections["l2"].text)
+    assert sections["cnn"].text[-1] == "Not made yet: `mnist-tune run cnn_design`."
+    assert "55,050" in sections["baseline"].text[0]
+    assert "mnist-tune denoise" in sections["denoise"].text[0]
+    (row,) = sections["overview"].view.rows if sections["overview"].view else ()
+    assert row[0] == "l2_factor"
+    assert "98.31 ± 0.06 %" in row
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({"rehearsal": True}, "rehearsal"),
+        ({"protocol": "notebook"}, "notebook protocol, optimistic"),
+        ({"data": samples.EMBEDDED}, "embedded digits"),
+    ],
+)
+def test_what_is_no_result_is_labelled_in_the_story(
+    stored: Stored, changes: dict[str, object], label: str
+) -> None:
+    connection = stored(samples.l2_search(source="l2_factor", **changes))
+    sections = {s.key: s for s in chapters(connection, pictured=False)[0].document.sections}
+    assert any(f"({label})" in line for line in sections["l2"].text)
+
+
+def test_analyses_are_told_with_their_tables_and_pictures(stored: Stored) -> None:
+    connection = stored(samples.l2_confirmed())
+    row = AnalysisRow(
+        name="denoise", title="Denoising", inputs={}, tables={"rates": [{"level": 0.4, "rate": None}]},
+        text=("It helps from 0.2 on.",),
+    )  # fmt: skip
+    picture = PictureRow(analysis="denoise", name="grid", position=0, caption="A grid.", png=b"png")
+    statements.add(connection, tables.analyses, [row])
+    statements.add(connection, tables.pictures, [picture])
+    told = chapters(connection, pictured=False)
+    assert [chapter.document.title for chapter in told] == ["The story", "Denoising", "l2_factor"]
+    text = page("x", told)
+    assert "It helps from 0.2 on." in Page(text).text
+    assert base64.b64encode(b"png").decode() in text
+
+
+def test_nothing_to_tell(stored: Stored) -> None:
+    with pytest.raises(Incomplete, match="mnist-tune run l2_factor"):
+        chapters(stored(samples.Sample(samples.study())), pictured=False)

@@ -1,0 +1,190 @@
+"""Learning curves, confusions, planes, diagrams and sizes: their numbers, and that they are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from mnist_tune.data.sources import load
+from mnist_tune.data.splits import final
+from mnist_tune.metrics import ACCURACY
+from mnist_tune.networks import Autoencoder, Cnn, Mlp
+from mnist_tune.reports import confusions, diagrams, heatmaps
+from mnist_tune.reports.configurations import front
+from mnist_tune.reports.curves import curves
+from mnist_tune.reports.document import document
+from mnist_tune.reports.figures import cost_plot, plot
+from mnist_tune.reports.illustrations import illustrations
+from mnist_tune.reports.results import read_results
+from mnist_tune.storage.records import PredictionRow
+from tests.reports import report_samples as samples
+from tests.reports.report_samples import Read, Sample, Stored
+
+
+def two_layers() -> Sample:
+    """The widths with one more network of two layers, which makes a plane of three points."""
+    params = {"depth": 2, "width_1": 64, "width_2": 32}
+    return samples.widths().plus(samples.trial(6, Mlp(hidden=(64, 32)), params, (9701, 9702, 9706)))
+
+
+def names(stored: Stored, sample: Sample) -> list[str]:
+    connection = stored(sample)
+    return [i.name for i in illustrations(connection, read_results(connection, sample.study.name))]
+
+
+def test_every_study_has_its_pictures_in_reading_order(stored: Stored) -> None:
+    assert names(stored, samples.l2_confirmed()) == [
+        "accuracy_against_l2",
+        "learning_curves",
+        "network_trial_1",
+    ]
+    assert names(stored, two_layers()) == [
+        "accuracy_against_parameters",
+        "accuracy_over_width_1_and_width_2",
+        "learning_curves",
+        "network_trial_2",
+        "network_trial_1",
+    ]
+    assert names(stored, samples.cnns())[:2] == [
+        "accuracy_against_parameters",
+        "accuracy_against_multiply_adds",
+    ]
+
+
+def test_pictures_have_bytes_that_are_pictures(stored: Stored) -> None:
+    connection = stored(two_layers())
+    drawn = illustrations(connection, read_results(connection, "layer_widths"))
+    again = illustrations(connection, read_results(connection, "layer_widths"))
+    for picture in drawn:
+        pixels = imread(BytesIO(picture.png))
+        assert min(pixels.shape[:2]) > 200
+        assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 10
+        assert picture.svg.startswith(b"<?xml")
+        assert picture.caption.endswith(".")
+    assert drawn == again
+
+
+def test_curves_are_those_of_the_epochs_table(stored: Stored) -> None:
+    connection = stored(samples.l2_confirmed())
+    found = curves(connection, read_results(connection, "l2_factor"))
+    validated = [c for c in found if c.images == "validation" and c.metric is ACCURACY]
+    assert [curve.epochs for curve in validated] == [(1, 2, 3)] * 4  # the best four of five
+    best = validated[0]
+    last = [values[-1] for values in best.values]
+    assert last == [value / 10_000 for value in samples.VALIDATION[1]]
+    confirmed = [curve for curve in found if curve.name.endswith("confirmed")]
+    assert {curve.images for curve in confirmed} == {"training"}
+    assert len(confirmed[0].values) == len(samples.TEST)
+
+
+def test_no_smaller_network_matches_one_of_the_front(read: Read) -> None:
+    found = front(read(samples.widths()).configurations)
+    assert [entry.trial.trial_number for entry in found] == [0, 4, 1, 2]
+    figure = plot(read(samples.widths()))
+    assert figure is not None
+    means = [mean for _, mean in figure.front]
+    assert means == sorted(means)
+    assert len(means) == 4
+
+
+def test_multiply_adds_stand_beside_the_parameters_of_convolutional_networks(read: Read) -> None:
+    results = read(samples.cnns())
+    figure = cost_plot(results)
+    assert figure is not None
+    assert figure.axis.title == "Multiply-adds per image"
+    wanted = {entry.network.multiply_adds for entry in results.configurations}
+    assert {point.x for point in figure.points} == wanted
+    titles = [c.title for s in document(results).sections if s.view for c in s.view.columns]
+    assert "multiply-adds" in titles
+    assert cost_plot(read(samples.widths())) is None
+
+
+def test_a_plane_needs_two_numbers(read: Read) -> None:
+    assert heatmaps.plane(read(samples.widths())) is None  # two points make no plane
+    found = heatmaps.plane(read(two_layers()))
+    assert found is not None
+    assert found.names == ("width_1", "width_2")
+    assert found.points[found.best] == (1024.0, 512.0, pytest.approx(0.98267, abs=1e-5))
+    places = {point[:2] for point in found.points}
+    assert places == {(300.0, 100.0), (1024.0, 512.0), (64.0, 32.0)}
+    assert heatmaps.plane(read(samples.l2_search())) is None
+
+
+@pytest.fixture(scope="module")
+def errors() -> confusions.Errors:
+    """Four images and three seeds; the first is missed by all, the second by one."""
+    labels = np.array([3, 5, 7, 9], np.uint8)
+    predicted = np.array([[8, 5, 7, 9], [8, 3, 7, 9], [2, 5, 7, 9]], np.uint8)
+    return confusions.Errors(labels, np.zeros((4, 28, 28), np.uint8), predicted)
+
+
+def test_confusions_are_means_over_seeds(errors: confusions.Errors) -> None:
+    matrix = errors.matrix
+    assert matrix[3, 8] == pytest.approx(2 / 3)
+    assert (matrix[3, 2], matrix[5, 3], matrix[7, 7]) == pytest.approx((1 / 3, 1 / 3, 1))
+    assert matrix.sum() == pytest.approx(4)
+
+
+def test_the_hardest_images_come_first(errors: confusions.Errors) -> None:
+    assert errors.hardest() == [confusions.Miss(0, 3, 8, 3), confusions.Miss(1, 5, 3, 1)]
+    first, second = confusions.sentences(errors)
+    assert first.startswith("A run gets 1.3 of 4 test images wrong; 1 images defeat all 3 seeds, 2")
+    assert "3 taken for 8 (0.7 images)" in second
+
+
+def test_a_confirmed_study_on_images_at_hand_shows_its_errors(stored: Stored) -> None:
+    dataset = load(Path("embedded"))
+    labels = final(dataset)[1].labels
+    wrong = labels.copy()
+    wrong[:3] = (wrong[:3] + 1) % 10
+    sample = samples.l2_confirmed(data=dataset.source.to_json())
+    rows = tuple(replace(row, classes=wrong.tobytes()) for row in sample.predictions)
+    sample = replace(sample, predictions=rows)
+    connection = stored(sample)
+    results = read_results(connection, "l2_factor")
+    found = confusions.read_errors(connection, results)
+    assert found is not None
+    assert found.misses.tolist()[:4] == [10, 10, 10, 0]
+    drawn = [picture.name for picture in illustrations(connection, results)]
+    assert drawn[-3:] == ["confusion_matrix", "misclassified", "network_trial_1"]
+    assert "errors" in [part.key for part in document(results, errors=found).sections]
+
+
+def test_images_that_are_gone_are_missed_in_words(stored: Stored) -> None:
+    connection = stored(samples.l2_confirmed())
+    found = confusions.found_errors(connection, read_results(connection, "l2_factor"))
+    assert isinstance(found, str)
+    assert found.startswith("The test images are not at hand")
+
+
+def test_predictions_of_other_images_are_not_counted(stored: Stored) -> None:
+    """A hundred predictions are stored, for a thousand test images."""
+    source = load(Path("embedded")).source.to_json()
+    connection = stored(samples.l2_confirmed(data=source))
+    assert PredictionRow  # the sample stores some
+    assert confusions.read_errors(connection, read_results(connection, "l2_factor")) is None
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Mlp(hidden=(500, 300), dropout=0.5),
+        Cnn(blocks=({"filters": 32, "convolutions": 2},), dense=(64,)),  # type: ignore[arg-type]
+        Autoencoder(latent=16),
+    ],
+)
+def test_diagrams_name_every_layer_and_count_its_parameters(
+    network: Mlp | Cnn | Autoencoder,
+) -> None:
+    (axes,) = diagrams.draw(network).axes
+    texts = [text.get_text() for text in axes.texts]
+    for layer in network.layers:
+        assert layer.name.replace("_", " ") in texts
+        assert layer.kind in texts
+        assert not layer.parameters or f"{layer.parameters:,}" in texts
+    assert f"{network.parameters:,} parameters" in texts[-1]

@@ -1,0 +1,92 @@
+"""Reports of autoencoders: lower is better, and simple remedies must be beaten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mnist_tune.metrics import DENOISING_ERROR
+from mnist_tune.reports.document import Document, document
+from mnist_tune.reports.export import export
+from mnist_tune.reports.figures import plot
+from tests.reports import report_samples as samples
+from tests.reports.report_samples import Read, Stored
+
+
+def section(found: Document, key: str) -> tuple[str, ...]:
+    return next(part.text for part in found.sections if part.key == key)
+
+
+def test_the_lowest_error_is_the_best(read: Read) -> None:
+    results = read(samples.autoencoders())
+    assert results.metric is DENOISING_ERROR
+    assert [entry.trial.trial_number for entry in results.configurations] == [2, 1, 0]
+    best, like, worse = results.configurations
+    assert best.best
+    assert best.summary is not None
+    assert best.summary.mean == pytest.approx(0.0306)
+    assert (like.approx_best, like.outcome) == (True, "not distinguishable")
+    assert (worse.approx_best, worse.outcome) == (False, "worse")
+    assert results.smallest is like
+
+
+def test_the_verdict_speaks_of_the_remedies_and_of_no_published_number(read: Read) -> None:
+    found = document(read(samples.autoencoders()))
+    text = " ".join(section(found, "verdict"))
+    assert "Better than a 3×3 median filter: 30.30 ± 0.10 mnat over 3 seeds against 600.00" in text
+    assert "PSNR 17.70 ± 0.00 dB against 13.30 dB" in text
+    assert "Hinton" not in text
+    assert [part.key for part in found.sections][4] == "references"
+    assert "lower is better" in section(found, "methods")[0]
+
+
+def test_an_autoencoder_that_is_worse_is_called_worse(read: Read) -> None:
+    sample = samples.autoencoders()
+    (first, *others) = sample.references
+    easy = [type(first)(**{**vars_of(row), "loss": 0.01, "psnr": 20.0}) for row in (first, *others)]
+    found = document(read(type(sample)(**{**vars_of(sample), "references": tuple(easy)})))
+    assert all(line.startswith("Worse than") for line in section(found, "verdict")[:3])
+    assert "(95 % interval of the gain −2.3" in section(found, "verdict")[0]
+
+
+def test_missing_references_are_missed(read: Read) -> None:
+    found = document(read(samples.autoencoders(referenced=False)))
+    assert section(found, "verdict")[0].startswith("Nothing is stored of the median filter")
+
+
+def test_a_sealed_study_compares_on_validation_images(read: Read) -> None:
+    text = section(document(read(samples.autoencoders(confirmed=False))), "verdict")
+    assert "Best in validation" in text[0]
+    assert any("sealed" in line for line in text)
+    assert any(line.startswith("Better than the mean image: 30.60") for line in text)
+
+
+def test_tables_gain_the_columns_of_images(stored: Stored, tmp_path: Path) -> None:
+    export(stored(samples.autoencoders()), "autoencoder_latent", tmp_path)
+    runs = pd.read_csv(tmp_path / "runs.csv")
+    assert {"val_mse", "val_psnr", "test_mse", "test_psnr"} <= set(runs.columns)
+    assert runs[runs.confirmation == 1].test_psnr.notna().all()
+    best = pd.read_csv(tmp_path / "configurations.csv").iloc[0]
+    assert best.psnr_mean == pytest.approx(17.694)
+    assert (tmp_path / "denoising_error_against_latent.png").stat().st_size > 1_000
+
+
+def test_tables_of_classifiers_stay_as_they_were(stored: Stored, tmp_path: Path) -> None:
+    export(stored(samples.l2_confirmed()), "l2_factor", tmp_path)
+    for name in ("runs", "epochs", "configurations"):
+        columns = pd.read_csv(tmp_path / f"{name}.csv").columns
+        assert not [column for column in columns if "psnr" in column or "mse" in column]
+
+
+def test_the_figure_shows_errors_in_thousandths(read: Read) -> None:
+    figure = plot(read(samples.autoencoders()))
+    assert figure is not None
+    assert figure.metric is DENOISING_ERROR
+    assert figure.band is None
+    assert [point.standing for point in figure.points] == ["worse", "like best", "best"]
+
+
+def vars_of(row: object) -> dict[str, object]:
+    return {name: getattr(row, name) for name in type(row).__dataclass_fields__}  # type: ignore[attr-defined]
