@@ -9,7 +9,7 @@ Nuisance parameters
 
 Fixed parameters
     Each image draws its noise level evenly from 0 to 0.8, in training and in validation, so that one
-    network serves all levels. Adam 1e-3 falling to 0 along a cosine, batches of 128, 20 epochs.
+    network serves all levels. Adam 1e-3 falling to 0 along a cosine, batches of 128, 12 epochs.
 """
 
 from mnist_tune.networks import Autoencoder, ConvAutoencoder, Denoiser
@@ -29,7 +29,7 @@ def suggest(trial: Trial) -> Denoiser:
 study = Study(
     suggest=suggest,
     recipe=Recipe(
-        epochs=20,
+        epochs=12,
         batch_size=128,
         optimizer=Adam(learning_rate=1e-3),
         schedule="cosine",

@@ -57,7 +57,7 @@ def test_ones_own_number_is_made_from_what_is_typed() -> None:
 
 @pytest.mark.parametrize("typed", ["=98", "x=", "x=98,6", "x=-1", "x=98/", "x=98/ten", "a/b=98"])
 def test_a_malformed_number_of_ones_own_is_answered_with_the_form(typed: str) -> None:
-    with pytest.raises(DefinitionError, match="NAME=98.60"):
+    with pytest.raises(DefinitionError, match=r"NAME=98\.60"):
         find_baseline(typed)
 
 

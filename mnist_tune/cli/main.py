@@ -42,8 +42,13 @@ for command in (
 
 def main() -> None:
     """Run a command and end the process with its exit code."""
+    guarded(app, called())
+
+
+def guarded(command: click.Command, name: str) -> None:
+    """Run a command of that name and end the process; what is the user's to mend is one line."""
     try:
-        raise SystemExit(app(prog_name=called(), standalone_mode=False))
+        raise SystemExit(command(prog_name=name, standalone_mode=False))
     except click.ClickException as error:
         error.show()
         raise SystemExit(error.exit_code) from None

@@ -133,7 +133,7 @@ def test_confusions_are_means_over_seeds(errors: confusions.Errors) -> None:
 def test_the_hardest_images_come_first(errors: confusions.Errors) -> None:
     assert errors.hardest() == [confusions.Miss(0, 3, 8, 3), confusions.Miss(1, 5, 3, 1)]
     first, second = confusions.sentences(errors)
-    assert first.startswith("A run gets 1.3 of 4 test images wrong; 1 images defeat all 3 seeds, 2")
+    assert first.startswith("A run gets 1.3 of 4 test images wrong; 1 image defeats all 3 seeds, 2")
     assert "3 taken for 8 (0.7 images)" in second
 
 
