@@ -73,10 +73,11 @@ def keras_fit(*, network: dict[str, Any], recipe: dict[str, Any], images: int) -
     """Seconds of `model.fit` of any network in float32, building and compiling included."""
     described, wanted = network_from_json(network), recipe_from_json(recipe)
     train = final(load())[0].cut(images)
-    inputs, targets = train.images.astype(np.float32), train.labels
+    pixels, targets = train.images, np.asarray(train.labels, np.float32)
     if isinstance(described, Denoiser):
-        noisy = salt_and_pepper(train.images, described.noise[0], key=0)
-        inputs, targets = noisy.astype(np.float32), inputs / np.float32(255)
+        targets = pixels / np.float32(255)
+        pixels = salt_and_pepper(pixels, described.noise[0], key=0)
+    inputs = pixels.astype(np.float32)
 
     def measure() -> Result:
         import keras

@@ -33,7 +33,7 @@ CLASSES = 10
 
 HiddenActivation = Literal["relu", "tanh", "sigmoid", "elu", "gelu"]
 _MOST_UNITS = 65_536
-_IMAGE = (SIDE, SIDE, 1)
+_IMAGE: tuple[int, ...] = (SIDE, SIDE, 1)
 
 
 class _Described:
@@ -162,7 +162,8 @@ class Cnn(_Described):
     activation: HiddenActivation = "relu"
 
     def __post_init__(self) -> None:
-        blocks = tuple(Block(**b) if isinstance(b, dict) else b for b in self.blocks)
+        given: tuple[Any, ...] = tuple(self.blocks)  # dicts, where they come from JSON
+        blocks = tuple(Block(**b) if isinstance(b, dict) else b for b in given)
         object.__setattr__(self, "blocks", blocks)
         object.__setattr__(self, "dense", tuple(self.dense))
         if not blocks or not all(isinstance(block, Block) for block in blocks):

@@ -35,7 +35,7 @@ def suggest(trial: Trial) -> Configuration:
         pool=trial.suggest_int("pool_1", 1, 2) if deep else 2,
         dropout=0.0 if deep else dropout,
     )
-    blocks = (first,)
+    blocks = [first]
     if deep:
         second = Block(
             filters=trial.suggest_int("filters_2", 16, 128, log=True),
@@ -43,11 +43,11 @@ def suggest(trial: Trial) -> Configuration:
             pool=trial.suggest_int("pool_2", 2, 3),
             dropout=dropout,
         )
-        blocks = (first, second)
+        blocks.append(second)
     units = trial.suggest_categorical("dense", (0, 64, 128, 256))
     dense = (units,) if units else ()
     # The notebook drops nothing behind its dense layer; a wide one wants it.
-    network = Cnn(blocks=blocks, dense=dense, dropout=dropout if units > 64 else 0.0)
+    network = Cnn(blocks=tuple(blocks), dense=dense, dropout=dropout if units > 64 else 0.0)
     rate = trial.suggest_float("learning_rate", 0.02, 0.3, log=True)
     return Configuration(network=network, learning_rate=rate)
 

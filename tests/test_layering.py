@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generation": {"data", "noise", "reports", "statistics", "storage"} | VALUES,
 }
 # The top: they put the parts together and nothing below imports them.
-TOP = {"__main__", "cli", "doctor", "models"}
+TOP = {"__main__", "candidates", "cli", "doctor", "models", "notebook"}
 
 TENSORFLOW = {"tensorflow", "keras"}
 STUDY_FILES_MAY_IMPORT = {"mnist_tune.networks", "mnist_tune.recipes", "mnist_tune.study"}

@@ -23,8 +23,11 @@ class Goal(Protocol):
         scored: names of what is measured on other images.
     """
 
-    trained: tuple[str, ...]
-    scored: tuple[str, ...]
+    @property
+    def trained(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def scored(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def drawn(self, train: Part, rows: Any, draws: Draws, inputs: dict[str, Any]) -> Part:
         """Take training images `[S, B]` by their rows: what goes in, then what should come out."""

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -232,7 +233,7 @@ class TestPruners:
         rise=st.sampled_from([0.0, 0.01, -0.02]),
     )
     def test_hyperband_judges_as_optunas(
-        self, values: list[float], direction: str, bracket: int, rise: float
+        self, values: list[float], direction: Any, bracket: int, rise: float
     ) -> None:
         theirs = SuccessiveHalvingPruner(
             min_resource=1, reduction_factor=3, min_early_stopping_rate=bracket

@@ -130,7 +130,8 @@ class TestUpgrading:
                 store = Store(database)
                 (study,) = store.studies()
                 assert study == study_row()
-                assert store.runs(study.uid) == store.epochs(study.uid) == ()
+                assert store.runs(study.uid) == ()
+                assert store.epochs(study.uid) == ()
                 assert store.analyses() == ()
         assert raw(old.path, VERSIONS) == [(1,), (SCHEMA_VERSION,)]
 

@@ -20,7 +20,7 @@ BUSY_CNN = Cnn(blocks=BLOCKS, dense=(12,), dropout=0.3, l2=1e-4, padding="same")
 RECIPE = Recipe(
     epochs=3, batch_size=64, optimizer=Sgd(learning_rate=0.05, momentum=0.9), schedule="cosine"
 )
-NETWORKS = [BUSY_CNN, ConvAutoencoder(latent=6, filters=(3, 5), noise=(0.1, 0.6))]
+NETWORKS: list[Network] = [BUSY_CNN, ConvAutoencoder(latent=6, filters=(3, 5), noise=(0.1, 0.6))]
 
 
 @pytest.mark.parametrize("network", NETWORKS)

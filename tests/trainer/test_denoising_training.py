@@ -82,7 +82,8 @@ def test_the_error_of_the_trainer_is_that_of_keras_images(
     assert (score.loss, score.mse, score.psnr) == pytest.approx(
         (wanted.loss, wanted.mse, wanted.psnr), rel=1e-4
     )
-    assert score.classes is score.accuracy is None
+    assert score.classes is None
+    assert score.accuracy is None
 
 
 def test_floors_are_the_entropies_of_the_pixels(validation_part: Part) -> None:

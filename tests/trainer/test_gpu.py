@@ -8,6 +8,7 @@ import pytest
 from mnist_tune.data.splits import Part
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
+from mnist_tune.trainer.program import shape_of
 from mnist_tune.trainer.runtime import Device, tensorflow
 from mnist_tune.trainer.training import Trainer, _Stack
 from tests.trainer.training_samples import BUSY, BUSY_RECIPE, bits, trained
@@ -32,9 +33,10 @@ def test_a_gpu_is_used_and_weights_stay_on_it(
     )
     trainer = Trainer(train_part, validation_part, gpu)
     states = [Trainer.start(network, recipe, seed) for seed in (3, 11)]
-    stack = _Stack(network, recipe, states, len(train_part))
+    shape = shape_of(network, recipe, gpu)
+    stack = _Stack(network, recipe, shape, states, len(train_part))
     trainer._advance(stack)  # noqa: SLF001
-    kept = [*stack._weights, *stack._slots, trainer._train[0]]  # noqa: SLF001
+    kept = [*stack._weights, *stack._slots, trainer._train.trained(network)[0]]  # noqa: SLF001
     assert {tensor.device.rpartition("/")[2] for tensor in kept} == {"device:GPU:0"}
     assert gpu.stacks_seeds
     assert gpu.name != "CPU"

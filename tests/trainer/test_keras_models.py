@@ -64,6 +64,7 @@ def test_its_classes_and_losses_are_those_that_the_trainer_scores(
     (score,) = trainer.score(NETWORK, RECIPE, [run], validation_part)
     probabilities = model.predict(validation_part.images, verbose=0)
     classes = probabilities.argmax(axis=1)
+    assert score.classes is not None
     assert np.array_equal(classes, score.classes)
     assert (classes == validation_part.labels).mean() == score.accuracy
     right = probabilities[np.arange(len(classes)), validation_part.labels].astype(np.float64)

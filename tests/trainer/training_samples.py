@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mnist_tune.networks import Mlp
+from mnist_tune.networks import Mlp, Network
 from mnist_tune.recipes import Recipe, Sgd
 from mnist_tune.trainer.states import RunState
 from mnist_tune.trainer.training import Progress, Trainer
@@ -23,7 +23,7 @@ def go_on(_progress: Progress) -> bool:
 
 
 def trained(
-    trainer: Trainer, network: Mlp, recipe: Recipe, seeds: Sequence[int]
+    trainer: Trainer, network: Network, recipe: Recipe, seeds: Sequence[int]
 ) -> tuple[RunState, ...]:
     """Train new runs from their first epoch to their last."""
     states = [Trainer.start(network, recipe, seed) for seed in seeds]
