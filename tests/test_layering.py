@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "search": {"checkpoints", "data", "definitions", "noise", "storage", "trainer", "workers"}
     | VALUES,
     "denoising": {"data", "noise", "reports", "statistics", "storage"} | VALUES,
-    "generation": {"data", "noise", "reports", "statistics", "storage"} | VALUES,
+    "generation": {"data", "denoising", "noise", "reports", "statistics", "storage"} | VALUES,
 }
 # The top: they put the parts together and nothing below imports them.
 TOP = {"__main__", "candidates", "cli", "doctor", "models", "notebook"}

@@ -34,7 +34,7 @@ Draw = Callable[[], Figure]
 
 def blank(width_inches: float, height_inches: float, *, constrained: bool = True) -> Figure:
     """A figure without a window; constrained, it keeps its parts apart."""
-    layout: Literal["constrained", "none"] = "constrained" if constrained else "none"
+    layout: Literal["constrained"] | None = "constrained" if constrained else None
     figure = Figure(figsize=(width_inches, height_inches), layout=layout)
     FigureCanvasAgg(figure)
     return figure

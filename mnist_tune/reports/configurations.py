@@ -162,8 +162,13 @@ def _configuration(
         accuracies=values,
         summary=summarise(list(values.values())) if values else None,
         metric=metric,
-        **{name: summarise(list(found)) for name, found in quality.get(number, {}).items()},
+        mse=_summary_of(quality.get(number, {}), "mse"),
+        psnr=_summary_of(quality.get(number, {}), "psnr"),
     )
+
+
+def _summary_of(quality: Quality, name: str) -> Summary | None:
+    return summarise(list(quality[name])) if name in quality else None
 
 
 def _against(best: Configuration, others: Sequence[Configuration]) -> list[Configuration]:

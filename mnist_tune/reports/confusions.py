@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
-from mnist_tune.data.sources import Source, load_source
+from mnist_tune.data.sources import VARIABLE, Source, load, load_source
 from mnist_tune.data.splits import Part, final
 from mnist_tune.errors import DataError
 from mnist_tune.metrics import ACCURACY
@@ -20,6 +19,7 @@ from mnist_tune.networks import CLASSES
 from mnist_tune.reports import canvas
 from mnist_tune.reports.canvas import VERMILION
 from mnist_tune.reports.results import Results
+from mnist_tune.reports.views import Column, View
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import PredictionRow
 
@@ -96,30 +96,48 @@ def read_errors(connection: Connection, results: Results) -> Errors | None:
     table = tables.predictions.c
     own = (table.study_uid == results.provenance.uid) & (table.confirmation == latest.confirmation)
     rows = statements.find(connection, PredictionRow, tables.predictions, where=own)
+    if not rows:
+        return None
     part = test_part(connection, results.provenance.uid)
-    if not rows or any(len(row.classes) != len(part) for row in rows):
+    if any(len(row.classes) != len(part) for row in rows):
         return None
     predicted = np.stack([np.frombuffer(row.classes, np.uint8) for row in rows])
     return Errors(part.labels, part.images, predicted)
 
 
 def found_errors(connection: Connection, results: Results) -> Errors | str | None:
-    """The same, or the reason in words why the images are not at hand."""
+    """The same, or in words that the images are not at hand; where they lay is not told."""
     try:
         return read_errors(connection, results)
-    except DataError as error:
-        return f"The test images are not at hand: {error}."
+    except DataError:
+        return (
+            "The test images are not at hand, so that nothing can be said of single digits: set "
+            f"{VARIABLE} to a folder with the images that this study was made with "
+            f"(sha256 {results.provenance.data.sha256[:12]}…)."
+        )
 
 
 def test_part(connection: Connection, uid: str) -> Part:
-    """The test images of a study.
+    """The test images of a study, from where it found them, else from where the data is now.
 
     Raises:
-        DataError: they are not at hand any more, or have changed.
+        DataError: they are nowhere, or have changed.
     """
     statement = select(tables.studies.c.data).where(tables.studies.c.uid == uid)
-    stored: Mapping[str, Any] = json.loads(connection.execute(statement).scalar_one())
-    return final(load_source(Source.from_json(stored)))[1]
+    return _test_part(connection.execute(statement).scalar_one())
+
+
+@lru_cache(maxsize=1)  # all pictures and tables of a report ask for the same images
+def _test_part(stored: str) -> Part:
+    source = Source.from_json(json.loads(stored))
+    try:
+        return final(load_source(source))[1]
+    except DataError:
+        # The database may have come from another machine.
+        here = load(download=False)
+        if here.source.sha256 != source.sha256:
+            raise
+        return final(here)[1]
 
 
 def sentences(errors: Errors) -> tuple[str, ...]:
@@ -133,8 +151,9 @@ def sentences(errors: Errors) -> tuple[str, ...]:
     everyone = int((misses == seeds).sum())
     some = int((misses > 0).sum())
     per_seed = misses.sum() / seeds
+    defeats = "image defeats" if everyone == 1 else "images defeat"
     lost = (
-        f"A run gets {per_seed:.1f} of {len(misses):,} test images wrong; {everyone} images defeat "
+        f"A run gets {per_seed:.1f} of {len(misses):,} test images wrong; {everyone} {defeats} "
         f"all {seeds} seeds, {some} at least one."
     )
     return lost, f"Most frequent, mean over seeds: {frequent or 'no confusion at all'}."
@@ -155,7 +174,31 @@ def miss_records(errors: Errors) -> list[dict[str, int]]:
     return [asdict(miss) for miss in errors.hardest(len(errors.labels))]
 
 
-def draw_matrix(errors: Errors) -> Figure:
+def matrix_view(errors: Errors) -> View:
+    """One row for each true digit: images per run, one decimal, by predicted digit."""
+    matrix = errors.matrix
+    digits = [Column("true digit", tuple(map(str, range(CLASSES))))]
+    predicted = [
+        Column(str(digit), tuple(f"{count:.1f}" for count in matrix[:, digit]))
+        for digit in range(CLASSES)
+    ]
+    return View((*digits, *predicted))
+
+
+def misses_view(errors: Errors) -> View:
+    """The hardest images, at most as many as are drawn."""
+    hardest, seeds = errors.hardest(), len(errors.predicted)
+    return View(
+        (
+            Column("test image", tuple(str(miss.image) for miss in hardest)),
+            Column("true digit", tuple(str(miss.digit) for miss in hardest)),
+            Column("most frequent wrong answer", tuple(str(miss.answer) for miss in hardest)),
+            Column("seeds that err", tuple(f"{miss.seeds} of {seeds}" for miss in hardest)),
+        )
+    )
+
+
+def draw_matrix(errors: Errors, warning: str = "") -> Figure:
     """Rows are true digits; the right answers on the diagonal have no colour."""
     matrix = errors.matrix
     wrong = matrix.copy()
@@ -185,10 +228,11 @@ def draw_matrix(errors: Errors) -> Figure:
     axes.tick_params(length=0)
     bar = figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.02)
     bar.set_label("Wrong, images per run")
+    canvas.warn(figure, warning)
     return figure
 
 
-def draw_misses(errors: Errors) -> Figure:
+def draw_misses(errors: Errors, warning: str = "") -> Figure:
     """A sheet of the hardest images: true digit, most frequent wrong answer, how many seeds err."""
     hardest, seeds = errors.hardest(), len(errors.predicted)
     rows = -(-len(hardest) // _COLUMNS) or 1
@@ -204,4 +248,5 @@ def draw_misses(errors: Errors) -> Figure:
             pad=2,
             color=VERMILION if every else "black",
         )
+    canvas.warn(figure, warning)
     return figure

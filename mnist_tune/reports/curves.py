@@ -13,13 +13,14 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
-from mnist_tune.metrics import ACCURACY, Metric
+from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
 from mnist_tune.reports import canvas
 from mnist_tune.reports.canvas import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from mnist_tune.reports.results import Results
 from mnist_tune.reports.views import described
 from mnist_tune.storage import tables
 
+_TRAINING = "training"
 _DECADES = 20  # values that span more than this factor stand on a log axis
 MOST_CURVES = 4  # more of them cannot be told apart
 _COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
@@ -41,7 +42,7 @@ class Curve:
 
     Attributes:
         name: of the configuration.
-        images: `training` or `validation`.
+        images: `training`, or what the search is judged by, `validation` or `test`.
         metric: what is measured.
         epochs: from 1 on.
         values: [seeds, epochs].
@@ -102,7 +103,7 @@ def draw(found: Sequence[Curve], warning: str) -> Figure:
         for curve in shown:
             _draw_curve(axes, curve, _COLOURS[names.index(curve.name)])
         _scale(axes, metric, shown)
-    _legend(figure, names)
+    _legend(figure, names, _judges(found))
     canvas.warn(figure, warning)
     return figure
 
@@ -118,7 +119,7 @@ def _read(
     epoch = tables.epochs.c
     columns = [
         (images, metric, epoch[f"{prefix}_{metric.column}"])
-        for images, prefix in (("training", "train"), ("validation", "val"))
+        for images, prefix in ((_TRAINING, "train"), (results.provenance.validation_name, "val"))
         for metric in metrics
     ]
     statement = (
@@ -141,7 +142,7 @@ def _read(
 
 def _draw_curve(axes: Axes, curve: Curve, colour: str) -> None:
     values: NDArray[Any] = curve.metric.scale * np.array(curve.values)
-    look = "--" if curve.images == "training" else "-"
+    look = "--" if curve.images == _TRAINING else "-"
     axes.plot(curve.epochs, values.mean(axis=0), look, color=colour, linewidth=0.9)
     if len(values) > 1:
         low, high = values.min(axis=0), values.max(axis=0)
@@ -152,20 +153,30 @@ def _scale(axes: Axes, metric: Metric, shown: Sequence[Curve]) -> None:
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(f"{metric.name[0].upper()}{metric.name[1:]} ({metric.unit})")
-    validated = [v for curve in shown if curve.images == "validation" for v in curve.values]
-    if metric is ACCURACY and validated:
-        # The first epochs would press everything that matters against the upper edge.
-        lowest = min(min(values[len(values) // 8 :]) for values in validated)
+    validated = [v for curve in shown if curve.images != _TRAINING for v in curve.values]
+    # The first epochs would press everything that matters against one edge.
+    later = [value for values in validated for value in values[len(values) // 8 :]]
+    if metric is ACCURACY and later:
+        lowest = min(later)
         bottom = max(0.0, 100 * lowest - 0.35 * (100 - 100 * lowest))
         axes.set_ylim(bottom, 100 + 0.03 * (100 - bottom))
         axes.ticklabel_format(axis="y", useOffset=False)
+    elif metric is DENOISING_ERROR and later:
+        lowest = metric.scale * min(v for curve in shown for seed in curve.values for v in seed)
+        highest = metric.scale * max(later)
+        axes.set_ylim(lowest - 0.06 * (highest - lowest), highest + 0.12 * (highest - lowest))
     else:
         values = [value for curve in shown for seed in curve.values for value in seed]
         if min(values) > 0 and max(values) > _DECADES * min(values):
             axes.set_yscale("log")
 
 
-def _legend(figure: Figure, names: Sequence[str]) -> None:
+def _judges(found: Sequence[Curve]) -> str:
+    """What the solid lines are measured on; empty where there is none."""
+    return next((curve.images for curve in found if curve.images != _TRAINING), "")
+
+
+def _legend(figure: Figure, names: Sequence[str], judges: str) -> None:
     axes = figure.axes[0]
     handles = [
         axes.plot([], [], color=_COLOURS[i], linewidth=1.2, label=name)[0]
@@ -173,7 +184,8 @@ def _legend(figure: Figure, names: Sequence[str]) -> None:
     ]
     handles += [
         axes.plot([], [], look, color=canvas.GREY, linewidth=0.9, label=label)[0]
-        for look, label in (("--", "training"), ("-", "validation"))
+        for look, label in (("--", _TRAINING), ("-", judges))
+        if label
     ]
     figure.legend(
         handles=handles,

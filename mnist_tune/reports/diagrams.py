@@ -13,6 +13,7 @@ from mnist_tune.reports.canvas import BLUE, COLUMN_INCHES, GREEN, GREY, ORANGE, 
 
 _ROW_INCHES = 0.36
 _BOX = 0.74  # share of a row that its box fills
+_ROOM = 26  # characters of a kind that fit into a line before the shape
 _COLOURS: tuple[tuple[type[object] | tuple[type[object], ...], str], ...] = (
     (Dense, BLUE),
     ((Convolution, Deconvolution), GREEN),
@@ -70,9 +71,18 @@ def _box(
     )
     axes.add_patch(box)
     axes.text(0.05, -row, name, va="center", fontsize=6)
-    axes.text(0.33, -row, kind, va="center", fontsize=6, color="#333333")
+    axes.text(0.33, -row, _wrapped(kind), va="center", fontsize=6, color="#333333", linespacing=1.1)
     axes.text(0.79, -row, shape, va="center", ha="right", fontsize=6)
     axes.text(0.95, -row, parameters, va="center", ha="right", fontsize=6, weight="bold")
+
+
+def _wrapped(kind: str) -> str:
+    """In two lines of about the same length where one would run into the shape."""
+    if len(kind) <= _ROOM:
+        return kind
+    breaks = [place for place, character in enumerate(kind) if character == " "]
+    middle = min(breaks, key=lambda place: abs(2 * place - len(kind)))
+    return f"{kind[:middle]}\n{kind[middle + 1 :]}"
 
 
 def _rgb(colour: str) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Transform, offset_copy
 
@@ -32,6 +33,7 @@ _MEAN: dict[str, Any] = {
     "zorder": 3,
 }
 _ONE_SEED = "one seed"
+_FRONT = "front"
 _LEGEND: dict[Standing, str] = {
     "best": "best",
     "like best": "≈ best",
@@ -104,7 +106,7 @@ def _draw_front(axes: Axes, plot: Plot) -> None:
         color=GREY,
         linewidth=0.7,
         zorder=1,
-        label="front",
+        label=_FRONT,
     )
 
 
@@ -151,7 +153,7 @@ def _moved(axes: Axes, by_points: float) -> Transform:
 def _write_below(axes: Axes, point: Point, metric: Metric, colour: str) -> None:
     summary = point.summary
     axes.annotate(
-        point.name,
+        point.tag,
         (point.x, metric.scale * (summary.mean if summary.n == 1 else summary.low)),
         xytext=(_APART, -3),
         textcoords="offset points",
@@ -159,6 +161,8 @@ def _write_below(axes: Axes, point: Point, metric: Metric, colour: str) -> None:
         verticalalignment="top",
         fontsize=6,
         color=colour,
+        path_effects=[withStroke(linewidth=1.6, foreground="white")],
+        zorder=4,
     )
 
 
@@ -190,8 +194,9 @@ def _draw_legend(figure: Figure, panels: Any) -> None:
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
-    # The configurations first, the published number last.
-    labels = sorted(found, key=lambda label: label not in (*_LEGEND.values(), _ONE_SEED, "front"))
+    # The configurations first, then the front, the published number last.
+    configurations = (*_LEGEND.values(), _ONE_SEED)
+    labels = sorted(found, key=lambda label: (label not in configurations, label != _FRONT))
     figure.legend(
         [found[label] for label in labels],
         labels,

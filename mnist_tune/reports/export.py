@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pandas as pd
@@ -12,14 +13,27 @@ from sqlalchemy import Connection
 
 from mnist_tune.errors import InputError
 from mnist_tune.reports import formats
-from mnist_tune.reports.confusions import Errors, found_errors, matrix_records, miss_records
+from mnist_tune.reports.confusions import (
+    Errors,
+    Miss,
+    found_errors,
+    matrix_records,
+    matrix_view,
+    miss_records,
+    misses_view,
+)
 from mnist_tune.reports.document import Picture, document
 from mnist_tune.reports.illustrations import Illustration, illustrations
 from mnist_tune.reports.latex import latex_table
 from mnist_tune.reports.markdown import markdown, markdown_table
 from mnist_tune.reports.results import Results, read_results
 from mnist_tune.reports.tables import Tables, read_tables
-from mnist_tune.reports.views import comparison_view, configurations_view, runs_view
+from mnist_tune.reports.views import (
+    comparison_view,
+    configurations_view,
+    references_view,
+    runs_view,
+)
 
 File = tuple[str, bytes]
 
@@ -73,9 +87,14 @@ def _files(
     frames = {name: getattr(tables, name) for name in names}
     if isinstance(errors, Errors):
         frames["confusion"] = pd.DataFrame(matrix_records(errors))
-        frames["misclassified"] = pd.DataFrame(miss_records(errors))
+        frames["misclassified"] = pd.DataFrame(
+            miss_records(errors), columns=[f.name for f in fields(Miss)]
+        )
+    if results.references:
+        records = map(asdict, results.references)
+        frames["references"] = pd.DataFrame(records).drop(columns="study_uid")
     yield from data_files(frames)
-    yield from _for_people(results)
+    yield from _for_people(results, errors)
     for picture in drawn:
         yield f"{picture.name}.png", picture.png
         yield f"{picture.name}.svg", picture.svg
@@ -91,7 +110,7 @@ def data_files(frames: Mapping[str, pd.DataFrame]) -> Iterator[File]:
         yield f"{name}.parquet", formats.parquet(frame)
 
 
-def _for_people(results: Results) -> Iterator[File]:
+def _for_people(results: Results, errors: Errors | str | None) -> Iterator[File]:
     """Rounded, for papers, with what must not be overlooked above."""
     alerts = document(results).alerts
     quoted = "".join(f"> **{alert}**\n\n" for alert in alerts)
@@ -101,6 +120,10 @@ def _for_people(results: Results) -> Iterator[File]:
         "runs": runs_view(results),
         "comparison": comparison_view(results),
     }
+    if isinstance(errors, Errors):
+        views |= {"confusion": matrix_view(errors), "misclassified": misses_view(errors)}
+    if results.references:
+        views["references"] = references_view(results.references)
     for name, view in views.items():
         yield f"{name}.md", f"{quoted}{markdown_table(view)}\n".encode()
         yield f"{name}.tex", f"{commented}{latex_table(view)}".encode()

@@ -23,6 +23,7 @@ from mnist_tune.statistics.means import Summary, wilson
 Scale = Literal["linear", "log", "symlog"]
 Standing = Literal["best", "like best", "worse", "unknown"]
 
+_SHORT = 14  # characters
 _DECADES = 100  # values that span more than this factor stand on a log axis
 
 
@@ -50,6 +51,7 @@ class Point:
     Attributes:
         x: its place on the axis.
         name: such as `500-300`.
+        trial: its number.
         accuracies: values of all seeds; accuracies are in 0–1.
         summary: of the accuracies.
         standing: against the best.
@@ -58,10 +60,16 @@ class Point:
 
     x: float
     name: str
+    trial: int
     accuracies: tuple[float, ...]
     summary: Summary
     standing: Standing
     labelled: bool = False
+
+    @property
+    def tag(self) -> str:
+        """The name, or where it would run into its neighbours the number of the trial."""
+        return self.name if len(self.name) <= _SHORT else f"trial {self.trial}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +120,14 @@ def plot(results: Results) -> Plot | None:
 
 
 def cost_plot(results: Results) -> Plot | None:
-    """The same against multiply-adds, where parameters do not tell what a network costs."""
-    return _plot(results, _cost_axis) if shows_multiply_adds(results) else None
+    """The same against multiply-adds, where parameters do not tell what a network costs.
+
+    None where all networks cost the same.
+    """
+    if not shows_multiply_adds(results):
+        return None
+    costs = {e.multiply_adds for e in results.configurations if e.complete and e.summary}
+    return _plot(results, _cost_axis) if len(costs) > 1 else None
 
 
 def _plot(results: Results, choose: Choose) -> Plot | None:
@@ -126,9 +140,10 @@ def _plot(results: Results, choose: Choose) -> Plot | None:
     points = [_point(results, entry, place(entry), smallest) for entry in complete]
     confirmed = _confirmed(results)
     images = results.provenance.validation_name
+    front = _front(points, results.metric) if sized else ()
     return Plot(
         name=f"{results.metric.key}_against_{name}",
-        caption=_caption(results, axis, confirmed),
+        caption=_caption(results, axis, confirmed, stepped=len(front) > 1),
         warning=warning_of(results),
         axis=axis,
         points=tuple(sorted(points, key=lambda point: (point.x, point.name))),
@@ -136,7 +151,7 @@ def _plot(results: Results, choose: Choose) -> Plot | None:
         confirmed=confirmed,
         band=_band(results),
         metric=results.metric,
-        front=_front(points, results.metric) if sized else (),
+        front=front,
     )
 
 
@@ -222,6 +237,7 @@ def _point(
     return Point(
         x=x,
         name=described(results, entry),
+        trial=entry.trial.trial_number,
         accuracies=tuple(entry.accuracies.values()),
         summary=entry.summary,
         standing=standing,
@@ -237,6 +253,7 @@ def _confirmed(results: Results) -> Point | None:
     return Point(
         x=0.0,
         name=described(results, winner),
+        trial=winner.trial.trial_number,
         accuracies=tuple(latest.accuracies.values()),
         summary=latest.summary,
         standing="best",
@@ -262,7 +279,7 @@ def warning_of(results: Results) -> str:
     return "optimistic: selected on the test set" if provenance.selects_on_test else ""
 
 
-def _caption(results: Results, axis: Axis, confirmed: Point | None) -> str:
+def _caption(results: Results, axis: Axis, confirmed: Point | None, *, stepped: bool) -> str:
     images = results.provenance.validation_name.capitalize()
     title = axis.title[0].lower() + axis.title[1:] if axis.title[1:2].islower() else axis.title
     warning = warning_of(results)
@@ -271,10 +288,12 @@ def _caption(results: Results, axis: Axis, confirmed: Point | None) -> str:
         f"{lead}{images} {results.metric.name} against {title}: each dot is one seed, markers are means, "
         "bars their 95 % t-intervals."
     )
-    if confirmed is None:
-        return text
     if results.metric is not ACCURACY:
         text = f"{text} Lower is better."
+    if stepped:
+        text = f"{text} Step line: the front, which nothing further left matches."
+    if confirmed is None:
+        return text
     return f"{text} Right: test {results.metric.name} of {confirmed.name}, retrained{_sizes(results.latest)}."
 
 

@@ -25,6 +25,7 @@ class Plane:
         points: value of the first, of the second, mean of the metric.
         best: place of the best of them.
         metric: that is shown.
+        images: `validation` or `test`, which it is measured on.
     """
 
     names: tuple[str, str]
@@ -32,6 +33,14 @@ class Plane:
     points: tuple[tuple[float, float, float], ...]
     best: int
     metric: Metric
+    images: str
+
+    @property
+    def full(self) -> bool:
+        """Whether each value of the first was tried with each of the second, more than one each."""
+        columns, rows = ({point[place] for point in self.points} for place in (0, 1))
+        cells = {point[:2] for point in self.points}
+        return len(columns) > 1 and len(rows) > 1 and len(cells) == len(columns) * len(rows)
 
 
 def plane(results: Results) -> Plane | None:
@@ -68,15 +77,20 @@ def plane(results: Results) -> Plane | None:
         if entry.summary
     )
     log = (numeric[first].log, numeric[second].log)
-    return Plane((first, second), log, points, 0, results.metric)  # ranked: the best comes first
+    images = results.provenance.validation_name
+    # They are ranked: the best comes first.
+    return Plane((first, second), log, points, 0, results.metric, images)
 
 
 def caption(found: Plane) -> str:
     """What the figure shows."""
     first, second = (name.replace("_", " ") for name in found.names)
+    of = " of networks with two hidden layers" if found.names == _PREFERRED else ""
+    mark = "cell" if found.full else "dot"
     return (
-        f"Mean validation {found.metric.name} over {first} and {second}: each mark is a complete "
-        "configuration, the ringed one the best of them."
+        f"Mean {found.images} {found.metric.name}{of} over {first} and {second}: each {mark} is a "
+        "configuration trained to the end, the ringed one the best of them; the worse half shares "
+        "the darkest colour."
     )
 
 
@@ -89,19 +103,19 @@ def draw(found: Plane, warning: str) -> Figure:
     middle = float(np.median(shown))
     extreme = float(shown.max() if found.metric.sign > 0 else shown.min())
     low, high = sorted((middle, extreme)) if middle != extreme else (middle - 1, middle + 1)
+    # The best is bright, whichever end that is.
+    colours = "viridis" if found.metric.sign > 0 else "viridis_r"
     cells = {(a, b): value for a, b, value in zip(x, y, shown, strict=True)}
     columns, rows = sorted(set(x)), sorted(set(y))
-    if len(cells) == len(columns) * len(rows) > 1:
+    if found.full:
         grid = [[cells[a, b] for a in columns] for b in rows]
-        marks = axes.imshow(
-            grid, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high
-        )
+        marks = axes.imshow(grid, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high)
         axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
         axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
         ring = (columns.index(x[found.best]), rows.index(y[found.best]))
     else:
         marks = axes.scatter(  # type: ignore[assignment]
-            x, y, c=shown, s=45, cmap="viridis", vmin=low, vmax=high, edgecolors="white"
+            x, y, c=shown, s=45, cmap=colours, vmin=low, vmax=high, edgecolors="white"
         )
         axes.set_xscale("log" if found.log[0] else "linear")
         axes.set_yscale("log" if found.log[1] else "linear")

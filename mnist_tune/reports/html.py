@@ -34,7 +34,8 @@ class Chapter:
 
 def page(title: str, chapters: Sequence[Chapter]) -> str:
     """One self-contained page; of several chapters each gets its part in the list of contents."""
-    return _template().render(title=title, chapters=chapters, single=len(chapters) == 1)
+    text: str = _template().render(title=title, chapters=chapters, single=len(chapters) == 1)
+    return text
 
 
 @cache

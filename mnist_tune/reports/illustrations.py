@@ -66,18 +66,18 @@ def _errors(connection: Connection, results: Results) -> Iterator[Illustration]:
     errors = confusions.found_errors(connection, results)
     if not isinstance(errors, confusions.Errors):
         return
-    seeds = len(errors.predicted)
+    seeds, warning = len(errors.predicted), warning_of(results)
     caption = (
         f"Confusions on the test set, images per run, mean over {seeds} seeds: rows are true digits; "
         "the right answers on the diagonal have no colour."
     )
-    yield _drawn("confusion_matrix", caption, lambda: confusions.draw_matrix(errors))
+    yield _drawn("confusion_matrix", caption, lambda: confusions.draw_matrix(errors, warning))
     if errors.misses.any():
         caption = (
             "The test digits that most seeds get wrong: true digit → most frequent wrong answer, and "
             f"how many of the {seeds} seeds err; red where all do."
         )
-        yield _drawn("misclassified", caption, lambda: confusions.draw_misses(errors))
+        yield _drawn("misclassified", caption, lambda: confusions.draw_misses(errors, warning))
 
 
 def _networks(results: Results) -> Iterator[Illustration]:

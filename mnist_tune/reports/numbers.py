@@ -51,6 +51,14 @@ def decibels(summary: Summary | None) -> str:
     return f"{summary.mean:.2f}{spread}"
 
 
+def plain(summary: Summary | None) -> str:
+    """Mean ± standard deviation of a mean squared error, such as `0.0161 ± 0.0002`."""
+    if summary is None:
+        return UNKNOWN
+    spread = "" if summary.n == 1 else f" ± {summary.std:.4f}"
+    return f"{summary.mean:.4f}{spread}"
+
+
 def p_value(p: float) -> str:
     """Three decimals, never 0: the probability is small, not none."""
     if math.isnan(p):

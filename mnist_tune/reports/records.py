@@ -16,8 +16,17 @@ from mnist_tune.storage import tables
 from mnist_tune.storage.records import TrialRow
 
 _COMPUTED = ("n", "mean", "std", "low", "high", "delta_to_best", "p_adjusted", "approx_best")
+_COMPUTED_OF_SOME = ("multiply_adds", "mse_mean", "mse_std", "psnr_mean", "psnr_std")
 # Columns of the exported tables; a parameter of such a name gets another column.
-FIXED = frozenset((*tables.runs.columns.keys(), *tables.trials.columns.keys(), *_COMPUTED, "epoch"))
+FIXED = frozenset(
+    (
+        *tables.runs.columns.keys(),
+        *tables.trials.columns.keys(),
+        *_COMPUTED,
+        *_COMPUTED_OF_SOME,
+        "epoch",
+    )
+)
 
 
 def parameter_columns(results: Results) -> dict[str, str]:
@@ -71,6 +80,7 @@ def _size_and_quality(results: Results, entry: Configuration) -> dict[str, Any]:
     if results.metric is DENOISING_ERROR:
         mse, psnr = entry.mse, entry.psnr
         record["mse_mean"] = mse.mean if mse else math.nan
+        record["mse_std"] = mse.std if mse else math.nan
         record["psnr_mean"] = psnr.mean if psnr else math.nan
         record["psnr_std"] = psnr.std if psnr else math.nan
     return record

@@ -132,7 +132,8 @@ def _size_and_quality(results: Results) -> dict[str, str]:
     sizes = {"multiply_adds": "int64"} if shows_multiply_adds(results) else {}
     if results.metric is not DENOISING_ERROR:
         return sizes
-    return {**sizes, "mse_mean": "float64", "psnr_mean": "float64", "psnr_std": "float64"}
+    names = ("mse_mean", "mse_std", "psnr_mean", "psnr_std")
+    return {**sizes, **dict.fromkeys(names, "float64")}
 
 
 def _denoising(results: Results, *images: str) -> dict[str, str]:

@@ -13,6 +13,8 @@ from mnist_tune.reports.views import described
 from mnist_tune.statistics.means import Summary, summarise
 from mnist_tune.storage.records import ReferenceRow
 
+_MOST_NAMED = 4  # rivals of an autoencoder; more of them are counted only
+
 
 def verdict(results: Results) -> tuple[str, ...]:
     """The verdict first, then what it rests on; one sentence or two each."""
@@ -165,8 +167,11 @@ def _rivals(results: Results) -> str:
     told = [entry for entry in others if entry.approx_best is not None]
     if not told:
         return ""
-    like = sum(bool(entry.approx_best) for entry in told)
-    return f"; {like} of {len(told)} other configurations cannot be told from it"
+    like = [entry for entry in told if entry.approx_best]
+    text = f"; {len(like)} of {len(told)} other configurations cannot be told from it"
+    if results.metric is ACCURACY or not 1 <= len(like) <= _MOST_NAMED:
+        return text
+    return f"{text} ({', '.join(described(results, entry) for entry in like)})"
 
 
 def _smallest(results: Results, best: Configuration) -> Iterator[str]:

@@ -302,8 +302,11 @@ def _multiply_adds(results: Results) -> list[Column]:
 def _psnr(results: Results) -> list[Column]:
     if results.metric is not DENOISING_ERROR:
         return []
-    cells = [numbers.decibels(entry.psnr) for entry in results.configurations]
-    return [_column("PSNR dB", cells)]
+    entries = results.configurations
+    return [
+        _column("MSE", [numbers.plain(entry.mse) for entry in entries], rank=DETAIL),
+        _column("PSNR dB", [numbers.decibels(entry.psnr) for entry in entries]),
+    ]
 
 
 def _front(entries: Sequence[Configuration], ahead: Collection[Configuration]) -> list[Column]:

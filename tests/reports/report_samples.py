@@ -135,7 +135,12 @@ def definition(
     """The text of a study's definition."""
     points = {"sampler": "grid", "points": [{"l2": value} for value in L2]}
     recipe = recipe_to_json(Recipe(epochs=3, optimizer=Sgd(learning_rate=0.1)))
-    values = {"space": space, "plan": plan or points, "recipe": recipe, "pruner": pruner}
+    values: dict[str, Any] = {
+        "space": space,
+        "plan": plan or points,
+        "recipe": recipe,
+        "pruner": pruner,
+    }
     if network is not None:
         values["examples"] = [[{}, {"network": network_to_json(network)}]]
     return json.dumps(values, sort_keys=True)
@@ -320,12 +325,12 @@ def autoencoders(*, referenced: bool = True, confirmed: bool = True) -> Sample:
     if confirmed:
         fresh = confirmation(1, 2, (30_200, 30_400, 30_300), seeds=FRESH[:3])
         sample = sample.plus(replace(_as_denoiser(fresh), predictions=()))
-    errors = {"noisy": (3.2, 0.19, 7.2), "median filter": (0.6, 0.048, 13.3)}
-    errors["mean image"] = (0.2, 0.067, 11.9)
+    remedies = {"noisy": (3.2, 0.19, 7.2), "median filter": (0.6, 0.048, 13.3)}
+    remedies["mean image"] = (0.2, 0.067, 11.9)
     references = tuple(
         ReferenceRow(study_uid=UID, images=images, name=name, loss=loss, mse=mse, psnr=psnr)
         for images in ("validation", "test")
-        for name, (loss, mse, psnr) in errors.items()
+        for name, (loss, mse, psnr) in remedies.items()
     )
     return replace(sample, references=references) if referenced else sample
 

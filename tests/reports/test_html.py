@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_the_story_tells_of_each_study_once_and_says_what_is_missing(stored: Sto
     ],
 )
 def test_what_is_no_result_is_labelled_in_the_story(
-    stored: Stored, changes: dict[str, object], label: str
+    stored: Stored, changes: dict[str, Any], label: str
 ) -> None:
     connection = stored(samples.l2_search(source="l2_factor", **changes))
     sections = {s.key: s for s in chapters(connection, pictured=False)[0].document.sections}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from sqlalchemy import select
 
 from mnist_tune.data.sources import load
 from mnist_tune.data.splits import final
 from mnist_tune.metrics import ACCURACY
-from mnist_tune.networks import Autoencoder, Cnn, Mlp
+from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp
 from mnist_tune.reports import confusions, diagrams, heatmaps
 from mnist_tune.reports.configurations import front
 from mnist_tune.reports.curves import curves
@@ -21,7 +23,7 @@ from mnist_tune.reports.document import document
 from mnist_tune.reports.figures import cost_plot, plot
 from mnist_tune.reports.illustrations import illustrations
 from mnist_tune.reports.results import read_results
-from mnist_tune.storage.records import PredictionRow
+from mnist_tune.storage import tables
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Sample, Stored
 
@@ -109,7 +111,7 @@ def test_a_plane_needs_two_numbers(read: Read) -> None:
     found = heatmaps.plane(read(two_layers()))
     assert found is not None
     assert found.names == ("width_1", "width_2")
-    assert found.points[found.best] == (1024.0, 512.0, pytest.approx(0.98267, abs=1e-5))
+    assert found.points[found.best] == pytest.approx((1024.0, 512.0, 0.98267), abs=1e-5)
     places = {point[:2] for point in found.points}
     assert places == {(300.0, 100.0), (1024.0, 512.0), (64.0, 32.0)}
     assert heatmaps.plane(read(samples.l2_search())) is None
@@ -160,13 +162,36 @@ def test_images_that_are_gone_are_missed_in_words(stored: Stored) -> None:
     found = confusions.found_errors(connection, read_results(connection, "l2_factor"))
     assert isinstance(found, str)
     assert found.startswith("The test images are not at hand")
+    assert "set MNIST_TUNE_DATA" in found
+    assert "/somewhere" not in found  # where they lay is the machine's business
+
+
+def test_images_that_moved_are_found_by_their_content(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = load(Path("embedded"))
+    moved = {**dataset.source.to_json(), "kind": "folder", "path": "/somewhere/else"}
+    sample = samples.l2_confirmed(data=moved)
+    labels = final(dataset)[1].labels.tobytes()
+    rows = tuple(replace(row, classes=labels) for row in sample.predictions)
+    connection = stored(replace(sample, predictions=rows))
+    monkeypatch.setenv("MNIST_TUNE_DATA", "embedded")
+    found = confusions.read_errors(connection, read_results(connection, "l2_factor"))
+    assert found is not None
+    assert not found.misses.any()
+
+
+def test_without_stored_predictions_no_image_is_missed(stored: Stored) -> None:
+    sample = replace(samples.l2_confirmed(), predictions=())
+    connection = stored(sample)
+    assert confusions.found_errors(connection, read_results(connection, "l2_factor")) is None
 
 
 def test_predictions_of_other_images_are_not_counted(stored: Stored) -> None:
     """A hundred predictions are stored, for a thousand test images."""
     source = load(Path("embedded")).source.to_json()
     connection = stored(samples.l2_confirmed(data=source))
-    assert PredictionRow  # the sample stores some
+    assert connection.execute(select(tables.predictions)).first() is not None
     assert confusions.read_errors(connection, read_results(connection, "l2_factor")) is None
 
 
@@ -188,3 +213,88 @@ def test_diagrams_name_every_layer_and_count_its_parameters(
         assert layer.kind in texts
         assert not layer.parameters or f"{layer.parameters:,}" in texts
     assert f"{network.parameters:,} parameters" in texts[-1]
+
+
+@pytest.mark.parametrize(
+    "network", [ConvAutoencoder(latent=64), Cnn(blocks=(Block(filters=128, kernel=5),) * 2)]
+)
+def test_no_text_of_a_diagram_runs_into_another(network: Cnn | ConvAutoencoder) -> None:
+    figure = diagrams.draw(network)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+    touching = [(a, b) for a, b in combinations(boxes, 2) if a.overlaps(b)]
+    assert not touching
+    assert min(box.x0 for box in boxes) > 0
+    assert max(box.x1 for box in boxes) < figure.bbox.x1
+
+
+def test_long_names_in_the_figure_give_way_to_the_trial(read: Read) -> None:
+    figure = plot(read(samples.cnns()))
+    assert figure is not None
+    assert {point.tag for point in figure.points if point.labelled} <= {
+        f"trial {number}" for number in range(3)
+    }
+    widths = plot(read(samples.widths()))
+    assert widths is not None
+    assert "1024-512" in {point.tag for point in widths.points}
+
+
+def test_networks_of_one_cost_are_not_drawn_against_it(read: Read) -> None:
+    sample = Sample(samples.study(name="cnn_dropout"))
+    for number, rate in enumerate((0.2, 0.4)):
+        network = Cnn(blocks=(Block(filters=8, dropout=rate),))
+        sample = sample.plus(samples.trial(number, network, {"dropout": rate}, (9900, 9902)))
+    assert cost_plot(read(sample)) is None
+
+
+def test_what_judges_the_search_is_called_by_its_name(stored: Stored) -> None:
+    connection = stored(two_layers().changed(protocol="notebook"))
+    results = read_results(connection, "layer_widths")
+    assert {curve.images for curve in curves(connection, results)} == {"training", "test"}
+    found = heatmaps.plane(results)
+    assert found is not None
+    assert heatmaps.caption(found).startswith("Mean test accuracy of networks with two hidden")
+
+
+def test_a_plane_of_all_pairs_is_drawn_as_cells(read: Read) -> None:
+    entry = {"low": 1, "high": 100, "log": False, "step": 1, "kind": "int"}
+    pairs = [(8, 1), (8, 2), (16, 1), (16, 2)]
+    plan = {"sampler": "grid", "points": [{"width": w, "twist": t} for w, t in pairs]}
+    text = samples.definition({"width": entry, "twist": entry}, plan)
+    sample = Sample(samples.study(definition=text))
+    for number, (width, twist) in enumerate(pairs):
+        values = (9000 + 10 * number, 9004 + 10 * number)
+        params = {"width": width, "twist": twist}
+        sample = sample.plus(samples.trial(number, Mlp(hidden=(width,)), params, values))
+    full = heatmaps.plane(read(sample))
+    assert full is not None
+    assert full.full
+    assert "each cell" in heatmaps.caption(full)
+    pruned = replace(sample.trials[0], state="pruned")
+    without = heatmaps.plane(read(replace(sample, trials=(pruned, *sample.trials[1:]))))
+    assert without is not None
+    assert not without.full
+
+
+def test_the_captions_speak_of_the_front_only_where_there_is_one(read: Read) -> None:
+    with_front, without = plot(read(samples.widths())), plot(read(samples.l2_search()))
+    assert with_front is not None
+    assert without is not None
+    assert "Step line" in with_front.caption
+    assert "Step line" not in without.caption
+
+
+def test_pictures_of_errors_say_what_is_no_result(errors: confusions.Errors) -> None:
+    for draw in (confusions.draw_matrix, confusions.draw_misses):
+        assert draw(errors, "rehearsal, not a result").get_suptitle() == "REHEARSAL, NOT A RESULT"
+        assert draw(errors).get_suptitle() == ""
+
+
+def test_confusions_as_tables_for_people(errors: confusions.Errors) -> None:
+    rows = confusions.matrix_view(errors).rows
+    assert rows[3] == ("3", "0.0", "0.0", "0.3", "0.0", "0.0", "0.0", "0.0", "0.0", "0.7", "0.0")
+    assert confusions.misses_view(errors).rows == (
+        ("0", "3", "8", "3 of 3"),
+        ("1", "5", "3", "1 of 3"),
+    )

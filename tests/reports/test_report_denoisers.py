@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,10 @@ from mnist_tune.metrics import DENOISING_ERROR
 from mnist_tune.reports.document import Document, document
 from mnist_tune.reports.export import export
 from mnist_tune.reports.figures import plot
+from mnist_tune.reports.records import FIXED, parameter_columns
+from mnist_tune.reports.results import read_results
+from mnist_tune.reports.tables import read_tables
+from mnist_tune.reports.views import configurations_view
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Stored
 
@@ -44,9 +49,8 @@ def test_the_verdict_speaks_of_the_remedies_and_of_no_published_number(read: Rea
 
 def test_an_autoencoder_that_is_worse_is_called_worse(read: Read) -> None:
     sample = samples.autoencoders()
-    (first, *others) = sample.references
-    easy = [type(first)(**{**vars_of(row), "loss": 0.01, "psnr": 20.0}) for row in (first, *others)]
-    found = document(read(type(sample)(**{**vars_of(sample), "references": tuple(easy)})))
+    easy = tuple(replace(row, loss=0.01, psnr=20.0) for row in sample.references)
+    found = document(read(replace(sample, references=easy)))
     assert all(line.startswith("Worse than") for line in section(found, "verdict")[:3])
     assert "(95 % interval of the gain −2.3" in section(found, "verdict")[0]
 
@@ -88,5 +92,36 @@ def test_the_figure_shows_errors_in_thousandths(read: Read) -> None:
     assert [point.standing for point in figure.points] == ["worse", "like best", "best"]
 
 
-def vars_of(row: object) -> dict[str, object]:
-    return {name: getattr(row, name) for name in type(row).__dataclass_fields__}  # type: ignore[attr-defined]
+def test_the_verdict_names_the_sizes_that_are_like_the_best(read: Read) -> None:
+    text = section(document(read(samples.autoencoders(confirmed=False))), "verdict")
+    assert text[0].endswith("1 of 2 other configurations cannot be told from it (128-16-128).")
+    classifiers = section(document(read(samples.l2_search())), "verdict")
+    assert classifiers[0].endswith("3 of 4 other configurations cannot be told from it.")
+
+
+def test_the_references_are_exported(stored: Stored, tmp_path: Path) -> None:
+    export(stored(samples.autoencoders()), "autoencoder_latent", tmp_path)
+    found = pd.read_csv(tmp_path / "references.csv")
+    assert list(found.columns) == ["images", "name", "loss", "mse", "psnr"]
+    assert len(found) == 6
+    assert pd.read_parquet(tmp_path / "references.parquet").equals(found)
+    assert "| median filter |" in (tmp_path / "references.md").read_text(encoding="utf-8")
+    assert r"median filter & 600.00 & 0.0480 & 13.30 \\" in (tmp_path / "references.tex").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_the_mean_squared_error_stands_beside_the_psnr(read: Read) -> None:
+    columns = {c.title: c.cells for c in configurations_view(read(samples.autoencoders())).columns}
+    assert columns["MSE"][0] == "0.0160 ± 0.0000"
+    assert columns["PSNR dB"][0].startswith("17.69 ± ")
+
+
+def test_columns_of_some_studies_are_reserved_too(stored: Stored) -> None:
+    for sample in (samples.autoencoders(), samples.cnns()):
+        connection = stored(sample)
+        results = read_results(connection, sample.study.name)
+        made = read_tables(connection, results)
+        mine = set(parameter_columns(results).values())
+        for frame in (made.configurations, made.runs, made.epochs):
+            assert set(frame.columns) - mine <= FIXED

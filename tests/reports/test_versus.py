@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from tests.reports.report_samples import Sample, opened
 OTHER = "fedcba9876543210" * 2
 
 
-def other(sample: Sample, name: str, **changes: object) -> Sample:
+def other(sample: Sample, name: str, **changes: Any) -> Sample:
     """The same rows as those of another study."""
     moved = {
         field: tuple(replace(row, study_uid=OTHER) for row in getattr(sample, field))
