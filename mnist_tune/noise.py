@@ -146,5 +146,5 @@ def unit(images: Bytes | Floats) -> NDArray[np.float64]:
 def _stream(key: int, index: int, count: int) -> NDArray[np.float64]:
     """Numbers in 0–1 from the raw stream of Philox, which NumPy keeps the same for ever."""
     words = np.random.Philox(key=[key, 0x5A17], counter=[0, 0, 0, index]).random_raw(count)
-    numbers: NDArray[np.float64] = (words >> np.uint64(11)) * 2.0**-53
+    numbers: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return numbers

@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from mnist_tune.cli import comparing, environment, results, studies
+from mnist_tune.cli import comparing, digits, environment, results, studies
 from mnist_tune.cli.options import as_called, called
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
@@ -34,6 +34,8 @@ for command in (
     comparing.baselines,
     results.export,
     results.best,
+    digits.denoise,
+    digits.generate,
     environment.data,
     environment.doctor,
 ):

@@ -1,0 +1,282 @@
+"""Commands that put trained networks to use: denoise, generate."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mnist_tune.cli import options
+from mnist_tune.cli.options import Format
+from mnist_tune.errors import DefinitionError, StorageError
+from mnist_tune.storage.location import Location
+
+if TYPE_CHECKING:  # pandas, SQLAlchemy and matplotlib cost a second, which `--help` does not have
+    from mnist_tune.candidates import Candidate
+    from mnist_tune.data.sources import Dataset
+    from mnist_tune.denoising.publication import Analysis
+
+_common = options.stacked(
+    click.option(
+        "--autoencoder",
+        metavar="STUDY|FILE.keras",
+        help="Whose best autoencoder; by default the best of the storage.",
+    ),
+    click.option(
+        "--classifier",
+        metavar="STUDY|FILE.keras",
+        help="Whose best classifier; by default the best of the storage.",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        required=True,
+        metavar="DIR",
+        help="Folder for tables, figures and summary; made if missing.",
+    ),
+    options.list_format,
+    options.storage,
+    options.data,
+)
+
+
+@click.command()
+@click.option(
+    "--levels",
+    default="11",
+    show_default=True,
+    metavar="N|A,B,…",
+    help="Noise levels: how many from 0 to 1, or which.",
+)
+@click.option(
+    "--digits",
+    type=click.IntRange(1, 10),
+    default=5,
+    show_default=True,
+    help="How many digits the figure shows.",
+)
+@_common
+def denoise(
+    levels: str,
+    digits: int,
+    autoencoder: str | None,
+    classifier: str | None,
+    out: Path,
+    form: Format,
+    storage: str | None,
+    folder: Path | None,
+) -> None:
+    """Measure how much better noisy digits are recognised after denoising, and draw it.
+
+    For each noise level the classifier sees the test digits with salt-and-pepper noise as they
+    are, denoised by each of the autoencoder's seeds, and median-filtered.
+    """
+    from mnist_tune.denoising.levels import parse_levels
+
+    chosen = parse_levels(levels)
+    networks = _networks(Location.find(storage), autoencoder, classifier, folder, out)
+
+    from mnist_tune.candidates import images_made, probabilities
+    from mnist_tune.denoising import analysis
+
+    models = networks.autoencoders()
+    subject = analysis.Subject(
+        images=networks.dataset.test_images,
+        labels=networks.dataset.test_labels,
+        denoisers={
+            seed: images_made(model, networks.autoencoder.file) for seed, model in models.items()
+        },
+        classify=probabilities(networks.judge(), networks.classifier.file),
+        described=(*networks.described(), _tested_on(networks.dataset)),
+        alerts=networks.alerts,
+        warning=networks.warning,
+        inputs=networks.inputs(),
+    )
+    _publish(analysis.denoise(subject, chosen, digits, _say), networks, out, form)
+
+
+@click.command()
+@click.option(
+    "--count",
+    type=click.IntRange(1, 100_000),
+    default=1_000,
+    show_default=True,
+    help="Digits for each way.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1),
+    default=0.9,
+    show_default=True,
+    help="Probability from which a digit counts as recognised.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the random numbers.",
+)
+@_common
+def generate(
+    count: int,
+    confidence: float,
+    seed: int,
+    autoencoder: str | None,
+    classifier: str | None,
+    out: Path,
+    form: Format,
+    storage: str | None,
+    folder: Path | None,
+) -> None:
+    """Make synthetic digits with the autoencoder's decoder, and say how many pass for digits.
+
+    Codes of training digits are perturbed, joined by lines, and fitted by Gaussians; the
+    classifier says which of the decoded images it recognises with confidence.
+    """
+    if math.isnan(confidence):  # which no range excludes
+        raise DefinitionError("--confidence nan: give a probability from 0 to 1")
+    networks = _networks(Location.find(storage), autoencoder, classifier, folder, out, seeds=1)
+
+    from mnist_tune.candidates import encoder, images_made, probabilities
+    from mnist_tune.data.splits import final
+    from mnist_tune.generation import analysis
+
+    (model,) = networks.autoencoders().values()
+    first, second = encoder(model, networks.autoencoder.file)
+    train, test = final(networks.dataset)
+    subject = analysis.Subject(
+        train=train,
+        test=test,
+        encode=first,
+        decode=images_made(second, networks.autoencoder.file),
+        classify=probabilities(networks.judge(), networks.classifier.file),
+        described=networks.described(),
+        alerts=networks.alerts,
+        warning=networks.warning,
+        inputs=networks.inputs(),
+    )
+    _publish(analysis.generate(subject, count, confidence, seed), networks, out, form)
+
+
+@dataclass(frozen=True, eq=False)
+class _Networks:
+    """What the commands work with.
+
+    Attributes:
+        location: of the storage.
+        autoencoder, classifier: the chosen ones.
+        dataset: the images that both were trained on.
+        alerts, warning: what must not be overlooked, in sentences and in a few words.
+        seeds: how many of the autoencoder's runs are used; None for all.
+    """
+
+    location: Location
+    autoencoder: Candidate
+    classifier: Candidate
+    dataset: Dataset
+    alerts: tuple[str, ...]
+    warning: str
+    seeds: int | None
+
+    def autoencoders(self) -> dict[int, Any]:
+        return self.autoencoder.models(self.location, self.dataset.source, _say, self.seeds)
+
+    def judge(self) -> Any:
+        """The classifier's first run: a fixed choice, which no result can influence."""
+        (model,) = self.classifier.models(self.location, self.dataset.source, _say, 1).values()
+        return model
+
+    def described(self) -> tuple[str, ...]:
+        return self.autoencoder.described(self.seeds), self.classifier.described(1)
+
+    def inputs(self) -> dict[str, Any]:
+        source = self.dataset.source
+        return {
+            "autoencoder": self.autoencoder.to_json(self.seeds),
+            "classifier": self.classifier.to_json(1),
+            "data": {"sha256": source.sha256, "full": source.full, "test_size": source.test_size},
+        }
+
+
+def _networks(
+    location: Location,
+    autoencoder: str | None,
+    classifier: str | None,
+    folder: Path | None,
+    out: Path,
+    seeds: int | None = None,
+) -> _Networks:
+    """Find everything, and say so, before any work is done."""
+    from mnist_tune import candidates
+    from mnist_tune.data.sources import load_source
+    from mnist_tune.denoising.publication import prepare
+    from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
+
+    first = candidates.find_candidate(location, DENOISING_ERROR, autoencoder)
+    second = candidates.find_candidate(location, ACCURACY, classifier, first.sha256)
+    source = candidates.common_source((first, second), folder)
+    dataset = load_source(source)
+    prepare(out)
+    for candidate, used in ((first, seeds), (second, 1)):
+        _say(candidate.described(used))
+        if candidate.others:
+            names = ", ".join(candidate.others)
+            _say(f"Other {candidate.noun}s here: {names}; take one by --{candidate.noun}.")
+    alerts, warning = candidates.alerts((first, second), source)
+    return _Networks(location, first, second, dataset, alerts, warning, seeds)
+
+
+def _tested_on(dataset: Dataset) -> str:
+    return f"All {len(dataset.test_labels):,} test images, with the same noise for all networks."
+
+
+def _publish(analysis: Analysis, networks: _Networks, out: Path, form: Format) -> None:
+    """Write the files, then store the analysis, then print it."""
+    from mnist_tune.denoising.publication import publish
+
+    written = publish(analysis, out)
+    _say(f"wrote {len(written)} files to {out}: see {out / 'summary.md'}")
+    _store(analysis, networks.location)
+    if form is Format.JSON:
+        click.echo(json.dumps(analysis.to_json(), indent=2, ensure_ascii=False))
+    elif form is Format.CSV:
+        click.echo(_csv(analysis), nl=False)
+    else:
+        for line in (*analysis.alerts, *analysis.text):
+            click.echo(line)
+        click.echo()
+        _print_table(analysis)
+
+
+def _store(analysis: Analysis, location: Location) -> None:
+    """Keep the analysis in the storage for reports, where there is one."""
+    from mnist_tune.storage.database import open_database
+    from mnist_tune.storage.store import Store
+
+    try:
+        with open_database(location, create=False) as database:
+            Store(database).write_analysis(analysis.row, analysis.pictures)
+    except StorageError as error:  # the files are there, and those are what was asked for
+        _say(f"not stored for reports: {error}")
+
+
+def _csv(analysis: Analysis) -> str:
+    from mnist_tune.reports import formats
+
+    return formats.csv(analysis.tables[0].frame).decode()
+
+
+def _print_table(analysis: Analysis) -> None:
+    view = analysis.tables[0].view
+    titles = [column.title for column in view.columns]
+    rows = [dict(zip(titles, row, strict=True)) for row in view.rows]
+    options.print_rows(rows, Format.TABLE, titles)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

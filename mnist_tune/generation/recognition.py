@@ -1,0 +1,128 @@
+"""What a classifier makes of synthetic digits, and of real ones for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_tune.generation.ways import DIGITS, NO_DIGIT, Codes, Labels
+from mnist_tune.statistics.means import Interval, wilson
+
+Images = NDArray[Any]
+Draw = Callable[[Codes], NDArray[np.floating[Any]]]
+"""Codes [n, latent] → images [n, 28, 28] of 0–1."""
+
+Encode = Callable[[Images], Codes]
+"""Images [n, 28, 28] of 0–255 → codes [n, latent]."""
+
+Classify = Callable[[Images], NDArray[np.floating[Any]]]
+"""Images [n, 28, 28] of 0–255 → probabilities [n, 10]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many of n images, with the 95 % interval of Wilson (1927)."""
+
+    count: int
+    n: int
+
+    @property
+    def value(self) -> float:
+        """0–1."""
+        return self.count / self.n
+
+    @property
+    def interval(self) -> Interval:
+        """Of the value."""
+        return wilson(self.value, self.n)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recognised:
+    """Images of one way, as the classifier sees them.
+
+    Attributes:
+        way: what people call it.
+        definition: how they were made.
+        images: uint8 [n, 28, 28].
+        codes: float32 [n, latent]; None of real images.
+        intended: int8 [n], the digit that each is, or is meant to be, or NO_DIGIT.
+        probabilities: float32 [n, 10].
+        confidence: probability from which a digit counts as recognised.
+    """
+
+    way: str
+    definition: str
+    images: NDArray[np.uint8]
+    codes: Codes | None
+    intended: Labels
+    probabilities: NDArray[np.float32]
+    confidence: float
+
+    @property
+    def classes(self) -> NDArray[np.int8]:
+        """The most probable digit of each image."""
+        found: NDArray[np.int8] = self.probabilities.argmax(axis=1).astype(np.int8)
+        return found
+
+    @property
+    def sure(self) -> NDArray[np.bool_]:
+        """Which images the classifier recognises with confidence, as whatever digit."""
+        sure: NDArray[np.bool_] = self.probabilities.max(axis=1) >= self.confidence
+        return sure
+
+    @property
+    def recognised(self) -> Share:
+        """Share of images recognised with confidence, as whatever digit."""
+        return Share(int(self.sure.sum()), len(self.sure))
+
+    @property
+    def as_intended(self) -> Share | None:
+        """Share recognised with confidence as the intended digit; None where there is none."""
+        if (self.intended == NO_DIGIT).any():
+            return None
+        return Share(int((self.sure & (self.classes == self.intended)).sum()), len(self.sure))
+
+    def of_digit(self, digit: int) -> Share | None:
+        """The same of the images that are meant to be one digit; None if there is none."""
+        own = self.intended == digit
+        if not own.any():
+            return None
+        return Share(int((self.sure & (self.classes == digit))[own].sum()), int(own.sum()))
+
+    @property
+    def different(self) -> float:
+        """Effective number of digits among the recognised: exp of their entropy, 1–10; 0 of none."""
+        counts = np.bincount(self.classes[self.sure], minlength=DIGITS)
+        shares = counts[counts > 0] / max(counts.sum(), 1)
+        return float(np.exp(-np.sum(shares * np.log(shares)))) if len(shares) else 0.0
+
+
+def recognise(
+    way: str,
+    definition: str,
+    images: Images,
+    codes: Codes | None,
+    intended: NDArray[Any],
+    classify: Classify,
+    confidence: float,
+) -> Recognised:
+    """Show images to the classifier.
+
+    Floats of 0–1 are rounded to bytes first, so that what is stored is what was judged.
+    """
+    if images.dtype != np.uint8:
+        images = np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
+    return Recognised(
+        way=way,
+        definition=definition,
+        images=images,
+        codes=codes,
+        intended=intended.astype(np.int8),
+        probabilities=np.asarray(classify(images), np.float32),
+        confidence=confidence,
+    )
