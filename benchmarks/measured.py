@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.baseline import BATCH_SIZE, LEARNING_RATE, NotebookLoop
 from benchmarks.products import product_gflops
@@ -73,7 +74,8 @@ def keras_fit(*, network: dict[str, Any], recipe: dict[str, Any], images: int) -
     """Seconds of `model.fit` of any network in float32, building and compiling included."""
     described, wanted = network_from_json(network), recipe_from_json(recipe)
     train = final(load())[0].cut(images)
-    pixels, targets = train.images, np.asarray(train.labels, np.float32)
+    pixels = train.images
+    targets: NDArray[Any] = train.labels
     if isinstance(described, Denoiser):
         targets = pixels / np.float32(255)
         pixels = salt_and_pepper(pixels, described.noise[0], key=0)

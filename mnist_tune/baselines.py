@@ -238,6 +238,10 @@ def find_baseline(key: str) -> Baseline:
         raise DefinitionError(
             f"baseline {key!r} is too long: use at most {MOST_CHARACTERS} characters"
         )
+    if not 0 < float(own["percent"]) < 100 or int(own["size"] or 1) < 1:
+        raise DefinitionError(
+            f"baseline {key!r}: give an accuracy between 0 and 100 %, and at least one image"
+        )
     name = own["name"].strip()
     return Baseline(
         key=key,

@@ -62,7 +62,8 @@ def test_a_malformed_number_of_ones_own_is_answered_with_the_form(typed: str) ->
 
 
 @pytest.mark.parametrize(
-    ("typed", "words"), [("x=100", "between 0 and 1"), ("x" * 70 + "=98", "too long")]
+    ("typed", "words"),
+    [("x=100", "between 0 and 100 %"), ("x=98/0", "one image"), ("x" * 70 + "=98", "too long")],
 )
 def test_an_impossible_number_of_ones_own_is_refused(typed: str, words: str) -> None:
     with pytest.raises(DefinitionError, match=words):

@@ -127,13 +127,13 @@ def _report_text(location: Location, name: str, form: ReportFormat) -> str:
 
 
 def _story_text(location: Location, form: ReportFormat) -> str:
-    from mnist_tune.reports.html import Chapter, page
+    from mnist_tune.reports.html import page
     from mnist_tune.reports.story import TITLE, chapters
 
     with reading(location) as connection:
         told = chapters(connection, pictured=form is ReportFormat.HTML)
     if form is ReportFormat.HTML:
-        return page(TITLE, [Chapter(_as_called(c.document), c.pictures) for c in told])
+        return page(TITLE, [replace(c, document=_as_called(c.document)) for c in told])
     if form is ReportFormat.JSON:
         return "[\n" + ",\n".join(written(c.document, form).rstrip() for c in told) + "\n]\n"
     return "\n".join(written(chapter.document, form) for chapter in told)

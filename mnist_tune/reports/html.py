@@ -25,11 +25,13 @@ class Chapter:
 
     Attributes:
         document: its text; the section `figures` shows the pictures.
-        pictures: drawn.
+        pictures: drawn; they stand in place of the text of that section.
+        outlined: whether the list of contents names its sections too.
     """
 
     document: Document
     pictures: tuple[Illustration, ...] = ()
+    outlined: bool = False
 
 
 def page(title: str, chapters: Sequence[Chapter]) -> str:

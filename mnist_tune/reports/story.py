@@ -48,7 +48,7 @@ class _Story:
     def of(self, *sources: str) -> list[Results]:
         """Results of studies, honest ones first."""
         found = [entry for entry in self.results if entry.provenance.source in sources]
-        return sorted(found, key=lambda entry: bool(_label(entry)))
+        return _honest_first(found)
 
     def analysis(self, name: str) -> AnalysisRow | None:
         """An analysis by its name."""
@@ -70,7 +70,7 @@ def chapters(connection: Connection, *, pictured: bool) -> tuple[Chapter, ...]:
         raise Incomplete("no trial of any study has ended yet: type `mnist-tune run l2_factor`")
     story = Document(title="The story", alerts=(), sections=tuple(_sections(told)))
     return (
-        Chapter(story),
+        Chapter(story, outlined=True),
         *(_analysis_chapter(connection, row) for row in told.analyses),
         *(_study_chapter(connection, results, pictured=pictured) for results in told.results),
     )
@@ -247,7 +247,7 @@ def _cnn(told: _Story) -> Section:
 
 
 def _autoencoder(told: _Story) -> Section:
-    own = told.of("autoencoder_latent", "denoiser")
+    own = told.of("autoencoder_latent", "denoiser", "notebook_autoencoder")
     return Section(
         key="autoencoder",
         title="The autoencoder and the size of its code",
@@ -279,6 +279,8 @@ def _told(own: Sequence[Results], command: str) -> tuple[str, ...]:
     if not own:
         return (f"Not made yet: `mnist-tune {command}`.",)
     lines = []
+    if all(map(_label, own)):
+        lines.append(f"No result yet, only what is labelled below: `mnist-tune {command}`.")
     for results in own:
         first = document(results).sections[0].text[0]
         label = _label(results)
@@ -288,10 +290,11 @@ def _told(own: Sequence[Results], command: str) -> tuple[str, ...]:
 
 def _table(own: Sequence[Results]) -> View:
     """One row for each study: its best configuration, on test images where these were opened."""
-    rows = [row for row in map(_row, own) if row]
+    rows = [row for row in map(_row, _honest_first(own)) if row]
     heads = ("study", "configuration", "parameters", "images", "result", "seeds", "note")
     left = {"study", "configuration", "images", "note"}
-    ranks = {"parameters": SPARE, "configuration": DETAIL, "seeds": DETAIL, "note": USEFUL}
+    # The note stays however narrow the terminal is: without it labelled numbers would look like results.
+    ranks = {"parameters": SPARE, "configuration": DETAIL, "seeds": DETAIL, "images": USEFUL}
     return View(
         tuple(
             Column(
@@ -320,6 +323,10 @@ def _row(results: Results) -> tuple[str, ...] | None:
         str(summary.n),
         _label(results) or ("lower is better" if metric is not ACCURACY else ""),
     )
+
+
+def _honest_first(results: Sequence[Results]) -> list[Results]:
+    return sorted(results, key=lambda entry: bool(_label(entry)))
 
 
 def _label(results: Results) -> str:

@@ -134,21 +134,32 @@ def tournament(connection: Connection, references: Sequence[str]) -> Tournament:
     )
     if len({contender.name for contender in contenders}) < len(contenders):
         raise DefinitionError("the same configuration was given twice; give different ones")
+    baselines = tuple(dict.fromkeys(baselines))
     _check(contenders, baselines)
     confirmed = all(contender.confirmed for contender in contenders)
     on_test = confirmed or contenders[0].results.provenance.selects_on_test
     if baselines and not on_test:
-        sealed = next(c for c in contenders if c.confirmed is None)
-        raise DefinitionError(
-            f"{sealed.name} was never measured on the test set, as published numbers are: type "
-            f"`mnist-tune confirm {sealed.results.provenance.name}` first, or leave baselines out"
-        )
+        raise DefinitionError(_sealed(next(c for c in contenders if c.confirmed is None)))
     images, missing = _by_image(connection, contenders) if confirmed else ({}, "not confirmed")
     duels = [
         *_between(contenders, images, on_test=on_test),
         *_against(contenders, baselines, on_test=on_test),
     ]
     return Tournament(contenders, baselines, tuple(_adjusted(duels)), on_test, missing)
+
+
+def _sealed(contender: Contender) -> str:
+    study, latest = contender.results.provenance.name, contender.results.latest
+    # `confirm` opens the test set for the best trial only, so that it helps no other one.
+    remedy = (
+        f"give {study}:{latest.trial_number}, which was"
+        if latest
+        else f"type `mnist-tune confirm {study}` first, which measures the best trial"
+    )
+    return (
+        f"{contender.name} was never measured on the test set, as published numbers are: {remedy}; "
+        "or leave baselines out"
+    )
 
 
 def _contender(connection: Connection, reference: str) -> Contender:
@@ -214,6 +225,8 @@ def _by_image(
     connection: Connection, contenders: Sequence[Contender]
 ) -> tuple[dict[str, dict[int, NDArray[np.uint8]]], str]:
     """Predictions of each contender by seed, and the truth under the name ``."""
+    if len(contenders) == 1:
+        return {}, ""  # published numbers come without predictions
     if contenders[0].results.metric is not ACCURACY:
         return {}, "autoencoders make images, not answers that are right or wrong"
     found = {c.name: _predictions(connection, c) for c in contenders}

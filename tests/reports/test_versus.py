@@ -108,6 +108,18 @@ def test_published_numbers_join_the_family(both) -> None:
     assert decided["later:1", "hinton-500-300"] is True
 
 
+def test_a_study_that_is_not_confirmed_needs_that_before_published_numbers(both) -> None:
+    connection = both(samples.l2_search())
+    with pytest.raises(DefinitionError, match="type `mnist-tune confirm l2_factor` first"):
+        tournament(connection, ["l2_factor", "lenet-5"])
+
+
+def test_a_published_number_counts_once_however_often_it_is_given(both) -> None:
+    found = tournament(both(samples.l2_confirmed()), ["l2_factor", "lenet-5", "lenet-5"])
+    assert only(found).second == "lenet-5"
+    assert found.missing == ""
+
+
 def test_images_are_compared_where_predictions_and_labels_are_there(both) -> None:
     dataset = load(Path("embedded"))
     labels = final(dataset)[1].labels
@@ -159,7 +171,7 @@ def test_json_holds_full_precision(both) -> None:
         (["l2_factor:9", "l2_factor"], "complete trials of l2_factor are 0–4"),
         (["l2_factor:best", "l2_factor"], "not the number of a trial"),
         (["l2_factor", "embedded"], "different data"),
-        (["l2_factor:0", "lenet-5"], "mnist-tune confirm l2_factor"),
+        (["l2_factor:0", "lenet-5"], "give l2_factor:1, which was"),
         (["l2_factor", "Mine=98,6"], "no baseline"),
     ],
 )
@@ -185,7 +197,9 @@ def test_other_protocols_are_refused(both, changes: dict[str, str], words: str) 
 
 def test_autoencoders_and_classifiers_are_not_mixed(both) -> None:
     connection = both(samples.l2_confirmed(), other(samples.autoencoders(), "later"))
-    with pytest.raises(DefinitionError, match=r"judged by its accuracy.*denoising error with noise"):
+    with pytest.raises(
+        DefinitionError, match=r"judged by its accuracy.*denoising error with noise"
+    ):
         tournament(connection, ["l2_factor", "later"])
 
 
