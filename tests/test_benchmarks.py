@@ -207,7 +207,7 @@ def test_what_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
 
 
 def test_every_command_and_option_has_help() -> None:
-    assert set(app.commands) == {"trainer", "study", "cli", "memory", "all"}
+    assert set(app.commands) == {"trainer", "networks", "study", "cli", "memory", "all"}
     for command in app.commands.values():
         assert command.help
         assert all(p.help for p in command.params if isinstance(p, click.Option))
