@@ -52,6 +52,11 @@ class _Described:
         raise NotImplementedError
 
     @property
+    def convolutional(self) -> bool:
+        """Whether any layer is a convolution, which trains by other kernels."""
+        return any(isinstance(layer, Convolution | Deconvolution) for layer in self.layers)
+
+    @property
     def parameters(self) -> int:
         """Number of trainable numbers, equal to Keras' `count_params()`."""
         return sum(layer.parameters for layer in self.layers)

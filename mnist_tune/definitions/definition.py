@@ -81,6 +81,11 @@ class Definition:
         """What its trials are judged by."""
         return _networks(self.space)[0].metric
 
+    @property
+    def convolutional(self) -> bool:
+        """Whether any of its trials trains convolutions."""
+        return any(network.convolutional for network in _networks(self.space))
+
 
 def define(reference: str, overrides: Overrides, name: str | None = None) -> Definition:
     """Load a study file, apply overrides and check all of it.

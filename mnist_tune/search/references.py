@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-
 from mnist_tune import noise
 from mnist_tune.data.sources import load_source
 from mnist_tune.data.splits import final, split
@@ -13,8 +11,6 @@ from mnist_tune.networks import Denoiser, network_from_json
 from mnist_tune.noise import Errors
 from mnist_tune.search.session import Session
 from mnist_tune.storage.records import ReferenceRow
-
-NOISY, MEDIAN, MEAN = "noisy", "median filter", "mean image"
 
 
 def write_references(session: Session, images: Literal["validation", "test"]) -> None:
@@ -36,12 +32,7 @@ def write_references(session: Session, images: Literal["validation", "test"]) ->
         parts = split(dataset, session.definition.study.protocol)
         train, judged = parts.train, parts.validation
     noisy = noise.evaluation_images(judged.images, network.noise)
-    mean = np.broadcast_to(noise.unit(train.images.mean(axis=0)) / noise.WHITE, noisy.shape)
-    found = {
-        NOISY: noise.errors(judged.images, noisy),
-        MEDIAN: noise.errors(judged.images, noise.median_filtered(noisy)),
-        MEAN: noise.errors(judged.images, mean),
-    }
+    found = noise.references(train.images, judged.images, noisy)
     rows = [_row(uid, images, name, errors) for name, errors in found.items()]
     session.store.write_references(rows)
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from mnist_tune.layers import (
     Convolution,
-    Deconvolution,
     Dense,
     Dropout,
     Flatten,
@@ -46,11 +45,6 @@ def weighted(layers: Sequence[Layer]) -> list[Weighted]:
     return [layer for layer in layers if isinstance(layer, Weighted)]
 
 
-def convolutional(layers: Sequence[Layer]) -> bool:
-    """Whether there is a convolution among them."""
-    return any(isinstance(layer, Convolution | Deconvolution) for layer in layers)
-
-
 def scores(layers: Layers, weights: list[Any], images: Any, drop: Drop | None, dtype: str) -> Any:
     """The last layer's outputs before its activation, float32 `[S, B, outputs]`.
 
@@ -63,8 +57,8 @@ def scores(layers: Layers, weights: list[Any], images: Any, drop: Drop | None, d
     """
     tf = tensorflow()
     values = tf.cast(images, dtype)
-    if convolutional(layers[:1]):
-        values = tf.reshape(values, (*values.shape[:2], *layers[0].input_shape))  # type: ignore[union-attr]
+    if isinstance(layers[0], Convolution):
+        values = tf.reshape(values, (*values.shape[:2], *layers[0].input_shape))
     pairs = _pairs(weights, dtype)
     last = len(layers) - 1
     for i, layer in enumerate(layers):

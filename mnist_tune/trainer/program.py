@@ -58,7 +58,7 @@ def shape_of(network: Network, recipe: Recipe, device: Device) -> Shape:
         optimizer=optimizers.kind(recipe.optimizer),
         cosine=recipe.schedule == "cosine",
         dtype=recipe.precision,
-        compiled=device.compiles_convolutions or not forward.convolutional(layers),
+        compiled=device.compiles_convolutions or not network.convolutional,
     )
 
 

@@ -131,7 +131,7 @@ class Trainer:
 
     def _groups(self, network: Network, states: Sequence[RunState]) -> list[Sequence[RunState]]:
         """Runs that share one call of the program: all of them, or each on its own."""
-        together = self._device.stacks_seeds and not forward.convolutional(network.layers)
+        together = self._device.stacks_seeds and not network.convolutional
         return [states] if together else [[state] for state in states]
 
     def _flock(self, network: Network, recipe: Recipe, states: Sequence[RunState]) -> _Flock:

@@ -17,7 +17,8 @@ from mnist_tune.checkpoints import Cadence, CheckpointError
 from mnist_tune.data.sources import Dataset, Source, load_source
 from mnist_tune.data.splits import final, split
 from mnist_tune.errors import MnistTuneError, StorageError, WorkerFailed
-from mnist_tune.trainer.runtime import available_cores, device
+from mnist_tune.networks import Network
+from mnist_tune.trainer.runtime import Device, available_cores, device
 from mnist_tune.trainer.states import EpochMetrics, RunState
 from mnist_tune.trainer.training import Progress, Trainer
 from mnist_tune.workers import control
@@ -55,8 +56,8 @@ def carry_out(task: Task, publish: Publish) -> Outcome:
         DataError: the images are not those that the study began with.
     """
     started_at, job = _utc_now(), task.job
-    where = device(_threads())
-    trainer = _trainer(job.source, "all" if job.confirmation else job.protocol)
+    where = device(_threads(job.network))
+    trainer = _trainer(job.source, "all" if job.confirmation else job.protocol, where)
     restored, warnings = _restored(job, task.seeds)
     publish(_message(task, {state.seed: state.history for state in restored}))
     began = time.monotonic()
@@ -149,8 +150,7 @@ def _dataset(source: Source) -> Dataset:
 
 
 @lru_cache(maxsize=1)
-def _trainer(source: Source, images: str) -> Trainer:
-    where = device(_threads())
+def _trainer(source: Source, images: str, where: Device) -> Trainer:
     if images == "all":
         return Trainer(final(_dataset(source))[0], None, where)
     parts = split(_dataset(source), "notebook" if images == "notebook" else "holdout")
@@ -161,7 +161,13 @@ def _test(source: Source) -> Any:
     return final(_dataset(source))[1]
 
 
-def _threads() -> int:
+def _threads(network: Network) -> int:
+    """CPU threads of one operation, as the coordinator shared them out, else all cores.
+
+    Convolutions round differently with each number of threads, so that they get one.
+    """
+    if network.convolutional:
+        return 1
     return int(os.environ.get(THREADS_VARIABLE, available_cores()))
 
 
