@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
@@ -21,27 +17,14 @@ from mnist_tune.denoising.measuring import Measured, Pictures
 from mnist_tune.denoising.publication import Figure
 from mnist_tune.denoising.tables import DIGITS, rates, std
 from mnist_tune.noise import unit
+from mnist_tune.reports import canvas
+from mnist_tune.reports.canvas import BLUE, COLUMN_INCHES, GREY, VERMILION
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#777777"
-_COLUMN_INCHES = 3.5
 _PAGE_INCHES = 7.0
-_RESOLUTION = 200
 _TITLE_INCHES = 0.16
 _WARNING_INCHES = 0.18
 _CELL = 30  # pixels: an image with a white margin
 
-_STYLE = {
-    "axes.linewidth": 0.6,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 7,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "mnist_tune",
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-}
 _LOOK: dict[Pictures, dict[str, Any]] = {
     "seasoned": {"color": GREY, "marker": "s", "linestyle": ":"},
     "denoised": {"color": BLUE, "marker": "o", "linestyle": "-"},
@@ -63,17 +46,16 @@ def figure(name: str, caption: str, size: tuple[float, float], warning: str, dra
         warning: written into the figure itself; empty for a plain result.
         draw: what fills it.
     """
-    with mpl.rc_context():
-        style.use(["default", _STYLE])
-        drawing = Drawing(figsize=size, layout="constrained")
-        FigureCanvasAgg(drawing)
+
+    def drawn() -> Drawing:
+        drawing = canvas.blank(*size)
         draw(drawing)
         if warning:
             _draw_warning(drawing, warning)
-        png = _saved(drawing, "png", {"Software": None})
-        svg = _saved(drawing, "svg", {"Date": None, "Creator": None})
+        return drawing
+
     lead = f"{warning[0].upper()}{warning[1:]}. " if warning else ""
-    return Figure(name, lead + caption, png, svg)
+    return Figure(name, lead + caption, canvas.png(drawn), canvas.svg(drawn))
 
 
 def _draw_warning(drawing: Drawing, warning: str) -> None:
@@ -81,12 +63,6 @@ def _draw_warning(drawing: Drawing, warning: str) -> None:
     # A layout engine makes room; what was laid out by hand has left some at the very top.
     if not isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):
         title.set(y=1 - 0.03 / drawing.get_figheight(), verticalalignment="top")
-
-
-def _saved(drawing: Drawing, suffix: str, metadata: dict[str, Any]) -> bytes:
-    with BytesIO() as file:
-        drawing.savefig(file, format=suffix, dpi=_RESOLUTION, metadata=metadata)
-        return file.getvalue()
 
 
 def figures(measured: Measured, helped: Sequence[Help], warning: str) -> tuple[Figure, ...]:
@@ -97,7 +73,7 @@ def figures(measured: Measured, helped: Sequence[Help], warning: str) -> tuple[F
             "accuracy_against_noise",
             "Share of test digits that the classifier recognises, against the level of the noise."
             f"{band} Shaded: 95 % intervals of the levels where denoising starts and stops helping.",
-            (_COLUMN_INCHES, 2.7),
+            (COLUMN_INCHES, 2.7),
             warning,
             lambda drawing: _draw_accuracy(drawing, measured, helped[0]),
         ),
@@ -105,7 +81,7 @@ def figures(measured: Measured, helped: Sequence[Help], warning: str) -> tuple[F
             "psnr_against_noise",
             "Peak signal-to-noise ratio of the test images, mean over images, against the level of "
             f"the noise; of images without noise it is infinite.{band}",
-            (_COLUMN_INCHES, 2.5),
+            (COLUMN_INCHES, 2.5),
             warning,
             lambda drawing: _draw_psnr(drawing, measured),
         ),

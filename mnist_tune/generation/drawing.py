@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
-from mnist_tune.denoising.drawing import BLUE, GREY, VERMILION, figure
+from mnist_tune.denoising.drawing import figure
 from mnist_tune.denoising.publication import Figure
 from mnist_tune.generation.recognition import Recognised, Share
+from mnist_tune.reports.canvas import BLUE, GREY, VERMILION
 
 COLUMNS = 20
 _PAGE_INCHES = 7.0
