@@ -43,7 +43,11 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
 @cache
 def _template() -> Any:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {"anchor": _anchor, "prose": _prose, "data_uri": _data_uri}
     environment.tests["shown"] = _is_shown

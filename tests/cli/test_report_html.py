@@ -33,7 +33,7 @@ def test_html_is_one_file_with_its_pictures(
     assert text.startswith("<!DOCTYPE html>")
     assert "data:image/png;base64," in text
     assert {path.name for path in folder.iterdir() if path.suffix != ".db"} <= {
-        "report.html", "trials.db-shm", "trials.db-wal",
+        "report.html", "locks", "trials.db-shm", "trials.db-wal",
     }  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def test_all_studies_with_their_story(call: Call, place: tuple[str, str], form: 
     assert said.out.index("The story") < said.out.index("Completeness and provenance")
     assert "55,050" in said.out
     if form == "json":
-        assert [made["title"] for made in json.loads(said.out)] == ["The story", "l2_factor"]
+        assert [made["study"] for made in json.loads(said.out)] == ["The story", "l2_factor"]
 
 
 def test_a_file_keeps_its_old_content_where_the_report_fails(

