@@ -79,6 +79,7 @@ def _recipe(recipe: Mapping[str, Any]) -> str:
     return (
         f"{numbers.plural(recipe['epochs'], 'epoch')}, batches of {recipe['batch_size']:,}, "
         f"{kind} ({settings}), {recipe['schedule']} learning rate"
+        + (f", {recipe['precision']}" if "precision" in recipe else "")
     )
 
 
