@@ -49,7 +49,10 @@ def _against_reference(row: ReferenceRow, summary: Summary, psnr: Summary | None
     )
     certain = summary.n > 1 and not summary.low <= row.loss <= summary.high
     word = "Better" if summary.mean < row.loss else "Worse"
-    outcome = f"{word} than {name}" if certain else f"Not distinguishable from {name}"
+    if summary.n == 1:
+        outcome = f"{word} than {name} in the one run there is, which shows no spread"
+    else:
+        outcome = f"{word} than {name}" if certain else f"Not distinguishable from {name}"
     shown = DENOISING_ERROR.shown(row.loss)
     text = f"{outcome}: {measured(summary, DENOISING_ERROR)} against {shown}"
     if psnr is None:
