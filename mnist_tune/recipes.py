@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from mnist_tune.errors import DefinitionError
+from mnist_tune.networks import Network
 
 Schedule = Literal["constant", "cosine"]
 Precision = Literal["float32", "bfloat16"]
@@ -84,7 +85,7 @@ class Recipe:
         optimizer: with its learning rate.
         schedule: `constant`, or `cosine` from the learning rate down to 0 over all steps.
         precision: of the computation between float32 weights and float32 losses; `bfloat16` is
-            faster for convolutions where the processor has it.
+            faster for convolutions and wide layers where the processor has it.
     """
 
     epochs: int
@@ -104,6 +105,15 @@ class Recipe:
                 raise DefinitionError(
                     f"Recipe {name}={getattr(self, name)!r}: give one of {', '.join(get_args(known))}"
                 )
+
+
+def compiled_on_cpus(network: Network, recipe: Recipe) -> bool:
+    """Whether XLA compiles the training for CPUs, where it makes it faster.
+
+    Convolutions it makes ten times as slow, and products in bfloat16 twice: these run by TensorFlow's
+    own kernels. They round differently with each number of threads, and so get one.
+    """
+    return not network.convolutional and recipe.precision == "float32"
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:

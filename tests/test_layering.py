@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "layers": set(),
     "metrics": set(),
     "networks": {"errors", "layers", "metrics"},
-    "recipes": {"errors"},
+    "recipes": {"errors", "networks"},
     "study": {"errors", "metrics", "networks", "recipes"},
     "noise": set(),
     "data": {"errors"},

@@ -36,9 +36,7 @@ _OVERRIDES = options.stacked(
     click.option("--trials", type=int, help="Trials in total, however often resumed."),
     click.option("--sampler", help="grid, random or tpe."),
     click.option("--pruner", help="none, median or hyperband."),
-    click.option(
-        "--precision", help="float32, or bfloat16: faster convolutions where there is it."
-    ),
+    click.option("--precision", help="float32, or bfloat16: faster where the processor has it."),
     click.option(
         "--baseline",
         metavar="KEY|NAME=PERCENT",

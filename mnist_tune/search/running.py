@@ -135,10 +135,8 @@ def _crew(
         session.unfinished_trials() * study.seeds, study.confirm_seeds if options.confirm else 1
     )
     workers, threads = worker_plan(options.workers, runs, available_cores(), visible_gpus())
-    if session.definition.convolutional:
-        threads = (
-            1  # with more, convolutions round differently, and results would depend on workers
-        )
+    if session.definition.one_thread:
+        threads = 1  # with more, results would depend on the number of workers
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     counts = session.optuna.counts()
     best = session.store.best_trial(session.row) if counts.complete else None

@@ -63,12 +63,11 @@ def scores(layers: Layers, weights: list[Any], images: Any, drop: Drop | None, d
     last = len(layers) - 1
     for i, layer in enumerate(layers):
         if isinstance(layer, Weighted):
-            values = _weighted(layer, values, *next(pairs))
-            if i < last:
-                values = _activated(layer, values)
+            activation = layer.activation if i < last else "linear"
+            values = _weighted(layer, values, *next(pairs), _function(activation))
         elif isinstance(layer, Pooling):
             size = layer.size
-            values = tf.nn.max_pool2d(values[0], size, size, "VALID")[tf.newaxis]
+            values = _apart(tf.nn.max_pool2d(_alone(values), size, size, "VALID"))
         elif isinstance(layer, Flatten | Reshape):
             values = tf.reshape(values, (*values.shape[:2], *layer.shape))
         elif drop is not None:
@@ -92,19 +91,32 @@ def _pairs(weights: list[Any], dtype: str) -> Iterator[tuple[Any, Any]]:
     return zip(cast[::2], cast[1::2], strict=True)
 
 
-def _weighted(layer: Weighted, values: Any, kernel: Any, bias: Any) -> Any:
+def _weighted(layer: Weighted, values: Any, kernel: Any, bias: Any, activation: Any) -> Any:
     tf = tensorflow()
     if isinstance(layer, Dense):
-        return tf.matmul(values, kernel) + bias
+        return activation(tf.matmul(values, kernel) + bias)
+    images, kernel, bias = _alone(values), _alone(kernel), _alone(_alone(bias))
     if isinstance(layer, Convolution):
-        made = tf.nn.conv2d(values[0], kernel[0], layer.stride, layer.padding.upper())
+        made = tf.nn.conv2d(images, kernel, layer.stride, layer.padding.upper())
     else:
-        shape = (values.shape[1], *layer.shape)
-        made = tf.nn.conv2d_transpose(values[0], kernel[0], shape, layer.stride, "SAME")
-    return tf.nn.bias_add(made, bias[0, 0])[tf.newaxis]
+        shape = (images.shape[0], *layer.shape)
+        made = tf.nn.conv2d_transpose(images, kernel, shape, layer.stride, "SAME")
+    # Right behind one another the three become one kernel on CPUs.
+    return _apart(activation(tf.nn.bias_add(made, bias)))
 
 
-def _activated(layer: Weighted, values: Any) -> Any:
-    if layer.activation == "linear":
-        return values
-    return getattr(tensorflow().nn, layer.activation)(values)
+def _alone(values: Any) -> Any:
+    """Without the axis of seeds, of which there is one; `values[0]` would copy all gradients."""
+    return tensorflow().squeeze(values, 0)
+
+
+def _apart(values: Any) -> Any:
+    """With the axis of seeds."""
+    return tensorflow().expand_dims(values, 0)
+
+
+def _function(activation: str) -> Callable[[Any], Any]:
+    if activation == "linear":
+        return lambda values: values
+    function: Callable[[Any], Any] = getattr(tensorflow().nn, activation)
+    return function

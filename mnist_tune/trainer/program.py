@@ -4,8 +4,8 @@ Images stay on the device as uint8 and are scaled there; the host hands over the
 epoch and takes back a few numbers. Programs are kept by `Shape`; what differs between trials of
 one shape (L2 factor, rates of learning and dropout, noise levels …) is an input.
 
-XLA compiles dense networks several times as fast as TensorFlow runs them, but convolutions on a
-CPU ten times as slow: there they run by TensorFlow's own kernels, in the same program otherwise.
+XLA compiles dense networks several times as fast as TensorFlow runs them, but not everything
+(`recipes.compiled_on_cpus`): the rest runs by TensorFlow's own kernels, in the same program.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def shape_of(network: Network, recipe: Recipe, device: Device) -> Shape:
         optimizer=optimizers.kind(recipe.optimizer),
         cosine=recipe.schedule == "cosine",
         dtype=recipe.precision,
-        compiled=device.compiles_convolutions or not network.convolutional,
+        compiled=device.compiles(network, recipe),
     )
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from mnist_tune.networks import Network
+from mnist_tune.recipes import Recipe, compiled_on_cpus
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -31,10 +34,9 @@ class Device:
     threads: int
     stacks_seeds: bool = False
 
-    @property
-    def compiles_convolutions(self) -> bool:
-        """Whether XLA makes convolutions faster; on a CPU it makes them ten times as slow."""
-        return self.placement.startswith("/GPU")
+    def compiles(self, network: Network, recipe: Recipe) -> bool:
+        """Whether XLA makes this training faster here."""
+        return self.placement.startswith("/GPU") or compiled_on_cpus(network, recipe)
 
 
 @cache

@@ -17,7 +17,7 @@ from mnist_tune.checkpoints import Cadence, CheckpointError
 from mnist_tune.data.sources import Dataset, Source, load_source
 from mnist_tune.data.splits import final, split
 from mnist_tune.errors import MnistTuneError, StorageError, WorkerFailed
-from mnist_tune.networks import Network
+from mnist_tune.recipes import compiled_on_cpus
 from mnist_tune.trainer.runtime import Device, available_cores, device
 from mnist_tune.trainer.states import EpochMetrics, RunState
 from mnist_tune.trainer.training import Progress, Trainer
@@ -56,7 +56,7 @@ def carry_out(task: Task, publish: Publish) -> Outcome:
         DataError: the images are not those that the study began with.
     """
     started_at, job = _utc_now(), task.job
-    where = device(_threads(job.network))
+    where = device(_threads(job))
     trainer = _trainer(job.source, "all" if job.confirmation else job.protocol, where)
     restored, warnings = _restored(job, task.seeds)
     publish(_message(task, {state.seed: state.history for state in restored}))
@@ -161,12 +161,9 @@ def _test(source: Source) -> Any:
     return final(_dataset(source))[1]
 
 
-def _threads(network: Network) -> int:
-    """CPU threads of one operation, as the coordinator shared them out, else all cores.
-
-    Convolutions round differently with each number of threads, so that they get one.
-    """
-    if network.convolutional:
+def _threads(job: Job) -> int:
+    """CPU threads of one operation, as the coordinator shared them out, else all cores."""
+    if not compiled_on_cpus(job.network, job.recipe):
         return 1
     return int(os.environ.get(THREADS_VARIABLE, available_cores()))
 

@@ -1,4 +1,4 @@
-"""Convolutions round differently with each number of threads: a worker gives them one."""
+"""What runs by kernels that round differently with each number of threads gets one of a worker."""
 
 from __future__ import annotations
 
@@ -7,28 +7,35 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from mnist_tune.data.sources import load
 from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp, Network
-from mnist_tune.recipes import Adam, Recipe
+from mnist_tune.recipes import Adam, Recipe, compiled_on_cpus
 from mnist_tune.workers.tasks import Job, Task
 from mnist_tune.workers.training import THREADS_VARIABLE, carry_out
 
 CHECKOUT = Path(__file__).parent.parent.parent
 CNN = Cnn(blocks=(Block(filters=16, convolutions=2, pool=4),), dense=(16,))
+FLOAT32 = Recipe(epochs=1, batch_size=128, optimizer=Adam())
+BFLOAT16 = replace(FLOAT32, precision="bfloat16")
+ONE_THREAD: dict[str, tuple[Network, Recipe]] = {
+    "convolutions": (CNN, FLOAT32),
+    "bfloat16": (Mlp(hidden=(512, 64)), BFLOAT16),
+}
 
 
-def answer() -> None:
+def answer(kind: str) -> None:
     """What a child process does: train as a worker does, and say what came out."""
+    network, recipe = ONE_THREAD[kind]
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
             trial_number=0,
-            network=CNN,
-            recipe=Recipe(epochs=1, batch_size=128, optimizer=Adam()),
+            network=network,
+            recipe=recipe,
             seeds=(3,),
             protocol="holdout",
             source=load(Path("embedded")).source,
@@ -41,8 +48,9 @@ def answer() -> None:
 
 
 @pytest.mark.slow
-def test_a_convolutional_run_is_the_same_whatever_threads_its_worker_has() -> None:
-    code = "from tests.workers.test_worker_threads import answer; answer()"
+@pytest.mark.parametrize("kind", ONE_THREAD)
+def test_a_run_is_the_same_whatever_threads_its_worker_has(kind: str) -> None:
+    code = f"from tests.workers.test_worker_threads import answer; answer({kind!r})"
     children = [
         subprocess.Popen(
             [sys.executable, "-c", code],
@@ -58,13 +66,14 @@ def test_a_convolutional_run_is_the_same_whatever_threads_its_worker_has() -> No
 
 
 @pytest.mark.parametrize(
-    ("network", "convolutional"),
+    ("network", "recipe", "compiled"),
     [
-        (Mlp(hidden=(8,)), False),
-        (Autoencoder(latent=2), False),
-        (CNN, True),
-        (ConvAutoencoder(latent=2), True),
+        (Mlp(hidden=(8,)), FLOAT32, True),
+        (Mlp(hidden=(8,)), BFLOAT16, False),
+        (Autoencoder(latent=2), FLOAT32, True),
+        (CNN, FLOAT32, False),
+        (ConvAutoencoder(latent=2), BFLOAT16, False),
     ],
 )
-def test_which_networks_are_convolutional(network: Network, convolutional: bool) -> None:
-    assert network.convolutional is convolutional
+def test_what_is_compiled_on_cpus(network: Network, recipe: Recipe, compiled: bool) -> None:
+    assert compiled_on_cpus(network, recipe) is compiled
