@@ -1,13 +1,13 @@
 """The numbers of a study's figure: accuracy against what was searched, and the test result.
 
-With one numeric parameter it stands on the x axis; else the number of parameters does; where all
+Where a single parameter varies, and is a number, it stands on the x axis; else the number of parameters does; where all
 networks have the same size, the trial number. `mnist_tune.reports.drawing` draws it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -182,7 +182,7 @@ class _Place:
 
 def _x_axis(results: Results, complete: list[Configuration]) -> tuple[Axis, str, _Place]:
     """The axis, the word for it in the file's name, and where a configuration stands on it."""
-    parameters = results.provenance.parameters
+    parameters = _varied(results.provenance.parameters, complete)
     if len(parameters) == 1 and parameters[0].numeric and _all_have(parameters[0], complete):
         only = parameters[0]
         place = _Place(only.name)
@@ -196,6 +196,12 @@ def _x_axis(results: Results, complete: list[Configuration]) -> tuple[Axis, str,
         place = _Place(size=True)
         return Axis("Number of parameters", "log", whole=True), "parameters", place
     return Axis("Trial", "linear", whole=True), "trial", _Place()
+
+
+def _varied(parameters: Sequence[Parameter], complete: list[Configuration]) -> Sequence[Parameter]:
+    """Those that differ between configurations; all of them, if none does."""
+    values = {p.name: {str(e.trial.params.get(p.name)) for e in complete} for p in parameters}
+    return [p for p in parameters if len(values[p.name]) > 1] or parameters
 
 
 def _cost_axis(_results: Results, _complete: list[Configuration]) -> tuple[Axis, str, _Place]:

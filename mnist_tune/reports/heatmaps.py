@@ -76,6 +76,8 @@ def plane(results: Results) -> Plane | None:
         for entry in chosen
         if entry.summary
     )
+    if any(len({point[place] for point in points}) == 1 for place in (0, 1)):
+        return None  # a plan that leaves one of them alone makes a line
     log = (numeric[first].log, numeric[second].log)
     images = results.provenance.validation_name
     # They are ranked: the best comes first.

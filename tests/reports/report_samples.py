@@ -313,14 +313,18 @@ LATENT: tuple[tuple[int, tuple[int, ...]], ...] = (
 
 
 def autoencoders(*, referenced: bool = True, confirmed: bool = True) -> Sample:
-    """A plan of latent sizes with what they must beat, confirmed with three fresh seeds."""
-    space = {"latent": {"kind": "int", "low": 2, "high": 128, "log": True, "step": 1}}
-    plan = {"sampler": "grid", "points": [{"latent": latent} for latent, _ in LATENT]}
+    """A plan of latent sizes, one width, with what they must beat; confirmed with three seeds."""
+    space = {
+        "latent": {"kind": "int", "low": 2, "high": 128, "log": True, "step": 1},
+        "hidden": {"kind": "int", "low": 32, "high": 1024, "log": True, "step": 1},
+    }
+    points = [{"latent": latent, "hidden": 128} for latent, _ in LATENT]
+    plan = {"sampler": "grid", "points": points}
     text = definition(space, plan, network=Autoencoder(latent=2))
     row = study(name="autoencoder_latent", definition=text, planned_trials=3)
     sample = Sample(replace(row, source="autoencoder_latent", question="How large a code?"))
     for number, (latent, errors) in enumerate(LATENT):
-        one = trial(number, Autoencoder(latent=latent), {"latent": latent}, errors)
+        one = trial(number, Autoencoder(latent=latent), points[number], errors)
         sample = sample.plus(_as_denoiser(one))
     if confirmed:
         fresh = confirmation(1, 2, (30_200, 30_400, 30_300), seeds=FRESH[:3])

@@ -115,6 +115,7 @@ def test_a_plane_needs_two_numbers(read: Read) -> None:
     places = {point[:2] for point in found.points}
     assert places == {(300.0, 100.0), (1024.0, 512.0), (64.0, 32.0)}
     assert heatmaps.plane(read(samples.l2_search())) is None
+    assert heatmaps.plane(read(samples.autoencoders())) is None  # the width is always 128
 
 
 @pytest.fixture(scope="module")
