@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from benchmarks import cli, memory, networks, study, trainer
+from benchmarks import checkpoints, cli, memory, networks, study, trainer
 from benchmarks.machine import this_machine
 from benchmarks.table import Report, document, table
 from mnist_tune.errors import MnistTuneError
@@ -92,12 +92,28 @@ def memory_command(fast: bool, json_file: Path | None, **given: int | None) -> N
     _show([lambda: _memory(fast, **given)], json_file)
 
 
+@app.command("checkpoints")
+@repetitions_option
+@fast_option
+@json_option
+def checkpoints_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
+    """Share of the time that saving unfinished runs takes (seconds)."""
+    _show([lambda: _checkpoints(fast, **given)], json_file)
+
+
 @app.command("all")
 @fast_option
 @json_option
 def all_command(fast: bool, json_file: Path | None) -> None:
-    """All five, one after the other (an hour)."""
-    every: list[Callable[[bool], Report]] = [_cli, _memory, _trainer, _networks, _study]
+    """All six, one after the other (an hour)."""
+    every: list[Callable[[bool], Report]] = [
+        _cli,
+        _checkpoints,
+        _memory,
+        _trainer,
+        _networks,
+        _study,
+    ]
     _show([partial(make, fast) for make in every], json_file)
 
 
@@ -124,6 +140,12 @@ def _cli(fast: bool, **given: int | None) -> Report:
 
 def _memory(fast: bool, **given: int | None) -> Report:
     return memory.run(**_chosen({"trials": 10 if fast else 50}, given), fast=fast, say=_say)
+
+
+def _checkpoints(fast: bool, **given: int | None) -> Report:
+    return checkpoints.run(
+        **_chosen({"repetitions": 5 if fast else 30}, given), fast=fast, say=_say
+    )
 
 
 def _chosen(usual: dict[str, int], given: dict[str, int | None]) -> dict[str, Any]:

@@ -171,6 +171,19 @@ def test_the_benchmark_of_the_cli_from_end_to_end(tmp_path: Path) -> None:
     assert all(row["what"] in done.stdout for row in found["rows"])
 
 
+def test_the_benchmark_of_checkpoints_from_end_to_end(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoints.json"
+    arguments = ["checkpoints", "--repetitions", "2", "--json", str(file)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exception is None, done.output
+    (found,) = json.loads(file.read_text())["benchmarks"]
+    seconds, share, size = found["rows"][:3]
+    # Every 10 seconds, so that a second is a tenth of the time.
+    assert share["samples"] == pytest.approx([10 * sample for sample in seconds["samples"]])
+    assert size["value"] == pytest.approx(3 * 4e-6 * Mlp(hidden=(500, 300)).parameters, rel=0.01)
+    assert share["target"] == {"side": "below", "bound": 2.0}
+
+
 # Sleeps while it prepares and while it measures, and tells what it was given.
 SLEEPER = """
 import json, sys, time
@@ -207,7 +220,15 @@ def test_what_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
 
 
 def test_every_command_and_option_has_help() -> None:
-    assert set(app.commands) == {"trainer", "networks", "study", "cli", "memory", "all"}
+    assert set(app.commands) == {
+        "trainer",
+        "networks",
+        "study",
+        "cli",
+        "memory",
+        "checkpoints",
+        "all",
+    }
     for command in app.commands.values():
         assert command.help
         assert all(p.help for p in command.params if isinstance(p, click.Option))
