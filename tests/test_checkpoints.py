@@ -316,6 +316,23 @@ def test_saving_is_due_at_most_once_per_wait() -> None:
     assert cadence.due()
 
 
+def test_slow_saves_are_made_less_often() -> None:
+    clock = Clock()
+    cadence = Cadence(10, clock)
+    clock.now += 10
+    assert cadence.due()
+    clock.now += 0.5  # the save
+    cadence.saved()
+    clock.now += 24.4
+    assert not cadence.due()
+    clock.now += 0.2  # 25 seconds after it began
+    assert cadence.due()
+    clock.now += 0.1
+    cadence.saved()  # quick this time
+    clock.now += 10
+    assert cadence.due()
+
+
 def test_a_wait_of_0_seconds_saves_at_every_chance() -> None:
     cadence = Cadence(0, Clock())
     assert [cadence.due() for _ in range(3)] == [True] * 3

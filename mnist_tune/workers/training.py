@@ -101,6 +101,7 @@ class _Epochs:
         if self._cadence.due():
             for state in progress.snapshot():
                 _save(self._task.job, state, final=False)
+            self._cadence.saved()
         return not control.should_end(self._task.name)
 
 
