@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mnist_tune.data import sources
 from mnist_tune.errors import InputError
+from mnist_tune.storage.health import faults
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.overview import studies_overview
 
@@ -56,6 +57,7 @@ def examine(location: Location, folder: Path | None) -> tuple[Check, ...]:
         _guarded("data", lambda: _data(folder)),
         _device(),
         _guarded("storage", lambda: _storage(location)),
+        _guarded("integrity", lambda: _integrity(location)),
         _disk(location),
         _guarded("lease", lambda: _lease(location)),
     )
@@ -127,6 +129,13 @@ def _storage(location: Location) -> Check:
             "storage", False, f"{folder} is not writable", "give a writable place by --storage"
         )
     return Check("storage", True, f"{location}: {studies}")
+
+
+def _integrity(location: Location) -> Check:
+    found = faults(location)
+    what = "; ".join(fault.what for fault in found)
+    to_do = "; ".join(dict.fromkeys(fault.to_do for fault in found))
+    return Check("integrity", not found, what or "nothing is damaged or left over", to_do)
 
 
 def _disk(location: Location) -> Check:

@@ -52,14 +52,19 @@ def data(picture: Path | None, folder: Path | None, form: Format) -> None:
 
 
 @click.command()
+@click.option("--repair", is_flag=True, help="First mend of the storage what is safe to mend.")
 @options.storage
 @options.data
 @options.list_format
-def doctor(storage: str | None, folder: Path | None, form: Format) -> None:
+def doctor(storage: str | None, folder: Path | None, form: Format, repair: bool) -> None:
     """Check Python, packages, data, device, storage and lease; say what to do about problems."""
     from mnist_tune.doctor import examine
+    from mnist_tune.storage import health
 
-    checks = examine(Location.find(storage), folder)
+    location = Location.find(storage)
+    for line in health.repair(location) if repair else ():
+        click.echo(line, err=True)
+    checks = examine(location, folder)
     rows = [
         {
             "check": c.name,

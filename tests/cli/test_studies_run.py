@@ -504,8 +504,14 @@ def test_a_hopeless_trial_is_pruned(tmp_path: Path) -> None:
 # Surroundings
 
 
-def test_doctor_finds_nothing_wrong_here(finished: Finished) -> None:
-    done = finished.place.done("doctor", *EMBEDDED, "--format", "json")
+def test_doctor_mends_and_finds_nothing_wrong_then(finished: Finished) -> None:
+    ((uid,),) = finished.place.rows("SELECT uid FROM mnist_tune_studies")
+    left = finished.place.folder / "storage" / "checkpoints" / uid / "trial-0-seed-0.ckpt"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.touch()
+    done = finished.place.done("doctor", "--repair", *EMBEDDED, "--format", "json")
+    assert f"removed {left}" in done.stderr
+    assert not left.exists()
     checks = {check["check"]: check for check in json.loads(done.stdout)}
     assert set(checks) >= {"python", "packages", "data", "device", "storage", "disk", "lease"}
     assert {check["verdict"] for check in checks.values()} == {"ok"}

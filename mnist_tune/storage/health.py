@@ -1,0 +1,184 @@
+"""What may be wrong with a storage, and the repairs that can do no harm.
+
+Safe is what loses no result: indexes are made anew from the rows that they point to, after a copy
+of the file; checkpoints are removed whose trial's result is committed. The rest is only told: damaged
+pages, and folders of studies that are not here, which another database beside this one may need.
+
+Standard library only, as for `list` and `status`. A server looks after its own pages; of it only
+the folders are examined.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_tune.errors import StorageError
+from mnist_tune.storage import files
+from mnist_tune.storage.faults import explain
+from mnist_tune.storage.lease import Lease, holder
+from mnist_tune.storage.location import Location
+
+_MOST_LINES = 20  # of SQLite's findings; one is enough to know
+# What `PRAGMA integrity_check` says of an index that does not fit its table.
+_INDEX = re.compile(r"(row \d+ missing from|wrong # of entries in|non-unique entry in) index")
+_CHECKPOINT = re.compile(r"(confirmation-(\d+)-)?trial-(\d+)-seed-\d+\.ckpt(\.partial)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is not as it should be.
+
+    Attributes:
+        what: in a few words.
+        to_do: what people can do about it.
+        repairable: whether `repair` mends it.
+    """
+
+    what: str
+    to_do: str
+    repairable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """A study's name, and what of it is finished: (confirmation, trial); search is 0."""
+
+    name: str
+    finished: frozenset[tuple[int, int]]
+
+
+def faults(location: Location) -> tuple[Fault, ...]:
+    """Look for faults; nothing is changed.
+
+    Raises:
+        StorageError: nothing can be read at all.
+    """
+    if not location.is_sqlite or not files.exists(location):
+        return ()
+    try:
+        with closing(files.connect_read_only(_path(location))) as connection:
+            return (*_damages(connection), *_leftovers(location, _studies(connection)))
+    except sqlite3.Error as error:
+        raise explain(error, location) from error
+
+
+def repair(location: Location) -> tuple[str, ...]:
+    """Do what is safe; return what was done, a line each.
+
+    Raises:
+        StorageError: a study is being worked on, or the file cannot be written.
+    """
+    if not location.is_sqlite or not files.exists(location):
+        return ()
+    try:
+        with closing(files.connect_read_only(_path(location))) as connection:
+            damages, studies = tuple(_damages(connection)), _studies(connection)
+        for study in studies.values():
+            if (who := holder(location, study.name)) is not None:
+                raise StorageError(
+                    f"{study.name} in {location} is being worked on by {who}: wait for it, or stop it, "
+                    "and type `mnist-tune doctor --repair` again"
+                )
+        done = [_reindexed(location)] if damages and all(d.repairable for d in damages) else []
+        return (*done, *_removed(location, studies))
+    except (sqlite3.Error, OSError) as error:
+        raise explain(error, location) from error
+
+
+def _damages(connection: sqlite3.Connection) -> Iterator[Fault]:
+    """What SQLite finds in its own pages."""
+    found = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")]
+    wrong = [line for line in found if line != "ok"]
+    if not wrong:
+        return
+    first = " ".join(wrong[0].split())
+    if all(_INDEX.match(line) for line in wrong):
+        yield Fault(
+            f"an index does not fit its table ({first})", "mnist-tune doctor --repair", True
+        )
+    else:
+        yield Fault(f"the database is damaged ({first})", "put a backup in its place")
+
+
+def _studies(connection: sqlite3.Connection) -> dict[str, _Study]:
+    """Uid → study."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if "mnist_tune_confirmations" not in tables:
+        return {}
+    trials = connection.execute("SELECT study_uid, 0, trial_number FROM mnist_tune_trials")
+    confirmed = connection.execute(
+        "SELECT study_uid, confirmation, trial_number FROM mnist_tune_confirmations "
+        "WHERE state = 'complete'"
+    )
+    ended = [*trials, *confirmed]
+    named = connection.execute("SELECT uid, name FROM mnist_tune_studies")
+    return {
+        uid: _Study(name, frozenset((c, t) for owner, c, t in ended if owner == uid))
+        for uid, name in named
+    }
+
+
+def _leftovers(location: Location, studies: dict[str, _Study]) -> Iterator[Fault]:
+    for folder in _ownerless(location, studies):
+        yield Fault(
+            f"{folder} belongs to no study of this database",
+            "delete it, unless another database in the same folder needs it",
+        )
+    stale = _stale(location, studies)
+    if stale:
+        what = f"{len(stale)} checkpoints of finished trials, such as {stale[0]}"
+        yield Fault(what, "mnist-tune doctor --repair", True)
+
+
+def _removed(location: Location, studies: dict[str, _Study]) -> Iterator[str]:
+    for uid, study in studies.items():
+        with Lease(location, study.name):  # nobody begins meanwhile
+            for path in _stale(location, {uid: study}):
+                path.unlink(missing_ok=True)
+                yield f"removed {path}, whose trial has ended"
+
+
+def _ownerless(location: Location, studies: dict[str, _Study]) -> list[Path]:
+    """Folders in ours that are named as a study's, and whose study is gone."""
+    return [
+        folder
+        for parent in (location.checkpoints, location.artifacts)
+        for folder in _entries(parent)
+        if folder.is_dir() and re.fullmatch(r"[0-9a-f]{32}", folder.name)
+        if folder.name not in studies
+    ]
+
+
+def _stale(location: Location, studies: dict[str, _Study]) -> list[Path]:
+    """Checkpoints whose trial has ended, so that nothing will ever go on from them."""
+    return [
+        path
+        for uid, study in studies.items()
+        for path in _entries(location.checkpoints / uid)
+        if (named := _CHECKPOINT.fullmatch(path.name)) is not None
+        and (int(named[2] or 0), int(named[3])) in study.finished
+    ]
+
+
+def _entries(folder: Path) -> Sequence[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else ()
+
+
+def _reindexed(location: Location) -> str:
+    """Make all indexes anew; the file as it was stays beside it."""
+    path = _path(location)
+    copy = path.with_name(f"{path.name}.before-repair")
+    with closing(files.connect(path)) as connection, closing(sqlite3.connect(copy)) as kept:
+        connection.backup(kept)
+        connection.execute("REINDEX")
+    return f"made the indexes of {path} anew; as it was, it is in {copy}"
+
+
+def _path(location: Location) -> Path:
+    assert location.path is not None
+    return location.path
