@@ -52,6 +52,8 @@ def guarded(command: click.Command, name: str) -> None:
     try:
         raise SystemExit(command(prog_name=name, standalone_mode=False))
     except click.ClickException as error:
+        # Declared final, but click offers no other way to what `show` prints.
+        error.message = _printable(error.message)  # type: ignore[misc]
         error.show()
         raise SystemExit(error.exit_code) from None
     except click.Abort:  # Ctrl-C where nothing was running yet
@@ -64,7 +66,12 @@ def guarded(command: click.Command, name: str) -> None:
         _fail(f"stopped: {error}", 130)
 
 
+def _printable(message: str) -> str:
+    """A message with what somebody typed in it: no control character reaches the terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+
+
 def _fail(line: str, code: int) -> None:
     """Print one line; spaces stay as they are, they may belong to a path."""
-    print(as_called(" ".join(line.splitlines())), file=sys.stderr)
+    print(_printable(as_called(" ".join(line.splitlines()))), file=sys.stderr)
     raise SystemExit(code) from None

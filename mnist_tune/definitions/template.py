@@ -47,9 +47,8 @@ def write_template(path: Path) -> None:
         DefinitionError: the file exists, does not end in .py, or cannot be written.
     """
     if path.suffix != ".py":
-        raise DefinitionError(
-            f"{path}: a study file ends in .py; try `mnist-tune new {path.with_suffix('.py')}`"
-        )
+        named = path.with_suffix(".py") if path.name else path / "my_study.py"
+        raise DefinitionError(f"{path}: a study file ends in .py; try `mnist-tune new {named}`")
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(_TEMPLATE)
