@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 our fault, 2 usage or bad input, 3 incomplete, 130 interru
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -42,6 +43,13 @@ for command in (
     app.add_command(command)
 
 
+class _Lines(logging.Handler):
+    """What the storage has to say besides results goes to stderr, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(as_called(record.getMessage()), err=True)
+
+
 def main() -> None:
     """Run a command and end the process with its exit code."""
     guarded(app, called())
@@ -49,6 +57,7 @@ def main() -> None:
 
 def guarded(command: click.Command, name: str) -> None:
     """Run a command of that name and end the process; what is the user's to mend is one line."""
+    _listen()
     try:
         raise SystemExit(command(prog_name=name, standalone_mode=False))
     except click.ClickException as error:
@@ -62,6 +71,12 @@ def guarded(command: click.Command, name: str) -> None:
         _fail(f"incomplete: {error}", 3)
     except Interrupted as error:
         _fail(f"stopped: {error}", 130)
+
+
+def _listen() -> None:
+    logger = logging.getLogger("mnist_tune")
+    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
+        logger.addHandler(_Lines())
 
 
 def _fail(line: str, code: int) -> None:
