@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from mnist_tune.cli import comparing, digits, environment, results, studies
+from mnist_tune.cli import comparing, digits, environment, keeping, results, studies
 from mnist_tune.cli.options import as_called, called
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
@@ -37,6 +37,8 @@ for command in (
     results.best,
     digits.denoise,
     digits.generate,
+    keeping.backup,
+    keeping.delete,
     environment.data,
     environment.doctor,
 ):
