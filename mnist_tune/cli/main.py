@@ -5,11 +5,12 @@ Exit codes: 0 done, 1 our fault, 2 usage or bad input, 3 incomplete, 130 interru
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
 
-from mnist_tune.cli import comparing, digits, environment, results, studies
+from mnist_tune.cli import comparing, digits, environment, keeping, results, studies
 from mnist_tune.cli.options import as_called, called
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
@@ -36,10 +37,19 @@ for command in (
     results.best,
     digits.denoise,
     digits.generate,
+    keeping.backup,
+    keeping.delete,
     environment.data,
     environment.doctor,
 ):
     app.add_command(command)
+
+
+class _Lines(logging.Handler):
+    """What the storage has to say besides results goes to stderr, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(as_called(record.getMessage()), err=True)
 
 
 def main() -> None:
@@ -49,6 +59,7 @@ def main() -> None:
 
 def guarded(command: click.Command, name: str) -> None:
     """Run a command of that name and end the process; what is the user's to mend is one line."""
+    _listen()
     try:
         raise SystemExit(command(prog_name=name, standalone_mode=False))
     except click.ClickException as error:
@@ -69,6 +80,12 @@ def guarded(command: click.Command, name: str) -> None:
 def _printable(message: str) -> str:
     """A message with what somebody typed in it: no control character reaches the terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+
+
+def _listen() -> None:
+    logger = logging.getLogger("mnist_tune")
+    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
+        logger.addHandler(_Lines())
 
 
 def _fail(line: str, code: int) -> None:

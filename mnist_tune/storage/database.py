@@ -23,6 +23,7 @@ from mnist_tune.storage.faults import explain, is_database_error
 from mnist_tune.storage.identity import SCHEMA_VERSION, is_ours, nothing_stored, stored_version
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.tables import metadata, schema
+from mnist_tune.storage.upgrades import upgrade
 
 _CONNECT_SECONDS = 10
 
@@ -219,25 +220,6 @@ def _make_file(database: Database) -> None:
             connection.close()
 
 
-def upgrade(database: Database) -> None:
-    """Add missing tables and columns, and note the version; nothing where all is there."""
-    with database.transaction() as connection:
-        metadata.create_all(connection)
-        for table in metadata.sorted_tables:
-            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
-            for column in table.columns:
-                if column.name not in there:  # new ones may be NULL: old rows have none
-                    kind = column.type.compile(connection.dialect)
-                    connection.exec_driver_sql(
-                        f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"
-                    )
-        found = stored_version(
-            lambda statement: [tuple(row) for row in connection.exec_driver_sql(statement)]
-        )
-        if found != SCHEMA_VERSION:
-            connection.execute(insert(schema).values(version=SCHEMA_VERSION))
-
-
 def _make_tables(database: Database) -> None:
     with database.transaction() as connection:
         metadata.create_all(connection)
@@ -245,12 +227,11 @@ def _make_tables(database: Database) -> None:
 
 
 def _upgrade(location: Location, busy_seconds: float) -> None:
-    """Add what this version has more than the one that made the database; nothing is rewritten."""
     if location.is_sqlite:
         files.refuse_read_only(location)
     opened = Database(location, read_only=False, busy_seconds=busy_seconds)
     with creation_lock(location), opened as database:
-        upgrade(database)
+        upgrade(database.transaction, location)
 
 
 def _server_engine(location: Location) -> Engine:

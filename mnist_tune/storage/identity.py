@@ -5,7 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mnist_tune.errors import StorageError
@@ -47,6 +47,14 @@ def nothing_stored(location: Location) -> StorageError:
     return StorageError(
         f"nothing is stored at {location} yet: type `mnist-tune run l2_factor`, "
         "or give the right --storage"
+    )
+
+
+def unknown_study(name: str, known: Iterable[str], location: Location) -> StorageError:
+    """The error for a study that is not there; it says which are."""
+    return StorageError(
+        f"no study {name!r} in {location}, which holds {', '.join(known) or 'no study yet'}: "
+        "type `mnist-tune list`"
     )
 
 

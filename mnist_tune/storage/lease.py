@@ -99,6 +99,23 @@ class Lease:
         self._lock.release()
         self._lock = None
 
+    def has_files(self) -> bool:
+        """Whether somebody has or had the lease."""
+        return self._file.exists()
+
+    def discard(self) -> None:
+        """Give the lease back together with its files: there is no study any more.
+
+        They are removed while it is held. Whoever waits for the lock notices that its file is
+        gone, and makes a new one.
+        """
+        if self._lock is None:
+            return
+        with suppress(OSError):
+            for file in (_note(self._file), _temporary(self._file), self._file):
+                file.unlink(missing_ok=True)
+        self.release()
+
     def _refusal(self) -> str:
         who = _read(_note(self._file))
         stop = f" (`kill {who.pid}` on {who.host})" if who.pid else ""
@@ -142,9 +159,13 @@ def _note(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
+def _temporary(file: Path) -> Path:
+    return file.with_suffix(".tmp")
+
+
 def _write(note: Path) -> None:
     me = Holder(pid=os.getpid(), host=os.uname().nodename, since=utc_now())
-    temporary = note.with_suffix(".tmp")
+    temporary = _temporary(note)
     temporary.write_text(json.dumps(asdict(me)), encoding="utf-8")
     temporary.replace(note)
 

@@ -24,8 +24,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from mnist_tune.errors import StorageError
+from mnist_tune.storage import clocks
 from mnist_tune.storage.counts import COUNTS_SQL, counts_by_name
 from mnist_tune.storage.database import Database, creation_lock, translated
+from mnist_tune.storage.notices import notice
 from mnist_tune.storage.records import TrialCounts, plain
 
 UID_ATTRIBUTE = "mnist_tune_uid"
@@ -138,7 +140,7 @@ class OptunaStudy:
 def open_optuna(database: Database) -> RDBStorage:
     """Open Optuna's storage on the same database with the same pragmas, and without chatter.
 
-    It is closed together with the database.
+    It is closed together with the database. Says so, once, where Optuna 4 wrote times.
 
     Raises:
         StorageError: Optuna's tables cannot be made, or are those of another version of Optuna.
@@ -151,6 +153,8 @@ def open_optuna(database: Database) -> RDBStorage:
             with creation_lock(database.location):
                 storage = _rdb_storage(database, skip_table_creation=False)
     database.close_with(storage.engine.dispose)
+    if line := clocks.warning(database.rows, database.location):
+        notice(line)
     return storage
 
 
@@ -212,14 +216,25 @@ def load_study(
     return _checked(study, database, uid, None)
 
 
-def delete_study(database: Database, name: str) -> None:
-    """Delete Optuna's rows of a study, if they are there."""
+def delete_study(database: Database, name: str, uid: str) -> None:
+    """Delete Optuna's rows of a study, if they are there; another study of that name stays."""
+    if "studies" not in database.tables():  # its creation was cut short
+        return
     storage = open_optuna(database)
     try:
         with translated(database.location):
-            optuna.delete_study(study_name=name, storage=storage)
+            study = optuna.load_study(study_name=name, storage=storage)
+            if _belongs(study, uid):
+                optuna.delete_study(study_name=name, storage=storage)
     except KeyError:
         pass
+
+
+def _belongs(study: optuna.Study, uid: str) -> bool:
+    """Whether it is ours, or the beginning of ours: the uid is written last."""
+    if UID_ATTRIBUTE in study.user_attrs:
+        return bool(study.user_attrs[UID_ATTRIBUTE] == uid)
+    return not study.get_trials(deepcopy=False)
 
 
 def _checked(

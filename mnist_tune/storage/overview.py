@@ -16,7 +16,7 @@ from typing import Any
 from mnist_tune.storage import files
 from mnist_tune.storage.counts import COUNTS_SQL, counts_by_name
 from mnist_tune.storage.faults import explain
-from mnist_tune.storage.identity import Rows, is_ours
+from mnist_tune.storage.identity import Rows, is_ours, nothing_stored, unknown_study
 from mnist_tune.storage.lease import Holder, holder
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import TrialCounts
@@ -89,6 +89,21 @@ def studies_overview(location: Location) -> tuple[StudyOverview, ...]:
             return ()
         tables, rows = source
         return _overviews(tables, rows, location) if is_ours(tables, rows, location) else ()
+
+
+def study_overview(location: Location, name: str) -> StudyOverview:
+    """Return an overview of one study.
+
+    Raises:
+        StorageError: there is none of that name; or what is there cannot be read, or is not ours.
+    """
+    overviews = studies_overview(location)
+    if not overviews:
+        raise nothing_stored(location)
+    for overview in overviews:
+        if overview.name == name:
+            return overview
+    raise unknown_study(name, [overview.name for overview in overviews], location)
 
 
 Source = tuple[frozenset[str], Rows]

@@ -61,6 +61,12 @@ def delete_all(connection: Connection, study_uid: str) -> None:
     connection.execute(delete(tables.studies).where(tables.studies.c.uid == study_uid))
 
 
+def delete_analysis(connection: Connection, name: str) -> None:
+    """Delete an analysis with its pictures."""
+    for table, column in ((tables.analyses, "name"), (tables.pictures, "analysis")):
+        connection.execute(delete(table).where(table.c[column] == name))
+
+
 def confirmations(connection: Connection, study_uid: str) -> tuple[ConfirmationRow, ...]:
     """Return the confirmations of a study, the first first."""
     table = tables.confirmations

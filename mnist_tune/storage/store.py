@@ -26,6 +26,8 @@ from mnist_tune.errors import Incomplete, StorageError
 from mnist_tune.networks import network_from_json
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.database import Database
+from mnist_tune.storage.identity import unknown_study
+from mnist_tune.storage.participants import takes_part
 from mnist_tune.storage.records import (
     AnalysisRow,
     ConfirmationRow,
@@ -78,11 +80,8 @@ class Store:
         """
         found = self.find_study(name)
         if found is None:
-            known = ", ".join(study.name for study in self.studies()) or "no study yet"
-            raise StorageError(
-                f"no study {name!r} in {self._database.location}, which holds {known}: "
-                "type `mnist-tune list`"
-            )
+            known = [study.name for study in self.studies()]
+            raise unknown_study(name, known, self._database.location)
         return found
 
     def studies(self) -> tuple[StudyRow, ...]:
@@ -109,10 +108,15 @@ class Store:
                 .values(baseline=baseline)
             )
 
-    def delete_study(self, study_uid: str) -> None:
-        """Delete all our rows of a study; Optuna's are `optuna_adapter.delete_study`'s."""
+    def delete_study(self, study: StudyRow) -> None:
+        """Delete all our rows of a study, and the analyses that it took part in.
+
+        Optuna's rows are `optuna_adapter.delete_study`'s.
+        """
         with self._database.transaction() as connection:
-            statements.delete_all(connection, study_uid)
+            for analysis in self.analyses_of(study):
+                statements.delete_analysis(connection, analysis.name)
+            statements.delete_all(connection, study.uid)
 
     # The search
 
@@ -197,10 +201,13 @@ class Store:
         if any(picture.analysis != analysis.name for picture in pictures):
             raise ValueError(f"a picture does not belong to {analysis.name}")
         with self._database.transaction() as connection:
-            for table, column in ((tables.analyses, "name"), (tables.pictures, "analysis")):
-                connection.execute(delete(table).where(table.c[column] == analysis.name))
+            statements.delete_analysis(connection, analysis.name)
             statements.add(connection, tables.analyses, [analysis])
             statements.add(connection, tables.pictures, pictures)
+
+    def analyses_of(self, study: StudyRow) -> tuple[AnalysisRow, ...]:
+        """Return the analyses that a study took part in, by name."""
+        return tuple(a for a in self.analyses() if takes_part(a.inputs, study.uid, study.name))
 
     def analyses(self) -> tuple[AnalysisRow, ...]:
         """Return all analyses, by name."""

@@ -92,7 +92,16 @@ def test_an_unknown_study_file_says_how_to_write_one(refused: Refused) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [("report",), ("export", "--out", "out"), ("best",), ("confirm",), ("resume",)]
+    "command",
+    [
+        ("report",),
+        ("export", "--out", "out"),
+        ("best",),
+        ("confirm",),
+        ("resume",),
+        ("backup", "kept/tiny.db"),
+        ("delete", "--yes"),
+    ],
 )
 def test_a_command_without_a_storage_says_where_it_looked(
     refused: Refused, command: tuple[str, ...]
@@ -104,7 +113,16 @@ def test_a_command_without_a_storage_says_where_it_looked(
 
 
 @pytest.mark.parametrize(
-    "command", [("report",), ("export", "--out", "out"), ("best",), ("confirm",), ("resume",)]
+    "command",
+    [
+        ("report",),
+        ("export", "--out", "out"),
+        ("best",),
+        ("confirm",),
+        ("resume",),
+        ("backup", "kept/tiny.db"),
+        ("delete", "--yes"),
+    ],
 )
 def test_a_study_that_is_not_in_the_storage(
     refused: Refused, stored: Callable[..., Location], command: tuple[str, ...]
@@ -290,7 +308,7 @@ def stored(tiny: Path) -> Callable[..., Location]:
     return put
 
 
-@pytest.fixture(params=["run", "report", "list", "status"])
+@pytest.fixture(params=["run", "report", "list", "status", "backup", "delete"])
 def storing(request: pytest.FixtureRequest, tiny: Path) -> tuple[object, ...]:
     """Commands that open the storage."""
     commands: dict[str, tuple[object, ...]] = {
@@ -298,6 +316,8 @@ def storing(request: pytest.FixtureRequest, tiny: Path) -> tuple[object, ...]:
         "report": ("report", "tiny"),
         "list": ("list",),
         "status": ("status",),
+        "backup": ("backup", "tiny", "kept/tiny.db"),
+        "delete": ("delete", "tiny", "--yes"),
     }
     return commands[request.param]
 
@@ -406,6 +426,36 @@ def test_confirm_before_the_search_is_finished(
     assert said.err.startswith("incomplete: study tiny is not finished")
     assert "`mnist-tune resume tiny`" in said.err
     assert contents(folder) == before
+
+
+def test_a_study_that_somebody_works_on_is_not_deleted(
+    refused: Refused, stored: Callable[..., Location]
+) -> None:
+    location = stored("tiny", "other")
+    with Lease(location, "tiny"):
+        assert "is being worked on by process" in refused("delete", "tiny", "--yes")
+
+
+def test_delete_asks_where_somebody_can_answer(
+    refused: Refused, stored: Callable[..., Location]
+) -> None:
+    stored("tiny")
+    assert "add --yes" in refused("delete", "tiny")
+
+
+def test_backup_overwrites_nothing(
+    refused: Refused, stored: Callable[..., Location], folder: Path
+) -> None:
+    stored("tiny")
+    (folder / "notes.txt").write_text("mine")
+    assert "notes.txt exists" in refused("backup", "tiny", "notes.txt")
+    (folder / "kept").mkdir()
+    assert "kept/ is a folder" in refused("backup", "tiny", "kept/")
+    assert "kept exists" in refused("backup", "tiny", "kept")
+    assert "would share its artifacts" in refused("backup", "tiny", "storage/tiny.db")
+    line = refused("backup", "tiny", "notes.txt/tiny.db")
+    assert line.endswith("notes.txt is not a folder; give another FILE")
+    assert "FILE is empty" in refused("backup", "tiny", "")
 
 
 # As a process of its own

@@ -86,6 +86,22 @@ def test_list_and_status_import_nothing_slow(stored: Path) -> None:
     assert not imported & SLOW
 
 
+def test_backup_imports_nothing_slow(stored: Path) -> None:
+    codes, imported = after(stored, ("backup", "tiny", "kept/tiny.db"))
+    assert codes == [0]
+    assert "sqlite3" in imported
+    assert not imported & SLOW
+
+
+def test_delete_does_not_import_tensorflow(stored: Path) -> None:
+    copy = "copied/tiny.db"
+    after(stored, ("backup", "tiny", copy))
+    codes, imported = after(stored, ("delete", "tiny", "--yes", "--storage", copy))
+    assert codes == [0]
+    assert "optuna" in imported
+    assert not imported & TENSORFLOW
+
+
 def test_what_reads_the_storage_does_not_import_tensorflow(stored: Path) -> None:
     codes, imported = after(
         stored,

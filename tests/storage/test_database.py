@@ -102,48 +102,6 @@ for name in sys.argv[2:]:
             assert len(raw(tmp_path / f"{name}.db", "SELECT * FROM trials")) == 2
 
 
-class TestUpgrading:
-    """A database of schema 1 lacks the tables and columns that came with schema 2."""
-
-    @pytest.fixture
-    def old(self, tmp_path: Path) -> Location:
-        location = here(tmp_path)
-        with open_database(location, create=True) as database:
-            Store(database).add_study(study_row())
-        with closing(sqlite3.connect(tmp_path / "trials.db")) as connection, connection:
-            for table in ("references", "analyses", "pictures"):
-                connection.execute(f"DROP TABLE mnist_tune_{table}")
-            for column in ("val_mse", "val_psnr", "test_mse", "test_psnr"):
-                connection.execute(f"ALTER TABLE mnist_tune_runs DROP COLUMN {column}")
-            for column in ("val_mse", "val_psnr"):
-                connection.execute(f"ALTER TABLE mnist_tune_epochs DROP COLUMN {column}")
-            connection.execute("DELETE FROM mnist_tune_schema")
-            connection.execute("INSERT INTO mnist_tune_schema VALUES (1)")
-        return location
-
-    @pytest.mark.parametrize("options", [{"create": True}, {"create": False}, {"read_only": True}])
-    def test_adds_what_is_missing_and_keeps_what_is_there(
-        self, old: Location, options: dict[str, bool]
-    ) -> None:
-        for _ in range(2):
-            with open_database(old, **{"create": False, **options}) as database:
-                store = Store(database)
-                (study,) = store.studies()
-                assert study == study_row()
-                assert store.runs(study.uid) == ()
-                assert store.epochs(study.uid) == ()
-                assert store.analyses() == ()
-        assert raw(old.path, VERSIONS) == [(1,), (SCHEMA_VERSION,)]
-
-    def test_a_read_only_file_says_so(self, old: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(_location: Location) -> None:
-            raise StorageError("read-only")
-
-        monkeypatch.setattr("mnist_tune.storage.files.refuse_read_only", refuse)
-        with pytest.raises(StorageError, match="read-only"):
-            open_database(old, create=False, read_only=True)
-
-
 class TestTransactions:
     def test_pragmas(self, database: Database) -> None:
         expected = {

@@ -198,3 +198,29 @@ assert "filelock" not in sys.modules
 """
     python(code, tmp_path / "trials.db")
     assert not list(tmp_path.iterdir())
+
+
+def test_who_waits_while_the_files_go_gets_a_lease_on_new_ones(place: Location) -> None:
+    first, waiting = Lease(place, "l2"), Lease(place, "l2")
+    first.acquire()
+    timer = threading.Timer(0.2, first.discard)  # `waiting` has patience for longer
+    timer.start()
+    with waiting:
+        timer.join()
+        found = holder(place, "l2")
+        assert found is not None
+        assert found.pid == os.getpid()
+        with pytest.raises(StorageError, match="is being worked on"):
+            Lease(place, "l2").acquire()
+
+
+def test_discarding_leaves_no_file(place: Location) -> None:
+    other = Lease(place, "other")
+    for lease in (Lease(place, "l2"), other):
+        assert not lease.has_files()
+        lease.acquire()
+        assert lease.has_files()
+    Lease(place, "l2").discard()  # not held by this one
+    assert len(list(place.locks.iterdir())) == 4
+    other.discard()
+    assert len(list(place.locks.iterdir())) == 2

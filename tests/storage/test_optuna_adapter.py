@@ -129,8 +129,8 @@ class TestStudies:
         study.report(trial, 0.5, 1)
         study.set_attributes(trial, {"a": 1})
         study.tell(trial, 0.5)
-        delete_study(study.database, "l2")
-        delete_study(study.database, "l2")
+        delete_study(study.database, "l2", "u")
+        delete_study(study.database, "l2", "u")
         assert raw(location.path, "SELECT study_name FROM studies") == [("other",)]
         for table in (
             "trial_params",

@@ -115,7 +115,7 @@ class TestStudies:
             store.start_confirmation(uid, trial_number=0, seeds=[7], train_size=1, test_size=10)
         confirm(store, [7])
         others = row_counts(database, "other")
-        store.delete_study(UID)
+        store.delete_study(store.study("a"))
         assert not any(row_counts(database).values())
         assert row_counts(database, "other") == others
         assert [study.name for study in store.studies()] == ["b"]
@@ -192,7 +192,7 @@ class TestTrials:
         assert store.trials(UID) == ()
 
     def test_trial_of_a_deleted_study_is_refused(self, store: Store) -> None:
-        store.delete_study(UID)
+        store.delete_study(store.study("l2_factor"))
         with pytest.raises(StorageError, match="was it deleted"):
             store.write_trial(trial_row(), [], [], None)
 

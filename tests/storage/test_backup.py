@@ -1,0 +1,278 @@
+"""One study as a database of its own: complete, alone, and whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from mnist_tune.errors import StorageError
+from mnist_tune.storage import backup
+from mnist_tune.storage.backup import back_up
+from mnist_tune.storage.database import open_database
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.overview import studies_overview
+from mnist_tune.storage.store import Store
+from tests.storage.storage_samples import kill, raw, receive, start_python
+from tests.storage.study_samples import (
+    content,
+    content_of,
+    files_below,
+    make_analysis,
+    make_study,
+    orphans,
+    uid_of,
+)
+
+OLD = Path(__file__).parent / "databases" / "schema-1.db"
+
+# Trials with two runs each, one after the other, as fast as they go.
+COORDINATOR = """
+import sys
+from mnist_tune.storage.database import open_database
+from mnist_tune.storage.lease import Lease
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.optuna_adapter import load_study
+from mnist_tune.storage.store import Store
+from tests.storage.storage_samples import epoch_row, run_row, timing_row, trial_row
+location, uid = Location.parse(sys.argv[1]), sys.argv[2]
+with open_database(location, create=True) as database, Lease(location, "a"):
+    study, store = load_study(database, name="a", uid=uid), Store(database)
+    print("ready", flush=True)
+    while True:
+        trial = study.ask()
+        trial.suggest_float("l2", 0, 1)
+        own = {"study_uid": uid}
+        store.write_trial(
+            trial_row(trial.number, **own),
+            [run_row(trial.number, seed, **own) for seed in (0, 1)],
+            [epoch_row(trial.number, seed, **own) for seed in (0, 1)],
+            timing_row(trial.number, **own),
+        )
+        study.tell(trial, 0.5)
+"""
+
+# A backup that waits where it is told to.
+STOPPED = """
+import sys, time
+from mnist_tune.storage import backup, copies
+from mnist_tune.storage.location import Location
+module, name = {"backup": backup, "copies": copies}[sys.argv[3]], sys.argv[4]
+original = getattr(module, name)
+def stop(*arguments):
+    if sys.argv[5] == "after":
+        original(*arguments)
+    print("stopped", flush=True)
+    time.sleep(60)
+setattr(module, name, stop)
+backup.back_up(Location.parse(sys.argv[1]), "a", Location.parse(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Location]:
+    """A storage with two studies, and a database that stays open as a coordinator's would."""
+    location = Location.parse(tmp_path / "storage" / "mnist_tune.db")
+    with open_database(location, create=True) as database:
+        for name in "ab":
+            make_study(database, name)
+        make_analysis(database, "of a", "a")
+        make_analysis(database, "of both", "b", "a")
+        make_analysis(database, "of b", "b")
+        yield location
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Location:
+    return Location.parse(tmp_path / "kept" / "a.db")
+
+
+def assert_whole(source: Location, target: Location) -> None:
+    """The copy holds all of study a, and nothing else."""
+    expected = content_of(source.path, "a")
+    assert all(expected[table] for table in ("mnist_tune_epochs", "trials", "trial_params"))
+    found = content(target.path)
+    for table, rows in expected.items():
+        assert found.pop(table) == rows, table
+    others = content(source.path)
+    for table in ("mnist_tune_analyses", "mnist_tune_pictures"):
+        kept = [row for row in others[table] if row[0] in ("of a", "of both")]
+        assert found.pop(table) == kept
+    assert found == {table: others[table] for table in found}
+    assert orphans(target.path) == []
+    assert raw(target.path, "PRAGMA integrity_check") == [("ok",)]
+    folder = target.folder
+    assert {p.name for p in folder.iterdir()} == {"a.db", "artifacts"}
+    assert files_below(target.artifacts) == {
+        name: text
+        for name, text in files_below(source.artifacts).items()
+        if name.startswith(uid_of("a")) and not name.endswith(".partial")
+    }
+
+
+def test_all_of_one_study_and_nothing_else(source: Location, target: Location) -> None:
+    before = content(source.path), files_below(source.artifacts)
+    made = back_up(source, "a", target)
+    assert (made.study.name, made.study.counts.finished, made.artifacts) == ("a", 2, 2)
+    assert_whole(source, target)
+    assert (content(source.path), files_below(source.artifacts)) == before
+
+
+def test_is_a_storage_for_us_and_for_optuna(source: Location, target: Location) -> None:
+    back_up(source, "a", target)
+    with open_database(target, create=False) as database:
+        assert [study.name for study in Store(database).studies()] == ["a"]
+    study = optuna.load_study(study_name="a", storage=f"sqlite:///{target.path}")
+    assert study.best_value == 0.9
+    (overview,) = studies_overview(target)
+    assert overview.confirmed == 1
+
+
+def test_a_study_that_has_only_begun(source: Location, target: Location) -> None:
+    shutil.rmtree(source.artifacts / uid_of("a"))
+    assert back_up(source, "a", target).artifacts == 0
+    assert {p.name for p in target.folder.iterdir()} == {"a.db"}
+
+
+def test_a_database_of_an_older_schema_stays_as_it_is(tmp_path: Path, target: Location) -> None:
+    old = tmp_path / "old.db"
+    shutil.copyfile(OLD, old)
+    back_up(Location.parse(old), "l2_factor-quick", target)
+    assert old.read_bytes() == OLD.read_bytes()
+    assert content(target.path) == content(old)
+
+
+def test_one_state_of_a_study_that_is_running(source: Location, tmp_path: Path) -> None:
+    coordinator = start_python(COORDINATOR, source.path, uid_of("a"))
+    assert receive(coordinator) == "ready"
+    trials = []
+    for number in range(4):
+        target = Location.parse(tmp_path / str(number) / "a.db")
+        back_up(source, "a", target)
+        rows = content(target.path)
+        runs = [row[2] for row in rows["mnist_tune_runs"] if row[1] == 0 and row[2] > 1]
+        assert len(runs) == 2 * len(set(runs))  # no trial without its second run
+        complete = raw(target.path, "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE'")
+        assert 0 <= len(rows["mnist_tune_trials"]) - complete[0][0] <= 1
+        assert orphans(target.path) == []
+        trials.append(len(rows["mnist_tune_trials"]))
+    assert coordinator.poll() is None
+    kill(coordinator)
+    assert sorted(trials) == trials
+    assert trials[0] < trials[-1], "nothing was written meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "when"),
+    [
+        ("backup", "_keep_only", "before"),
+        ("backup", "_copy_artifacts", "before"),
+        ("backup", "flush", "before"),
+        ("backup", "_copy_artifacts", "after"),
+        ("copies", "publish", "before"),
+    ],
+)
+def test_what_kill_9_leaves_the_same_command_finishes(
+    source: Location, target: Location, module: str, function: str, when: str
+) -> None:
+    killed = start_python(STOPPED, source.path, target.path, module, function, when)
+    assert receive(killed) == "stopped"
+    kill(killed)
+    assert target.path is not None
+    assert not target.path.exists()
+    back_up(source, "a", target)
+    assert_whole(source, target)
+
+
+def test_killed_when_all_is_done(source: Location, target: Location) -> None:
+    killed = start_python(STOPPED, source.path, target.path, "copies", "publish", "after")
+    assert receive(killed) == "stopped"
+    kill(killed)
+    with pytest.raises(StorageError, match="exists"):
+        back_up(source, "a", target)
+    (target.artifacts / uid_of("a") / "a.db.partial").unlink()
+    shutil.rmtree(target.locks)
+    assert_whole(source, target)
+
+
+@pytest.mark.parametrize("function", ["shutil.copyfile", "mnist_tune.storage.copies.publish"])
+def test_a_full_disk_leaves_nothing(
+    source: Location, target: Location, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(function, full)
+        with pytest.raises(StorageError, match=r"kept/a\.db: the disk is full"):
+            back_up(source, "a", target)
+    assert files_below(target.folder) == {}
+    back_up(source, "a", target)
+    assert_whole(source, target)
+
+
+def test_a_file_that_exists_is_refused(source: Location, target: Location) -> None:
+    assert target.path is not None
+    target.folder.mkdir()
+    target.path.write_text("mine")
+    with pytest.raises(StorageError, match=r"a\.db exists"):
+        back_up(source, "a", target)
+    assert files_below(target.folder) == {"a.db": "mine"}
+
+
+def test_two_copies_of_a_study_share_no_folder(source: Location, target: Location) -> None:
+    back_up(source, "a", target)
+    before = files_below(target.artifacts)
+    with pytest.raises(StorageError, match="another copy of a: give a file in a folder of its own"):
+        back_up(source, "a", Location.parse(target.folder / "again.db"))
+    with pytest.raises(StorageError, match="would share its artifacts"):
+        back_up(source, "a", Location.parse(source.folder / "a.db"))
+    assert files_below(target.artifacts) == before
+    back_up(source, "b", Location.parse(target.folder / "b.db"))
+    assert files_below(target.artifacts).items() > before.items()
+
+
+def test_a_second_backup_to_the_same_file_at_the_same_time(
+    source: Location, target: Location
+) -> None:
+    first = start_python(STOPPED, source.path, target.path, "backup", "_keep_only", "before")
+    assert receive(first) == "stopped"
+    with pytest.raises(StorageError, match=rf"being worked on by process {first.pid} "):
+        back_up(source, "a", target)
+    kill(first)
+
+
+def test_a_file_that_comes_into_being_meanwhile(
+    source: Location, target: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert target.path is not None
+    path = target.path
+    monkeypatch.setattr(backup, "_keep_only", lambda *_: path.write_text("mine"))
+    with pytest.raises(StorageError, match="come into being"):
+        back_up(source, "a", target)
+    assert files_below(target.folder) == {"a.db": "mine"}
+
+
+def test_servers_have_backups_of_their_own(source: Location, target: Location) -> None:
+    server = Location.parse("postgresql://me:s3cret@host/trials")
+    for pair in ((server, target), (source, server)):
+        with pytest.raises(StorageError, match="pg_dump") as caught:
+            back_up(pair[0], "a", pair[1])
+        assert "s3cret" not in str(caught.value)
+
+
+def test_a_damaged_source_is_named(tmp_path: Path, target: Location) -> None:
+    location = Location.parse(tmp_path / "storage" / "mnist_tune.db")
+    with open_database(location, create=True) as database:
+        make_study(database, "a")
+    assert location.path is not None
+    whole = bytearray(location.path.read_bytes())
+    for start in range(4096 * 8, len(whole) - 4096, 4096):
+        whole[start : start + 4096] = b"\xaa" * 4096
+    location.path.write_bytes(whole)
+    with pytest.raises(StorageError, match=r"mnist_tune\.db is damaged"):
+        back_up(location, "a", target)
+    assert files_below(target.folder) == {}
