@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mnist_tune.errors import StorageError
 from mnist_tune.storage import files
+from mnist_tune.storage.copies import copy_database, free_name
 from mnist_tune.storage.faults import explain
 from mnist_tune.storage.lease import Lease, holder
 from mnist_tune.storage.location import Location
@@ -172,9 +173,9 @@ def _entries(folder: Path) -> Sequence[Path]:
 def _reindexed(location: Location) -> str:
     """Make all indexes anew; the file as it was stays beside it."""
     path = _path(location)
-    copy = path.with_name(f"{path.name}.before-repair")
-    with closing(files.connect(path)) as connection, closing(sqlite3.connect(copy)) as kept:
-        connection.backup(kept)
+    copy = free_name(path.with_name(f"{path.name}.before-repair"))
+    copy_database(path, copy)
+    with closing(files.connect(path)) as connection:
         connection.execute("REINDEX")
     return f"made the indexes of {path} anew; as it was, it is in {copy}"
 
