@@ -46,6 +46,9 @@ checkpoint_seconds = click.option(
     show_default=True,
     help="Least time between two checkpoints of a trial.",
 )
+retry_failed = click.option(
+    "--retry-failed", is_flag=True, help="Train failed trials again, under their old numbers."
+)
 confirm_seeds = click.option(
     "--confirm-seeds", type=int, help="Runs of the confirmation, with fresh seeds."
 )

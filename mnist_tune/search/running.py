@@ -27,17 +27,19 @@ from mnist_tune.workers.cluster import Cluster, visible_gpus, worker_plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to run, which changes no result.
+    """How to run, which changes no result of a trial.
 
     Attributes:
         workers: processes; None decides by the machine.
         confirm: whether the test set is opened when the search is finished.
         checkpoint_seconds: least time between two checkpoints of a task.
+        retry_failed: train failed trials again.
     """
 
     workers: int | None = None
     confirm: bool = True
     checkpoint_seconds: float = 10.0
+    retry_failed: bool = False
 
 
 def run(
@@ -62,8 +64,10 @@ def run(
         InputError: nothing was harmed; the message says what to mend.
         Interrupted: everything is saved.
     """
-    with _opened(location, definition, source) as session:
+    with _opened(location, definition, source, retry_failed=options.retry_failed) as session:
         introduce()
+        if options.retry_failed:
+            console.print(_retried(session), highlight=False)
         unfinished = session.unfinished_trials()
         confirming = (
             options.confirm
@@ -114,6 +118,11 @@ def run_confirmation(
             confirm(session, crew, stop, progress, trial)
 
 
+def _retried(session: Session) -> str:
+    numbers = ", ".join(map(str, session.retried))
+    return f"failed trials begin again: {numbers}" if numbers else "no trial has failed"
+
+
 def _is_confirmed(session: Session) -> bool:
     """Whether there is a confirmation, and none that was interrupted and has to go on."""
     states = {row.state for row in session.store.confirmations(session.row.uid)}
@@ -121,9 +130,11 @@ def _is_confirmed(session: Session) -> bool:
 
 
 @contextmanager
-def _opened(location: Location, definition: Definition, source: Source) -> Iterator[Session]:
+def _opened(
+    location: Location, definition: Definition, source: Source, *, retry_failed: bool = False
+) -> Iterator[Session]:
     with open_database(location, create=True) as database, Lease(location, definition.name):
-        yield open_session(database, definition, source)
+        yield open_session(database, definition, source, retry_failed=retry_failed)
 
 
 @contextmanager
@@ -155,4 +166,5 @@ def _crew(
             metric=session.definition.metric,
         ) as progress,
     ):
-        yield Crew(cluster, events, options.checkpoint_seconds), stop, progress
+        crew = Crew(cluster, events, options.checkpoint_seconds)
+        yield crew, stop, progress
