@@ -48,6 +48,7 @@ _OVERRIDES = options.stacked(
 _RUNNING = options.stacked(
     options.workers,
     options.checkpoint_seconds,
+    options.hang_seconds,
     options.storage,
     options.data,
 )
@@ -67,6 +68,7 @@ def run(
     retry_failed: bool,
     workers: int | None,
     checkpoint_seconds: float,
+    hang_seconds: float,
     storage: str | None,
     folder: Path | None,
     **overridden: Any,
@@ -86,6 +88,7 @@ def run(
         workers=workers,
         confirm=not no_confirm,
         checkpoint_seconds=checkpoint_seconds,
+        hang_seconds=hang_seconds,
         retry_failed=retry_failed,
     )
     _carry_out(location, definition, _found(folder), running)
@@ -102,6 +105,7 @@ def resume(
     retry_failed: bool,
     workers: int | None,
     checkpoint_seconds: float,
+    hang_seconds: float,
     storage: str | None,
     folder: Path | None,
 ) -> None:
@@ -119,6 +123,7 @@ def resume(
         workers=workers,
         confirm=not no_confirm,
         checkpoint_seconds=checkpoint_seconds,
+        hang_seconds=hang_seconds,
         retry_failed=retry_failed,
     )
     _carry_out(location, definition, source, running)
@@ -135,6 +140,7 @@ def confirm(
     confirm_seeds: int | None,
     workers: int | None,
     checkpoint_seconds: float,
+    hang_seconds: float,
     storage: str | None,
     folder: Path | None,
 ) -> None:
@@ -147,7 +153,9 @@ def confirm(
         definition = replace(
             definition, study=replace(definition.study, confirm_seeds=confirm_seeds)
         )
-    running = Options(workers=workers, checkpoint_seconds=checkpoint_seconds)
+    running = Options(
+        workers=workers, checkpoint_seconds=checkpoint_seconds, hang_seconds=hang_seconds
+    )
     with _interruptible(location, definition.name):
         run_confirmation(location, definition, source, running, _console(), again=again)
     _report(location, definition.name)

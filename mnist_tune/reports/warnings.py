@@ -82,7 +82,9 @@ def _lost_trials(results: Results) -> Iterator[Notice]:
         text = f"{numbers.plural(failed, 'trial')} failed ({why}) and had no chance to be the best"
         # A diverged one would only diverge again.
         if set(reasons) - {"diverged"}:
-            text += f"; `mnist-tune resume {results.provenance.name} --retry-failed` trains again"
+            text += (
+                f"; `mnist-tune resume {results.provenance.name} --retry-failed` begins them anew"
+            )
         yield Notice("failed", f"{text}.")
     if pruned:
         text = (

@@ -18,6 +18,7 @@ from mnist_tune.search.loop import confirm, search
 from mnist_tune.search.progress import Progress
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
+from mnist_tune.search.watch import HANG_SECONDS
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
@@ -33,12 +34,14 @@ class Options:
         workers: processes; None decides by the machine.
         confirm: whether the test set is opened when the search is finished.
         checkpoint_seconds: least time between two checkpoints of a task.
+        hang_seconds: silence after which a worker is replaced.
         retry_failed: train failed trials again.
     """
 
     workers: int | None = None
     confirm: bool = True
     checkpoint_seconds: float = 10.0
+    hang_seconds: float = HANG_SECONDS
     retry_failed: bool = False
 
 
@@ -166,5 +169,5 @@ def _crew(
             metric=session.definition.metric,
         ) as progress,
     ):
-        crew = Crew(cluster, events, options.checkpoint_seconds)
+        crew = Crew(cluster, events, options.checkpoint_seconds, options.hang_seconds)
         yield crew, stop, progress
