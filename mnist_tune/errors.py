@@ -4,10 +4,11 @@
     ├── InputError          the user can mend it: one line, exit code 2
     │   ├── DataError           a data folder or one of its files
     │   ├── DefinitionError     a study file, a network, a recipe or an option
-    │   └── StorageError        the database, its folder, its disk or its lease
+    │   ├── StorageError        the database, its folder, its disk or its lease
+    │   └── WorkersGone         no worker process can be started
     ├── TrialFailed         this trial is over, the study goes on
     │   ├── Diverged            a loss or a metric is no longer finite
-    │   └── WorkerFailed        the training raised something that nobody expected
+    │   └── WorkerFailed        the training raised something that nobody expected, or its worker went
     ├── Incomplete          nothing is wrong, but there is nothing to show yet: exit code 3
     └── Interrupted         somebody asked to stop: exit code 130
 
@@ -38,6 +39,10 @@ class StorageError(InputError):
     """The database cannot be opened, written, or is used by somebody else."""
 
 
+class WorkersGone(InputError):
+    """No worker process can be started any more."""
+
+
 class TrialFailed(MnistTuneError):
     """One trial cannot be finished; `reason` is the word stored with it."""
 
@@ -51,14 +56,14 @@ class Diverged(TrialFailed):
 
 
 class WorkerFailed(TrialFailed):
-    """The training raised something unexpected, told in plain text.
+    """The training raised something unexpected, told in plain text, or its worker went.
 
     The exception itself stays in the worker: the coordinator could not unpickle one of
     TensorFlow's without importing TensorFlow.
 
     Args:
         message: one line.
-        reason: `error` or `out_of_memory`.
+        reason: `error`, `out_of_memory` or, where its process is gone, `worker_lost`.
         details: the traceback, for the log.
     """
 

@@ -46,6 +46,17 @@ checkpoint_seconds = click.option(
     show_default=True,
     help="Least time between two checkpoints of a trial.",
 )
+hang_seconds = click.option(
+    "--hang-seconds",
+    type=click.FloatRange(min=1),
+    default=300.0,
+    show_default=True,
+    help="Replace a worker that has been silent for so long, and for 20 times its longest epoch; "
+    "for 12 times as long before its first epoch.",
+)
+retry_failed = click.option(
+    "--retry-failed", is_flag=True, help="Train failed trials again, under their old numbers."
+)
 confirm_seeds = click.option(
     "--confirm-seeds", type=int, help="Runs of the confirmation, with fresh seeds."
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,11 @@ _OVERRIDES = options.stacked(
     options.confirm_seeds,
 )
 _RUNNING = options.stacked(
-    options.workers, options.checkpoint_seconds, options.storage, options.data
+    options.workers,
+    options.checkpoint_seconds,
+    options.hang_seconds,
+    options.storage,
+    options.data,
 )
 
 
@@ -55,13 +59,16 @@ _RUNNING = options.stacked(
 @click.option("--name", help="Name in the storage; the study's own by default.")
 @_OVERRIDES
 @options.no_confirm
+@options.retry_failed
 @_RUNNING
 def run(
     study: str,
     name: str | None,
     no_confirm: bool,
+    retry_failed: bool,
     workers: int | None,
     checkpoint_seconds: float,
+    hang_seconds: float,
     storage: str | None,
     folder: Path | None,
     **overridden: Any,
@@ -78,7 +85,11 @@ def run(
     definition = define(study, Overrides(**overridden), name)
     find_baseline(definition.study.baseline)  # now, not after hours of training
     running = Options(
-        workers=workers, confirm=not no_confirm, checkpoint_seconds=checkpoint_seconds
+        workers=workers,
+        confirm=not no_confirm,
+        checkpoint_seconds=checkpoint_seconds,
+        hang_seconds=hang_seconds,
+        retry_failed=retry_failed,
     )
     _carry_out(location, definition, _found(folder), running)
 
@@ -86,12 +97,15 @@ def run(
 @click.command()
 @click.argument("study", required=False)
 @options.no_confirm
+@options.retry_failed
 @_RUNNING
 def resume(
     study: str | None,
     no_confirm: bool,
+    retry_failed: bool,
     workers: int | None,
     checkpoint_seconds: float,
+    hang_seconds: float,
     storage: str | None,
     folder: Path | None,
 ) -> None:
@@ -102,9 +116,15 @@ def resume(
     from mnist_tune.search.running import Options
 
     location = Location.find(storage)
-    definition, source = _stored(location, study or _only_unfinished(location), folder)
+    definition, source = _stored(
+        location, study or _only_unfinished(location, retry_failed), folder
+    )
     running = Options(
-        workers=workers, confirm=not no_confirm, checkpoint_seconds=checkpoint_seconds
+        workers=workers,
+        confirm=not no_confirm,
+        checkpoint_seconds=checkpoint_seconds,
+        hang_seconds=hang_seconds,
+        retry_failed=retry_failed,
     )
     _carry_out(location, definition, source, running)
 
@@ -120,6 +140,7 @@ def confirm(
     confirm_seeds: int | None,
     workers: int | None,
     checkpoint_seconds: float,
+    hang_seconds: float,
     storage: str | None,
     folder: Path | None,
 ) -> None:
@@ -132,7 +153,9 @@ def confirm(
         definition = replace(
             definition, study=replace(definition.study, confirm_seeds=confirm_seeds)
         )
-    running = Options(workers=workers, checkpoint_seconds=checkpoint_seconds)
+    running = Options(
+        workers=workers, checkpoint_seconds=checkpoint_seconds, hang_seconds=hang_seconds
+    )
     with _interruptible(location, definition.name):
         run_confirmation(location, definition, source, running, _console(), again=again)
     _report(location, definition.name)
@@ -279,13 +302,15 @@ def _stored(location: Location, name: str, data: Path | None) -> tuple[Definitio
     return definition, Source.from_json(row.data)
 
 
-def _only_unfinished(location: Location) -> str:
+def _only_unfinished(location: Location, retry_failed: bool) -> str:
     from mnist_tune.storage.overview import studies_overview
 
     names = [
         o.name
         for o in studies_overview(location)
-        if o.counts.finished < o.planned_trials or _is_being_confirmed(location, o.uid)
+        if o.counts.finished < o.planned_trials
+        or (retry_failed and o.counts.failed)
+        or _is_being_confirmed(location, o.uid)
     ]
     if not names:
         raise Incomplete(
@@ -335,6 +360,7 @@ def _status_row(overview: StudyOverview) -> dict[str, Any]:
         "complete": counts.complete,
         "pruned": counts.pruned,
         "failed": counts.failed,
+        "failures": dict(overview.failures),
         "running": counts.running,
         "waiting": counts.waiting,
         "best_objective": best.objective if best else None,
@@ -349,7 +375,12 @@ def _state(overview: StudyOverview) -> str:
     if overview.holder is not None:
         return "running" if overview.holder.pid == 0 else f"running (process {overview.holder.pid})"
     state = "finished" if counts.finished >= overview.planned_trials else "unfinished"
-    lost = [
-        f"{n} {word}" for n, word in ((counts.pruned, "pruned"), (counts.failed, "failed")) if n
-    ]
+    lost = [f"{counts.pruned} pruned"] if counts.pruned else []
+    lost += [f"{counts.failed} failed{_reasons(overview.failures)}"] if counts.failed else []
     return f"{state} ({', '.join(lost)})" if lost else state
+
+
+def _reasons(failures: Mapping[str, int]) -> str:
+    """Why trials failed, such as `: 1 diverged, 2 worker_lost`."""
+    told = ", ".join(f"{number} {reason}" for reason, number in failures.items())
+    return f": {told}" if told else ""

@@ -79,8 +79,13 @@ def _lost_trials(results: Results) -> Iterator[Notice]:
     if failed:
         reasons = Counter(c.trial.reason for c in results.configurations if c.trial.reason)
         why = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items()))
-        text = f"{numbers.plural(failed, 'trial')} failed ({why}) and had no chance to be the best."
-        yield Notice("failed", text)
+        text = f"{numbers.plural(failed, 'trial')} failed ({why}) and had no chance to be the best"
+        # A diverged one would only diverge again.
+        if set(reasons) - {"diverged"}:
+            text += (
+                f"; `mnist-tune resume {results.provenance.name} --retry-failed` begins them anew"
+            )
+        yield Notice("failed", f"{text}.")
     if pruned:
         text = (
             f"{numbers.plural(pruned, 'trial')} stopped early by the pruner "

@@ -2,7 +2,8 @@
 
 A job's numbers do not depend on how its seeds are grouped, so regrouping is only a matter of
 time: when a worker has nothing to do and no job is left to start, the largest task is asked to
-save and end, and its seeds go on in two halves.
+save and end, and its seeds go on in two halves. Nor do they depend on how often its tasks were
+lost: a task whose worker died, hung or ran out of memory goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 import itertools
 import queue
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mnist_tune.errors import InputError, TrialFailed, WorkerFailed
+from mnist_tune.errors import WorkerFailed
+from mnist_tune.search.attempts import RETRIED
+from mnist_tune.search.watch import HANG_SECONDS, Watch
+from mnist_tune.search.work import Failure, Work, failure_of, groups_of
 from mnist_tune.trainer.states import EpochMetrics, Score
 from mnist_tune.workers.tasks import Job, Outcome, Task
 
@@ -34,6 +38,12 @@ class Workers(Protocol):
 
     def end(self, names: list[str]) -> None:
         """Ask tasks to save and end after the epoch under way."""
+
+    def replace(self, name: str) -> None:
+        """Replace the worker of a hung task, without waiting for it; the task ends, as lost."""
+
+    def tend(self) -> None:
+        """Bring back workers that went for good; called every second or so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +67,10 @@ class JobEnded:
 
     Attributes:
         job: which.
-        failure: None, or why it failed: `diverged`, `worker_lost`, `out_of_memory` or `error`.
+        failure: None, or why it failed: `diverged`, `worker_lost`, `out_of_memory`, `hung` or
+            `error`.
         message: the failure in a line.
+        attempts: how many failed in a row, the last one included.
         finished: whether every seed reached the last epoch.
         histories: seed → metrics of its epochs.
         scores: seed → score on the test set; empty in the search.
@@ -69,6 +81,7 @@ class JobEnded:
     job: Job
     failure: str | None
     message: str
+    attempts: int
     finished: bool
     histories: Mapping[int, tuple[EpochMetrics, ...]]
     scores: Mapping[int, Score]
@@ -86,25 +99,6 @@ class Warned:
 CrewEvent = EpochDone | JobEnded | Warned
 
 
-@dataclass(slots=True)
-class _Work:
-    """A job under way."""
-
-    job: Job
-    waiting: list[tuple[int, ...]]
-    histories: dict[int, list[EpochMetrics]]
-    began: float
-    epoch_ended: float  # when the latest epoch was announced; at first the beginning
-    running: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    moving: set[str] = field(default_factory=set)
-    ending: bool = False
-    failure: tuple[str, str] | None = None
-    announced: int = 0
-    scores: dict[int, Score] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
-    epoch_seconds: float = 0.0  # of the latest epoch
-
-
 class Crew:
     """Runs jobs on workers.
 
@@ -113,6 +107,7 @@ class Crew:
         events: what the cluster puts its events into; anything else found there is passed over,
             so that a signal handler can wake the crew.
         checkpoint_seconds: least time between two checkpoints of a task.
+        hang_seconds: how long a task that has trained an epoch may be silent.
         clock: seconds from any beginning, never going back.
     """
 
@@ -121,14 +116,17 @@ class Crew:
         workers: Workers,
         events: queue.SimpleQueue[Any],
         checkpoint_seconds: float = 10.0,
+        hang_seconds: float = HANG_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = workers
         self._events = events
         self._checkpoint_seconds = checkpoint_seconds
         self._clock = clock
-        self._works: dict[str, _Work] = {}
-        self._task_works: dict[str, _Work] = {}
+        self._watch = Watch(hang_seconds, clock())
+        self._hung: dict[str, float] = {}  # task → seconds of silence, its worker being replaced
+        self._works: dict[str, Work] = {}
+        self._task_works: dict[str, Work] = {}
         self._ready: list[CrewEvent] = []  # happened outside `wait`, which has to tell of it
         self._numbers = itertools.count()
 
@@ -149,7 +147,7 @@ class Crew:
     def start(self, job: Job, groups: int = 1) -> None:
         """Start a job with its seeds in at most so many groups."""
         now = self._clock()
-        work = _Work(job, _groups(job.seeds, groups), {seed: [] for seed in job.seeds}, now, now)
+        work = Work(job, groups_of(job.seeds, groups), {seed: [] for seed in job.seeds}, now, now)
         self._works[job.key] = work
         self._dispatch()
 
@@ -180,6 +178,7 @@ class Crew:
             return ready
         if not more_to_start:
             self._share_out()
+        self._look_after_workers()
         try:
             event = self._events.get(timeout=timeout_seconds)
         except queue.Empty:
@@ -188,6 +187,16 @@ class Crew:
             return self._on_epochs(event)
         return self._on_task_ended(event) if event in self._task_works else []
 
+    def _look_after_workers(self) -> None:
+        """Replace workers that hang, once nothing is left to be heard from them."""
+        self._watch.tick(self._clock())
+        if not self._events.empty():
+            return
+        self._workers.tend()
+        for name, seconds in self._watch.hung().items():
+            self._hung[name] = seconds
+            self._workers.replace(name)
+
     def _dispatch(self) -> None:
         for work in self._works.values():
             while work.waiting and len(self._task_works) < self._workers.workers:
@@ -195,6 +204,7 @@ class Crew:
                 name = f"{work.job.key}-task-{next(self._numbers)}"
                 work.running[name] = seeds
                 self._task_works[name] = work
+                self._watch.begin(name, work.job.key)
                 self._workers.submit(
                     Task(
                         name=name,
@@ -210,7 +220,7 @@ class Crew:
         if self.idle - moving <= 0:
             return
         candidates = [
-            (_seconds_left(work, name), work, name)
+            (work.seconds_left(name), work, name)
             for work in self._works.values()
             if not work.ending
             for name, seeds in work.running.items()
@@ -228,104 +238,75 @@ class Crew:
         if work.ending or message["task"] in work.moving:
             # It goes on all the same: it has not heard yet, or it was run again by another worker.
             self._workers.end([message["task"]])
-        _take(
-            work,
+        self._watch.sign(message["task"], trained=message["trained"])
+        work.take(
             {
                 seed: [EpochMetrics(**values) for values in history]
                 for seed, history in message["metrics"]
-            },
+            }
         )
-        return list(_newly_done(work, self._clock()))
+        return list(self._newly_done(work))
 
     def _on_task_ended(self, name: str) -> list[CrewEvent]:
         work = self._task_works.pop(name)
         seeds = work.running.pop(name)
         work.moving.discard(name)
-        events: list[CrewEvent] = []
         try:
             outcome = self._workers.result(name)
-        except Exception as error:  # sorted here: a fatal one goes on, any other fails the job
-            work.failure = work.failure or _failure(error)
-            if isinstance(error, WorkerFailed) and error.details:
-                events.append(Warned(error.details))
-            if work.running:
-                self.end([work.job])
-            work.waiting.clear()
+        except Exception as error:  # sorted here: a fatal one goes on, any other fails the task
+            events = self._on_failure(work, name, seeds, error)
         else:
-            _take(work, outcome.histories)
-            work.outcomes.append(outcome)
-            work.scores.update({score.seed: score for score in outcome.scores})
-            events += [Warned(line) for line in outcome.warnings]
-            if not outcome.finished and not work.ending:
-                work.waiting += _groups(seeds, 2)
-            events += _newly_done(work, self._clock())
+            events = self._on_outcome(work, seeds, outcome)
+        self._watch.end(name)
+        self._hung.pop(name, None)
         if not work.running and not work.waiting:
             events.append(self._ended(work))
         self._dispatch()
         return events
 
-    def _ended(self, work: _Work) -> JobEnded:
+    def _on_outcome(self, work: Work, seeds: tuple[int, ...], outcome: Outcome) -> list[CrewEvent]:
+        work.take(outcome.histories)
+        work.outcomes.append(outcome)
+        work.scores.update({score.seed: score for score in outcome.scores})
+        if not outcome.finished and not work.ending:
+            work.waiting += groups_of(seeds, 2)
+        return [*map(Warned, outcome.warnings), *self._newly_done(work)]
+
+    def _on_failure(
+        self, work: Work, name: str, seeds: tuple[int, ...], error: Exception
+    ) -> list[CrewEvent]:
+        """Try again where that can help, else let the job fail."""
+        failure = failure_of(error)
+        if failure.reason == "worker_lost" and name in self._hung:
+            failure = Failure("hung", f"no sign of life for {self._hung[name]:.0f} s")
+        if work.ending and failure.reason in RETRIED:
+            work.broken_off = True  # it was to end in any case, and its checkpoints are there
+            return []
+        lines = work.try_again(seeds, failure, begun=self._watch.has_begun(name))
+        if lines is not None:
+            return [*map(Warned, lines)]
+        work.failure = work.failure or failure
+        if work.running:
+            self.end([work.job])
+        work.waiting.clear()
+        details = error.details if isinstance(error, WorkerFailed) else ""
+        return [Warned(details)] if details else []
+
+    def _newly_done(self, work: Work) -> Iterator[EpochDone]:
+        for epoch, metrics in work.newly_done(self._clock()):
+            yield EpochDone(work.job, epoch, metrics)
+
+    def _ended(self, work: Work) -> JobEnded:
         del self._works[work.job.key]
-        kind, message = work.failure or (None, "")
+        self._watch.forget(work.job.key)
         return JobEnded(
             job=work.job,
-            failure=kind,
-            message=message,
-            finished=all(len(h) == work.job.recipe.epochs for h in work.histories.values()),
+            failure=work.failure.reason if work.failure else None,
+            message=work.failure.message if work.failure else "",
+            attempts=work.failed_attempts or int(work.failure is not None),
+            finished=work.finished,
             histories={seed: tuple(history) for seed, history in work.histories.items()},
             scores=work.scores,
             outcomes=tuple(work.outcomes),
             elapsed_seconds=self._clock() - work.began,
         )
-
-
-def _groups(seeds: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
-    """Share seeds out evenly, neighbours together."""
-    count = max(1, min(count, len(seeds)))
-    ends = [len(seeds) * i // count for i in range(count + 1)]
-    return [seeds[a:b] for a, b in itertools.pairwise(ends)]
-
-
-def _take(work: _Work, histories: dict[int, Any]) -> None:
-    """Add the epochs that come next; a restored run sends all of its epochs again.
-
-    An epoch whose predecessor got lost is left to the task's outcome, which holds all of them.
-    """
-    for seed, history in histories.items():
-        known = work.histories[seed]
-        for metrics in history:
-            if metrics.epoch == len(known) + 1:
-                known.append(metrics)
-
-
-def _newly_done(work: _Work, now: float) -> Iterable[EpochDone]:
-    """Announce the epochs that the last of the seeds has now finished."""
-    while not work.ending and all(
-        len(history) > work.announced for history in work.histories.values()
-    ):
-        metrics = {seed: history[work.announced] for seed, history in work.histories.items()}
-        work.announced += 1
-        work.epoch_seconds, work.epoch_ended = now - work.epoch_ended, now
-        yield EpochDone(work.job, work.announced, metrics)
-
-
-def _seconds_left(work: _Work, name: str) -> float:
-    """A guess from the latest epoch; 0 before the first one has ended."""
-    done = min(len(work.histories[seed]) for seed in work.running[name])
-    return work.epoch_seconds * (work.job.recipe.epochs - done)
-
-
-def _failure(error: Exception) -> tuple[str, str]:
-    """The word and the line for a task's exception.
-
-    Raises:
-        InputError: the study as a whole cannot go on.
-    """
-    if isinstance(error, InputError):
-        raise error
-    message = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, TrialFailed):
-        return error.reason, message
-    if type(error).__name__ == "KilledWorker":
-        return "worker_lost", message
-    return "error", f"{type(error).__name__}: {message}"

@@ -17,6 +17,7 @@ from mnist_tune.errors import Incomplete, Interrupted
 from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.search import results
+from mnist_tune.search.attempts import RETRIED
 from mnist_tune.search.crew import Crew, CrewEvent, EpochDone, JobEnded, Warned
 from mnist_tune.search.progress import Observer
 from mnist_tune.search.references import write_references
@@ -188,7 +189,8 @@ class _SearchLoop(_Loop):
             optuna_study.tell(
                 trial, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL
             )
-        checkpoints.remove([ended.job.checkpoint(seed) for seed in ended.job.seeds])
+        if ended.failure not in RETRIED:  # else --retry-failed goes on from them
+            checkpoints.remove([ended.job.checkpoint(seed) for seed in ended.job.seeds])
         self._observer.ended(ended, state)
 
 

@@ -53,8 +53,7 @@ class _Line:
 
     @property
     def name(self) -> str:
-        confirmation = self.job.confirmation
-        return f"confirmation {confirmation}" if confirmation else f"trial {self.job.trial_number}"
+        return self.job.title
 
     @property
     def numbers(self) -> str:

@@ -133,7 +133,11 @@ def attributes(ended: JobEnded, state: str) -> dict[str, Any]:
         "multiply_adds": ended.job.network.multiply_adds,
     }
     if state == "failed":
-        return columns | {"failure": ended.failure, "failure_message": ended.message}
+        return columns | {
+            "failure": ended.failure,
+            "failure_message": ended.message,
+            "failure_attempts": ended.attempts,
+        }
     last, metric = _last(ended), ended.job.network.metric
     return columns | {
         f"val_{metric.key}_mean": objective(metric, last),

@@ -18,6 +18,7 @@ from mnist_tune.search.loop import confirm, search
 from mnist_tune.search.progress import Progress
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
+from mnist_tune.search.watch import HANG_SECONDS
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
@@ -27,17 +28,21 @@ from mnist_tune.workers.cluster import Cluster, visible_gpus, worker_plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to run, which changes no result.
+    """How to run, which changes no result of a trial.
 
     Attributes:
         workers: processes; None decides by the machine.
         confirm: whether the test set is opened when the search is finished.
         checkpoint_seconds: least time between two checkpoints of a task.
+        hang_seconds: silence after which a worker is replaced.
+        retry_failed: train failed trials again.
     """
 
     workers: int | None = None
     confirm: bool = True
     checkpoint_seconds: float = 10.0
+    hang_seconds: float = HANG_SECONDS
+    retry_failed: bool = False
 
 
 def run(
@@ -62,8 +67,10 @@ def run(
         InputError: nothing was harmed; the message says what to mend.
         Interrupted: everything is saved.
     """
-    with _opened(location, definition, source) as session:
+    with _opened(location, definition, source, retry_failed=options.retry_failed) as session:
         introduce()
+        if options.retry_failed:
+            console.print(_retried(session), highlight=False)
         unfinished = session.unfinished_trials()
         confirming = (
             options.confirm
@@ -114,6 +121,11 @@ def run_confirmation(
             confirm(session, crew, stop, progress, trial)
 
 
+def _retried(session: Session) -> str:
+    numbers = ", ".join(map(str, session.retried))
+    return f"failed trials begin again: {numbers}" if numbers else "no trial has failed"
+
+
 def _is_confirmed(session: Session) -> bool:
     """Whether there is a confirmation, and none that was interrupted and has to go on."""
     states = {row.state for row in session.store.confirmations(session.row.uid)}
@@ -121,9 +133,11 @@ def _is_confirmed(session: Session) -> bool:
 
 
 @contextmanager
-def _opened(location: Location, definition: Definition, source: Source) -> Iterator[Session]:
+def _opened(
+    location: Location, definition: Definition, source: Source, *, retry_failed: bool = False
+) -> Iterator[Session]:
     with open_database(location, create=True) as database, Lease(location, definition.name):
-        yield open_session(database, definition, source)
+        yield open_session(database, definition, source, retry_failed=retry_failed)
 
 
 @contextmanager
@@ -155,4 +169,5 @@ def _crew(
             metric=session.definition.metric,
         ) as progress,
     ):
-        yield Crew(cluster, events, options.checkpoint_seconds), stop, progress
+        crew = Crew(cluster, events, options.checkpoint_seconds, options.hang_seconds)
+        yield crew, stop, progress

@@ -13,7 +13,7 @@ from mnist_tune.definitions.fingerprint import differences, document, fingerprin
 from mnist_tune.errors import DefinitionError
 from mnist_tune.search.samplers import DerivedSampler, pruner
 from mnist_tune.storage.database import Database
-from mnist_tune.storage.optuna_adapter import OptunaStudy, create_study
+from mnist_tune.storage.optuna_adapter import OptunaStudy, create_study, requeue_failed
 from mnist_tune.storage.records import StudyRow, new_uid, utc_now
 from mnist_tune.storage.store import Store
 from mnist_tune.study import Grid
@@ -31,6 +31,7 @@ class Session:
         row: the study's row in our tables.
         optuna: the Optuna half.
         store: our tables.
+        retried: numbers of the failed trials that are to be trained again.
     """
 
     definition: Definition
@@ -38,6 +39,7 @@ class Session:
     row: StudyRow
     optuna: OptunaStudy
     store: Store
+    retried: tuple[int, ...] = ()
 
     @property
     def planned_trials(self) -> int:
@@ -59,8 +61,16 @@ class Session:
         return max(0, self.planned_trials - self.optuna.counts().finished)
 
 
-def open_session(database: Database, definition: Definition, source: Source) -> Session:
+def open_session(
+    database: Database, definition: Definition, source: Source, *, retry_failed: bool = False
+) -> Session:
     """Create the study, or open it and make sure that it is the same.
+
+    Args:
+        database: that holds it, or will.
+        definition: of the study.
+        source: of the images.
+        retry_failed: put failed trials back into the queue.
 
     Raises:
         DefinitionError: a study of that name has another definition; the message says what differs.
@@ -79,6 +89,7 @@ def open_session(database: Database, definition: Definition, source: Source) -> 
         row = replace(row, baseline=study.baseline)
     if row.planned_trials != study.trials:
         store.set_planned_trials(row.uid, study.trials)
+    retried = requeue_failed(database, name=row.name, uid=row.uid) if retry_failed else ()
     optuna_study = create_study(
         database,
         name=row.name,
@@ -92,7 +103,7 @@ def open_session(database: Database, definition: Definition, source: Source) -> 
     optuna_study.enqueue_plan(
         study.plan.points if isinstance(study.plan, Grid) else study.plan.first[: study.plan.trials]
     )
-    return Session(definition, source, row, optuna_study, store)
+    return Session(definition, source, row, optuna_study, store, retried)
 
 
 def _new_row(definition: Definition, source: Source, text: str) -> StudyRow:

@@ -111,7 +111,10 @@ def _studies(connection: sqlite3.Connection) -> dict[str, _Study]:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if "mnist_tune_confirmations" not in tables:
         return {}
-    trials = connection.execute("SELECT study_uid, 0, trial_number FROM mnist_tune_trials")
+    # A failed trial may be tried again (`--retry-failed`), and goes on from its checkpoints.
+    trials = connection.execute(
+        "SELECT study_uid, 0, trial_number FROM mnist_tune_trials WHERE state != 'failed'"
+    )
     confirmed = connection.execute(
         "SELECT study_uid, confirmation, trial_number FROM mnist_tune_confirmations "
         "WHERE state = 'complete'"

@@ -6,10 +6,12 @@ What is relied on, and pinned by tests/storage/test_optuna_facts.py:
   parameters, reports and attributes;
 - `ask` takes WAITING trials first, the lowest number first;
 - a second report of a step is ignored, with a warning;
-- attributes are JSON, so numpy's scalars are refused.
+- attributes are JSON, so numpy's scalars are refused;
+- a finished trial is a row of `trials` with its state and the time at which it ended, a failed one
+  has no row in `trial_values`, and a storage opened later believes these tables.
 
 The trials of a study are written by one coordinator, which holds its lease. Finished trials are
-frozen: Optuna refuses to change them.
+frozen: Optuna refuses to change them. `requeue_failed` alone goes round that, by SQL.
 """
 
 from __future__ import annotations
@@ -18,19 +20,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import optuna
+import sqlalchemy
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import clocks
+from mnist_tune.storage import clocks, statements
 from mnist_tune.storage.counts import COUNTS_SQL, counts_by_name
 from mnist_tune.storage.database import Database, creation_lock, translated
 from mnist_tune.storage.notices import notice
 from mnist_tune.storage.records import TrialCounts, plain
 
 UID_ATTRIBUTE = "mnist_tune_uid"
+FAILURE_ATTRIBUTES = ("failure", "failure_message", "failure_attempts")
+
+_ATTRIBUTES = sqlalchemy.table(
+    "trial_user_attributes", sqlalchemy.column("trial_id"), sqlalchemy.column("key")
+)
+# States are literals, since they are an enumeration of their own in PostgreSQL.
+_FAILED = sqlalchemy.text(
+    "SELECT trial_id, number FROM trials JOIN studies ON studies.study_id = trials.study_id "
+    "WHERE study_name = :name AND state = 'FAIL' ORDER BY number"
+)
+_BACK_INTO_THE_QUEUE = (
+    sqlalchemy.text(
+        "UPDATE trials SET state = 'WAITING', datetime_complete = NULL "
+        "WHERE trial_id = :trial_id AND state = 'FAIL'"
+    ),
+    sqlalchemy.text("DELETE FROM trial_values WHERE trial_id = :trial_id"),
+    sqlalchemy.delete(_ATTRIBUTES).where(
+        _ATTRIBUTES.c.trial_id == sqlalchemy.bindparam("trial_id"),
+        _ATTRIBUTES.c.key.in_(FAILURE_ATTRIBUTES),
+    ),
+)
 
 Direction = Literal["maximize", "minimize"]
 
@@ -214,6 +238,25 @@ def load_study(
             "in the dashboard? Put a backup in its place, or start it under another --storage"
         ) from error
     return _checked(study, database, uid, None)
+
+
+def requeue_failed(database: Database, *, name: str, uid: str) -> tuple[int, ...]:
+    """Put all failed trials of a study back into the queue; return their numbers, ascending.
+
+    They keep number, parameters and reports, and lose what told of the failure, here and in our
+    tables, all in one transaction. Call it before the study is opened: a storage that has seen a
+    finished trial never looks at it again, so that a dashboard shows the old state until it is
+    started anew.
+    """
+    if "trial_values" not in database.tables():
+        return ()
+    with database.transaction() as connection:
+        failed = connection.execute(_FAILED, {"name": name}).all()
+        for trial_id, number in failed:
+            for statement in _BACK_INTO_THE_QUEUE:
+                connection.execute(statement, {"trial_id": trial_id})
+            statements.delete_trial(connection, (uid, 0, number))
+    return tuple(number for _trial_id, number in failed)
 
 
 def delete_study(database: Database, name: str, uid: str) -> None:

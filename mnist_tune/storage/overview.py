@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mnist_tune.storage import files
@@ -32,6 +32,10 @@ FROM study_directions JOIN studies ON studies.study_id = study_directions.study_
 _OBJECTIVES = """
 SELECT study_uid, trial_number, objective, params FROM mnist_tune_trials
 WHERE state = 'complete' AND objective IS NOT NULL ORDER BY study_uid, trial_number
+"""
+_FAILURES = """
+SELECT study_uid, reason, COUNT(*) FROM mnist_tune_trials
+WHERE state = 'failed' GROUP BY study_uid, reason ORDER BY study_uid, reason
 """
 _CONFIRMED = """
 SELECT study_uid, COUNT(*) FROM mnist_tune_confirmations
@@ -55,6 +59,7 @@ class StudyOverview:
 
     Attributes:
         counts: Optuna's trials by state.
+        failures: reason → how many trials failed for it.
         direction: maximize or minimize.
         confirmed: how many confirmations are complete.
         finished_at: when the last piece of training ended; None if none has.
@@ -70,6 +75,7 @@ class StudyOverview:
     planned_trials: int
     created_at: str
     counts: TrialCounts
+    failures: Mapping[str, int] = field(default_factory=dict)
     direction: str
     best: Best | None
     confirmed: int
@@ -137,7 +143,7 @@ def _overviews(tables: frozenset[str], rows: Rows, location: Location) -> tuple[
     optuna = "study_directions" in tables
     counts = counts_by_name(rows(COUNTS_SQL)) if optuna else {}
     directions = {name: word.lower() for name, word in (rows(_DIRECTIONS) if optuna else ())}
-    objectives = rows(_OBJECTIVES)
+    objectives, failures = rows(_OBJECTIVES), rows(_FAILURES)
     confirmed: dict[str, int] = dict(rows(_CONFIRMED))
     finished: dict[str, str] = dict(rows(_FINISHED))
     studies = []
@@ -154,6 +160,7 @@ def _overviews(tables: frozenset[str], rows: Rows, location: Location) -> tuple[
                 planned_trials=planned,
                 created_at=created,
                 counts=counts.get(name, TrialCounts()),
+                failures={reason: n for of, reason, n in failures if of == uid},
                 direction=direction,
                 best=_best([row[1:] for row in objectives if row[0] == uid], direction),
                 confirmed=confirmed.get(uid, 0),

@@ -8,7 +8,8 @@
 - References and analyses are written whole; those of the same name are replaced.
 - A confirmation is `running` from the moment that its seeds are fixed. Its runs may come in
   several batches; each replaces what it finds of its own seeds. `complete` freezes it.
-- Rows go only with their study, by `delete_study`.
+- Rows go only with their study, by `delete_study`; those of a failed trial also when it is to be
+  trained again, by `optuna_adapter.requeue_failed`.
 
 StorageError: the database, its disk or its server failed, a name is taken or unknown. ValueError:
 the caller broke this contract. Either way nothing of the transaction is stored. Floats come back

@@ -61,7 +61,7 @@ trials = Table(
     Column("study_uid", String(32), primary_key=True),
     Column("trial_number", Integer, primary_key=True, autoincrement=False),
     Column("state", String(16), nullable=False),  # complete | pruned | failed
-    Column("reason", String(64)),  # of a failure: diverged, error, worker_lost …
+    Column("reason", String(64)),  # of a failure: diverged, error, worker_lost, out_of_memory, hung
     Column("params", Text, nullable=False),  # JSON: parameter → value
     Column("network", Text, nullable=False),  # JSON of mnist_tune.networks
     Column("recipe", Text, nullable=False),  # JSON of mnist_tune.recipes

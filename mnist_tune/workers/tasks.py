@@ -47,6 +47,15 @@ class Job:
         phase = f"confirmation-{self.confirmation}-" if self.confirmation else ""
         return f"{phase}trial-{self.trial_number}"
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return (
+            f"confirmation {self.confirmation}"
+            if self.confirmation
+            else f"trial {self.trial_number}"
+        )
+
     def checkpoint(self, seed: int) -> Path:
         """Where the state of one of the runs is kept while it is unfinished."""
         return self.checkpoints / f"{self.key}-seed-{seed}.ckpt"

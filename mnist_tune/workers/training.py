@@ -33,8 +33,13 @@ def run(task: Task) -> Outcome:
     from distributed import get_worker
 
     worker = get_worker()
+
+    def publish(message: dict[str, Any]) -> None:
+        worker.log_event(EPOCH_TOPIC, message | {"worker": worker.address})
+
     try:
-        return carry_out(task, lambda message: worker.log_event(EPOCH_TOPIC, message))
+        publish(_message(task, {}))  # begun, whatever comes of it
+        return carry_out(task, publish)
     except MnistTuneError:
         raise
     except Exception as error:  # whatever it is, the coordinator must be able to read it
@@ -96,7 +101,11 @@ class _Epochs:
 
     def after_each(self, progress: Progress) -> bool:
         self._publish(
-            _message(self._task, {seed: (metrics,) for seed, metrics in progress.metrics.items()})
+            _message(
+                self._task,
+                {seed: (metrics,) for seed, metrics in progress.metrics.items()},
+                trained=True,
+            )
         )
         if self._cadence.due():
             for state in progress.snapshot():
@@ -105,10 +114,19 @@ class _Epochs:
         return not control.should_end(self._task.name)
 
 
-def _message(task: Task, histories: dict[int, tuple[EpochMetrics, ...]]) -> dict[str, Any]:
-    """Epochs as plain values, which is all that Dask's events carry."""
+def _message(
+    task: Task, histories: dict[int, tuple[EpochMetrics, ...]], *, trained: bool = False
+) -> dict[str, Any]:
+    """Epochs as plain values, which is all that Dask's events carry.
+
+    Args:
+        task: that is under way.
+        histories: seed → epochs, which may have been trained before.
+        trained: whether the task has just trained them.
+    """
     return {
         "task": task.name,
+        "trained": trained,
         "metrics": [
             [seed, [asdict(metrics) for metrics in history]] for seed, history in histories.items()
         ],

@@ -62,7 +62,16 @@ def test_lost_trials_are_counted_with_their_reasons(read: Read) -> None:
     )
     results = read(sample)
     assert text(results, "failed").startswith("2 trials failed (diverged 1, worker_lost 1)")
+    assert "`mnist-tune resume l2_factor --retry-failed` begins them anew" in text(
+        results, "failed"
+    )
     assert text(results, "pruned").startswith("1 trial stopped early by the pruner (median)")
+
+
+def test_diverged_trials_need_not_be_trained_again(read: Read) -> None:
+    assert text(read(samples.l2_with_losses()), "failed") == (
+        "1 trial failed (diverged 1) and had no chance to be the best."
+    )
 
 
 def test_fewer_trials_than_planned(read: Read) -> None:

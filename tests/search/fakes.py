@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mnist_tune.data.sources import Source
+from mnist_tune.errors import WorkerFailed
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe
 from mnist_tune.trainer.states import EpochMetrics, Score
@@ -28,8 +29,9 @@ SOURCE = Source(
 Histories = dict[int, tuple[EpochMetrics, ...]]
 
 
-class KilledWorker(Exception):
-    """What Dask raises when a task has taken several workers down; known by its name."""
+def lost(message: str = "its worker process ended") -> WorkerFailed:
+    """What a cluster raises for a task whose worker is gone."""
+    return WorkerFailed(message, "worker_lost")
 
 
 def job(
@@ -109,6 +111,9 @@ class FakeWorkers:
         running: tasks under way, by name.
         ending: names of tasks that were asked to end.
         submitted: all tasks there were, in order.
+        replacing: names of tasks whose workers were to be replaced.
+        tended: how often somebody looked after the workers.
+        silent: whether workers do not say that they have begun a task.
     """
 
     def __init__(self, workers: int = 2) -> None:
@@ -117,6 +122,9 @@ class FakeWorkers:
         self.running: dict[str, Task] = {}
         self.ending: list[str] = []
         self.submitted: list[Task] = []
+        self.replacing: list[str] = []
+        self.tended = 0
+        self.silent = False
         self._epochs: dict[tuple[str, int], int] = {}  # (job, seed) → epochs trained
         self._results: dict[str, Outcome | Exception] = {}
 
@@ -129,7 +137,8 @@ class FakeWorkers:
         assert task.name not in {t.name for t in self.submitted}, "a name is used twice"
         self.submitted.append(task)
         self.running[task.name] = task
-        self.announce(task)
+        if not self.silent:
+            self.announce(task)
 
     def result(self, name: str) -> Outcome:
         result = self._results.pop(name)
@@ -140,6 +149,13 @@ class FakeWorkers:
     def end(self, names: list[str]) -> None:
         assert names, "nobody was asked to end"
         self.ending += names
+
+    def replace(self, name: str) -> None:
+        assert name in self.running, "nobody works on it"
+        self.replacing.append(name)
+
+    def tend(self) -> None:
+        self.tended += 1
 
     # What a test calls
 
@@ -166,12 +182,16 @@ class FakeWorkers:
             if epoch <= task.job.recipe.epochs:
                 self._epochs[task.job.key, seed] = epoch
                 news[seed] = history_of(task.job, seed, epoch)[-1:]
-        self.publish(task, news)
+        self.publish(task, news, trained=True)
 
-    def publish(self, task: Task, histories: Histories) -> None:
+    def publish(self, task: Task, histories: Histories, *, trained: bool = False) -> None:
         """Send epochs as Dask's events carry them."""
         values = [[seed, [asdict(m) for m in history]] for seed, history in histories.items()]
-        self.events.put({"task": task.name, "metrics": values})
+        self.events.put({"task": task.name, "trained": trained, "metrics": values})
+
+    def lose(self, task: Task) -> None:
+        """Let a task's worker go."""
+        self.fail(task, lost())
 
     def finish(self, task: Task, warnings: tuple[str, ...] = ()) -> None:
         """Let a task end well, with what its seeds have reached."""

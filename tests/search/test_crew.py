@@ -21,9 +21,9 @@ from mnist_tune.search.crew import Crew, CrewEvent, EpochDone, JobEnded, Warned
 from mnist_tune.workers.tasks import Job, Task
 from tests.search.fakes import (
     FakeWorkers,
-    KilledWorker,
     history_of,
     job,
+    lost,
     metrics_of,
     outcome,
     score_of,
@@ -355,20 +355,25 @@ class TestSharingOut:
         }
 
 
-class TestFailures:
-    @pytest.mark.parametrize(
-        ("error", "reason", "message"),
-        [
-            (Diverged("the loss is nan\nat epoch 3"), "diverged", "the loss is nan at epoch 3"),
-            (WorkerFailed("OOM", "out_of_memory"), "out_of_memory", "OOM"),
-            (WorkerFailed("ValueError: x"), "error", "ValueError: x"),
-            (KilledWorker("died 4 times"), "worker_lost", "died 4 times"),
-            (KilledWorker(), "worker_lost", "KilledWorker"),
-            (RuntimeError("a\nb"), "error", "RuntimeError: a b"),
-            (RuntimeError(), "error", "RuntimeError: RuntimeError"),
-        ],
-    )
-    def test_reason_is_told_in_a_word_and_a_line(
+MACHINE = [
+    (WorkerFailed("OOM", "out_of_memory"), "out_of_memory", "OOM"),
+    (WorkerFailed("ValueError: x"), "error", "ValueError: x"),
+    (lost("its worker went"), "worker_lost", "its worker went"),
+    (RuntimeError("a\nb"), "error", "RuntimeError: a b"),
+    (RuntimeError(), "error", "RuntimeError: RuntimeError"),
+]
+
+
+def tick(crew: Crew, clock: Clock, seconds: int) -> None:
+    """Let time pass in which the crew is at work."""
+    for _ in range(seconds):
+        clock.now += 1
+        crew.wait(0, more_to_start=True)
+
+
+class TestAttempts:
+    @pytest.mark.parametrize(("error", "reason", "message"), MACHINE)
+    def test_what_the_machine_did_is_tried_again_from_the_checkpoint(
         self, error: Exception, reason: str, message: str
     ) -> None:
         workers, crew = crew_of(1)
@@ -376,8 +381,253 @@ class TestFailures:
         workers.epoch(workers.submitted[0])
         workers.fail(workers.submitted[0], error)
         events = heard(crew)
+        assert events[-1] == Warned(
+            f"trial 0, seeds 0, 1, 2: {reason} ({message}); attempt 2 of 3 goes on from the last "
+            "checkpoint"
+        )
+        assert not ends(events)
+        first, again = workers.submitted
+        assert (again.job, again.seeds) == (first.job, first.seeds)
+        workers.train(again)
+        events = heard(crew)
+        assert epochs(events) == [2, 3]
+        ended = only_end(events)
+        assert (ended.finished, ended.failure, ended.attempts) == (True, None, 0)
+        assert ended.histories == {s: history_of(job(), s, 3) for s in (0, 1, 2)}
+
+    @pytest.mark.parametrize(("error", "reason", "message"), MACHINE)
+    def test_job_fails_after_three_attempts_that_get_no_further(
+        self, error: Exception, reason: str, message: str
+    ) -> None:
+        workers, crew = crew_of(1)
+        crew.start(job())
+        workers.epoch(workers.submitted[0])
+        events: list[CrewEvent] = []
+        for _ in range(3):
+            workers.fail(workers.submitted[-1], error)
+            events += heard(crew)
         ended = only_end(events)
         assert (ended.failure, ended.message, ended.finished) == (reason, message, False)
+        assert (ended.attempts, len(workers.submitted)) == (3, 3)
+        assert ended.histories[0] == history_of(job(), 0, 1)
+        assert (crew.idle, crew.busy) == (1, False)
+
+    def test_each_new_epoch_gives_three_attempts(self) -> None:
+        workers, crew = crew_of(1)
+        crew.start(job(epochs=5))
+        for _ in range(4):
+            workers.epoch(workers.submitted[-1])
+            for _ in range(2):
+                workers.lose(workers.submitted[-1])
+                assert not ends(heard(crew))
+        workers.train(workers.submitted[-1])
+        assert only_end(heard(crew)).finished
+
+    def test_epochs_that_are_trained_again_are_no_progress(self) -> None:
+        workers, crew = crew_of(1)
+        made = job(epochs=5)
+        crew.start(made)
+        events: list[CrewEvent] = []
+        for _ in range(3):
+            workers.epoch(workers.submitted[-1])
+            workers.restore(made, dict.fromkeys(made.seeds, 0))  # no checkpoint was written
+            workers.lose(workers.submitted[-1])
+            events += heard(crew)
+        assert only_end(events).failure == "worker_lost"
+
+    def test_groups_have_attempts_of_their_own(self) -> None:
+        workers, crew = crew_of(2)
+        crew.start(job(seeds=(0, 1)), 2)
+        for seed in (0, 1, 0, 1):
+            task = next(t for t in workers.running.values() if t.seeds == (seed,))
+            workers.lose(task)
+            assert not ends(heard(crew))
+        for task in list(workers.running.values()):
+            workers.train(task)
+        assert only_end(heard(crew)).finished
+
+    def test_one_group_gets_on_while_the_other_does_not(self) -> None:
+        workers, crew = crew_of(2)
+        crew.start(job(seeds=(0, 1), epochs=9), 2)
+        failing, going = workers.submitted
+        for _ in range(3):
+            workers.epoch(going)
+            workers.lose(failing)
+            heard(crew)
+            failing = workers.submitted[-1]
+        assert workers.ending == [going.name]
+
+    def test_diverged_is_never_tried_again(self) -> None:
+        workers, crew = crew_of(1)
+        crew.start(job())
+        workers.fail(workers.submitted[0], Diverged("nan"))
+        ended = only_end(heard(crew))
+        assert (ended.failure, ended.attempts) == ("diverged", 1)
+        assert len(workers.submitted) == 1
+
+    def test_worker_that_went_before_the_task_had_begun_is_no_attempt(self) -> None:
+        workers, crew = crew_of(1)
+        workers.silent = True
+        crew.start(job())
+        for _ in range(7):
+            workers.lose(workers.submitted[-1])
+            assert heard(crew) == []
+        workers.silent = False
+        workers.announce(workers.submitted[-1])
+        workers.train(workers.submitted[-1])
+        assert only_end(heard(crew)).finished
+
+    def test_but_not_for_ever(self) -> None:
+        workers, crew = crew_of(1)
+        workers.silent = True
+        crew.start(job())
+        events: list[CrewEvent] = []
+        for _ in range(10):
+            workers.lose(workers.submitted[-1])
+            events += heard(crew)
+        assert only_end(events).failure == "worker_lost"
+
+    @pytest.mark.parametrize("error", [lost(), WorkerFailed("x", "out_of_memory")])
+    def test_job_that_is_stopped_is_unfinished_and_not_failed(self, error: Exception) -> None:
+        workers, crew = crew_of(1)
+        crew.start(job(epochs=1))
+        (task,) = workers.submitted
+        workers.epoch(task)
+        crew.end_all()
+        workers.fail(task, error)
+        ended = only_end(heard(crew))
+        assert (ended.failure, ended.finished) == (None, False)
+        assert len(workers.submitted) == 1
+
+
+class TestHangs:
+    """A limit of 100 seconds, and of 1,200 before the first epoch."""
+
+    def begin(self, **changes: Any) -> tuple[FakeWorkers, Crew, Clock]:
+        clock = Clock()
+        fake = FakeWorkers(2)
+        crew = Crew(fake, fake.events, hang_seconds=100.0, clock=clock)
+        crew.start(job(epochs=9, **changes))
+        heard(crew)
+        return fake, crew, clock
+
+    def test_silent_task_loses_its_worker_and_goes_on(self) -> None:
+        workers, crew, clock = self.begin()
+        (task,) = workers.submitted
+        workers.epoch(task)
+        heard(crew)
+        tick(crew, clock, 99)
+        assert workers.replacing == []
+        tick(crew, clock, 2)
+        assert workers.replacing == [task.name]
+        workers.lose(task)
+        assert heard(crew)[-1] == Warned(
+            "trial 0, seeds 0, 1, 2: hung (no sign of life for 101 s); attempt 2 of 3 goes on from "
+            "the last checkpoint"
+        )
+        workers.train(workers.submitted[-1])
+        assert only_end(heard(crew)).finished
+
+    def test_job_that_hangs_again_and_again_fails(self) -> None:
+        workers, crew, clock = self.begin()
+        events: list[CrewEvent] = []
+        for _ in range(3):
+            heard(crew)
+            tick(crew, clock, 1_201)
+            workers.lose(workers.submitted[-1])
+            events += heard(crew)
+        assert (only_end(events).failure, only_end(events).attempts) == ("hung", 3)
+
+    def test_first_epoch_has_more_time_also_after_a_checkpoint(self) -> None:
+        workers, crew, clock = self.begin()
+        workers.restore(job(), dict.fromkeys(range(3), 2))
+        workers.announce(workers.submitted[0])
+        heard(crew)
+        tick(crew, clock, 1_199)
+        assert workers.replacing == []
+        tick(crew, clock, 2)
+        assert workers.replacing
+
+    def test_slow_epochs_have_twenty_times_the_longest(self) -> None:
+        workers, crew, clock = self.begin()
+        (task,) = workers.submitted
+        for seconds in (10, 70, 20):
+            tick(crew, clock, seconds)
+            workers.epoch(task)
+            heard(crew)
+        tick(crew, clock, 1_399)
+        assert workers.replacing == []
+        tick(crew, clock, 2)
+        assert workers.replacing == [task.name]
+
+    def test_time_in_which_the_coordinator_did_not_run_does_not_count(self) -> None:
+        workers, crew, clock = self.begin()
+        (task,) = workers.submitted
+        workers.epoch(task)
+        heard(crew)
+        tick(crew, clock, 50)
+        clock.now += 100_000  # the machine slept
+        crew.wait(0, more_to_start=True)
+        tick(crew, clock, 40)
+        assert workers.replacing == []
+
+    def test_what_has_arrived_is_heard_before_a_worker_is_judged(self) -> None:
+        workers, crew, clock = self.begin()
+        (task,) = workers.submitted
+        workers.epoch(task)
+        heard(crew)
+        tick(crew, clock, 99)
+        workers.epoch(task)
+        workers.epoch(task)
+        clock.now += 4
+        for _ in range(2):
+            crew.wait(0, more_to_start=True)
+        tick(crew, clock, 99)
+        assert workers.replacing == []
+
+    def test_only_the_silent_one_of_two(self) -> None:
+        workers, crew, clock = self.begin(seeds=(0,))
+        crew.start(job(1, seeds=(0,), epochs=99))
+        silent, lively = workers.submitted
+        workers.epoch(silent)
+        for _ in range(11):
+            workers.epoch(lively)
+            heard(crew)
+            tick(crew, clock, 10)
+        assert workers.replacing == [silent.name]
+
+    def test_task_that_ends_all_the_same_has_ended_well(self) -> None:
+        workers, crew, clock = self.begin()
+        (task,) = workers.submitted
+        tick(crew, clock, 1_201)
+        assert workers.replacing
+        workers.train(task)
+        assert only_end(heard(crew)).finished
+
+    def test_asked_again_where_nothing_comes_of_it(self) -> None:
+        workers, crew, clock = self.begin()
+        tick(crew, clock, 2_402)
+        assert workers.replacing == [workers.submitted[0].name] * 2
+
+    def test_workers_are_looked_after(self) -> None:
+        workers, crew, clock = self.begin()
+        before = workers.tended
+        tick(crew, clock, 3)
+        assert workers.tended == before + 3
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("text", "message"), [("the loss is nan\nat epoch 3", "the loss is nan at epoch 3")]
+    )
+    def test_reason_is_told_in_a_word_and_a_line(self, text: str, message: str) -> None:
+        workers, crew = crew_of(1)
+        crew.start(job())
+        workers.epoch(workers.submitted[0])
+        workers.fail(workers.submitted[0], Diverged(text))
+        events = heard(crew)
+        ended = only_end(events)
+        assert (ended.failure, ended.message, ended.finished) == ("diverged", message, False)
         assert ended.histories[0] == history_of(job(), 0, 1)
         assert not [event for event in events if isinstance(event, Warned)]
         assert (crew.idle, crew.busy) == (1, False)
@@ -385,9 +635,12 @@ class TestFailures:
     def test_details_are_told_to_people(self) -> None:
         workers, crew = crew_of(1)
         crew.start(job())
-        workers.fail(workers.submitted[0], WorkerFailed("x", "error", "Traceback …"))
+        for _ in range(2):
+            workers.fail(workers.submitted[-1], WorkerFailed("x", "error", "Traceback …"))
+            assert Warned("Traceback …") not in heard(crew)
+        workers.fail(workers.submitted[-1], WorkerFailed("x", "error", "Traceback …"))
         events = heard(crew)
-        assert Warned("Traceback …") in events
+        assert events[0] == Warned("Traceback …")
         assert only_end(events).message == "x"
 
     def test_siblings_are_ended_and_the_job_ends_once(self) -> None:
@@ -412,7 +665,7 @@ class TestFailures:
         workers, crew = crew_of(2)
         crew.start(job(), 2)
         workers.fail(workers.submitted[0], Diverged("first"))
-        workers.fail(workers.submitted[1], KilledWorker("second"))
+        workers.lose(workers.submitted[1])
         assert only_end(heard(crew)).message == "first"
 
     def test_seeds_that_still_wait_are_not_begun(self) -> None:
@@ -450,8 +703,8 @@ class TestFailures:
         workers, crew = crew_of(1)
         for _ in range(2):
             crew.start(job())
-            workers.fail(workers.submitted[-1], KilledWorker("x"))
-            assert only_end(heard(crew)).failure == "worker_lost"
+            workers.fail(workers.submitted[-1], Diverged("x"))
+            assert only_end(heard(crew)).failure == "diverged"
         crew.start(job())
         workers.train(workers.submitted[-1])
         assert only_end(heard(crew)).failure is None
@@ -558,7 +811,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.started: list[Job] = []
         self.announced: dict[str, list[int]] = {}
         self.ended: dict[str, JobEnded] = {}
-        self.failed: set[str] = set()
+        self.diverged: set[str] = set()
+        self.lost: set[str] = set()
         self.stopped: set[str] = set()
 
     @initialize(
@@ -611,11 +865,22 @@ class AnyOrder(RuleBasedStateMachine):
             self.workers.finish(task)
 
     @precondition(lambda self: self.workers.running and not self.calm)
-    @rule(data=st.data(), error=st.sampled_from([Diverged("nan"), KilledWorker("x")]))
-    def fail(self, data: Any, error: Exception) -> None:
+    @rule(data=st.data())
+    def diverge(self, data: Any) -> None:
         task = self.running(data)
-        self.failed.add(task.job.key)
-        self.workers.fail(task, error)
+        self.diverged.add(task.job.key)
+        self.workers.fail(task, Diverged("nan"))
+
+    @precondition(lambda self: self.workers.running)
+    @rule(data=st.data())
+    def lose(self, data: Any) -> None:
+        """The worker goes, and the task goes on from checkpoints which may lie behind."""
+        task = self.running(data)
+        self.lost.add(task.job.key)
+        for seed in task.seeds:
+            kept = data.draw(st.integers(0, self.workers.epochs(task, seed)))
+            self.workers.restore(task.job, {seed: kept})
+        self.workers.lose(task)
 
     @precondition(lambda self: self.workers.running)
     @rule(data=st.data())
@@ -683,10 +948,12 @@ class AnyOrder(RuleBasedStateMachine):
         made = ended.job
         announced = self.announced[made.key]
         assert announced == list(range(1, len(announced) + 1))
-        assert (ended.failure is not None) == (made.key in self.failed)
+        assert (ended.failure is not None) >= (made.key in self.diverged)
+        assert ended.failure != "diverged" or made.key in self.diverged
+        assert ended.failure != "worker_lost" or made.key in self.lost
         for seed, history in ended.histories.items():
             assert history == history_of(made, seed, len(history))
-        if made.key not in self.failed | self.stopped:
+        if ended.failure is None and made.key not in self.stopped:
             assert ended.finished
             assert len(announced) == made.recipe.epochs
 

@@ -71,6 +71,7 @@ def ended(made: Job, **changes: Any) -> JobEnded:
         "job": made,
         "failure": None,
         "message": "",
+        "attempts": 0,
         "finished": True,
         "histories": {seed: history_of(made, seed, made.recipe.epochs) for seed in made.seeds},
         "scores": {},

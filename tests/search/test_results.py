@@ -32,6 +32,7 @@ def ended(**changes: Any) -> JobEnded:
         "job": made,
         "failure": None,
         "message": "",
+        "attempts": 0,
         "finished": True,
         "histories": {seed: history_of(made, seed, 3) for seed in made.seeds},
         "scores": {},
@@ -48,7 +49,12 @@ def confirmed() -> JobEnded:
 
 def failed(histories: dict[int, tuple[EpochMetrics, ...]]) -> JobEnded:
     return ended(
-        failure="diverged", message="nan", finished=False, histories=histories, outcomes=()
+        failure="diverged",
+        message="nan",
+        attempts=1,
+        finished=False,
+        histories=histories,
+        outcomes=(),
     )
 
 
@@ -216,6 +222,7 @@ class TestAttributes:
             "multiply_adds": 784 * 64 + 64 * 64 + 64 * 10,
             "failure": "diverged",
             "failure_message": "nan",
+            "failure_attempts": 1,
         }
 
     @pytest.mark.parametrize("state", ["complete", "pruned"])

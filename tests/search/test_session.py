@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import DefinitionError
@@ -112,3 +113,17 @@ def test_finished_study_has_nothing_left(database: Database) -> None:
     for _ in range(2):
         session.optuna.tell(session.optuna.ask(), 0.5)
     assert session.unfinished_trials() == 0
+
+
+def test_failed_trials_are_put_back_only_where_that_is_asked_for(database: Database) -> None:
+    first = opened(database)
+    for state in (TrialState.COMPLETE, TrialState.FAIL):
+        trial = first.optuna.ask()
+        first.optuna.tell(trial, 0.5 if state == TrialState.COMPLETE else None, state)
+    assert opened(database).retried == ()
+    assert opened(database).unfinished_trials() == 3
+    definition = define("l2_factor", Overrides())
+    again = open_session(database, definition, SOURCE, retry_failed=True)
+    assert (again.retried, again.unfinished_trials()) == ((1,), 4)
+    assert again.optuna.counts() == TrialCounts(complete=1, waiting=4)
+    assert again.optuna.ask().number == 1

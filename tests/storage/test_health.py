@@ -19,14 +19,16 @@ from tests.storage.storage_samples import UID, study_row, trial_row
 
 @pytest.fixture
 def kept(database: Database, location: Location) -> Location:
-    """A study with trial 0 finished, and checkpoints of trials 0 and 1 and of a confirmation."""
+    """A study with trial 0 finished, trial 2 failed, and checkpoints of trials 0 to 2 and of a confirmation."""
     store = Store(database)
     store.add_study(study_row())
     store.write_trial(trial_row(), [], [], None)
+    store.write_trial(trial_row(2, state="failed", reason="hung", objective=None), [], [], None)
     for name in (
         "trial-0-seed-0.ckpt",
         "trial-0-seed-1.ckpt.partial",
         "trial-1-seed-0.ckpt",
+        "trial-2-seed-0.ckpt",
         "confirmation-1-trial-0-seed-0.ckpt",
         "notes.txt",
     ):
@@ -70,13 +72,14 @@ def test_checkpoints_of_finished_trials_are_told_and_removed(kept: Location) -> 
     (fault,) = faults(kept)
     assert fault.what.startswith("2 checkpoints of finished trials")
     assert fault.repairable
-    assert len(checkpoints(kept)) == 5  # looking changes nothing
+    assert len(checkpoints(kept)) == 6  # looking changes nothing
     assert len(repair(kept)) == 2
     # What a study may still go on from stays, and what is not ours.
     assert checkpoints(kept) == [
         "confirmation-1-trial-0-seed-0.ckpt",
         "notes.txt",
         "trial-1-seed-0.ckpt",
+        "trial-2-seed-0.ckpt",
     ]
     assert faults(kept) == ()
 
@@ -84,7 +87,7 @@ def test_checkpoints_of_finished_trials_are_told_and_removed(kept: Location) -> 
 def test_nothing_is_removed_while_the_study_is_worked_on(kept: Location) -> None:
     with Lease(kept, "l2_factor"), pytest.raises(StorageError, match="is being worked on by"):
         repair(kept)
-    assert len(checkpoints(kept)) == 5
+    assert len(checkpoints(kept)) == 6
 
 
 def test_folders_of_unknown_studies_are_told_and_left(location: Location, store: Store) -> None:
@@ -109,7 +112,7 @@ def test_an_index_is_made_anew_after_a_copy(kept: Location) -> None:
     with closing(sqlite3.connect(f"{kept.path}.before-repair")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() != ("ok",)
         rows = connection.execute("SELECT label FROM mnist_tune_trials NOT INDEXED")
-        assert rows.fetchall() == [("another",)]
+        assert rows.fetchall() == [("another",)] * 2
 
 
 def test_damaged_pages_are_told_and_left_alone(kept: Location) -> None:

@@ -16,9 +16,27 @@ from mnist_tune.errors import StorageError
 from mnist_tune.storage import optuna_adapter
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.optuna_adapter import OptunaStudy, create_study, delete_study, load_study
+from mnist_tune.storage.optuna_adapter import (
+    OptunaStudy,
+    create_study,
+    delete_study,
+    load_study,
+    requeue_failed,
+)
 from mnist_tune.storage.records import TrialCounts
-from tests.storage.storage_samples import kill, raw, receive, start_python
+from mnist_tune.storage.store import Store
+from tests.storage.storage_samples import (
+    UID,
+    epoch_row,
+    kill,
+    raw,
+    receive,
+    run_row,
+    start_python,
+    study_row,
+    timing_row,
+    trial_row,
+)
 
 POINTS = [{"l2": 1e-6}, {"l2": 5e-4}, {"l2": 1e-3}]
 
@@ -199,6 +217,61 @@ class TestTrials:
         assert study.requeue_running() == []
         assert study.counts() == TrialCounts(complete=1, failed=1, waiting=3)
         assert [study.ask().number for _ in range(4)] == [0, 2, 4, 5]
+
+    def test_failed_trials_go_back_under_their_numbers(
+        self, study: OptunaStudy, location: Location
+    ) -> None:
+        store = Store(study.database)
+        store.add_study(study_row())
+        trials = [study.ask() for _ in range(4)]
+        drawn = [trial.suggest_float("l2", 0, 1) for trial in trials]
+        study.report(trials[1], 0.25, 1)
+        study.set_attributes(
+            trials[1], {"network": "64", "failure": "worker_lost", "failure_message": "x"}
+        )
+        for number, state in enumerate(("complete", "failed", "failed", "pruned")):
+            failed = state == "failed"
+            row = trial_row(
+                number,
+                state=state,
+                objective=None if failed else 0.5,
+                reason="hung" if failed else None,
+            )
+            store.write_trial(row, [run_row(number)], [epoch_row(number)], timing_row(number))
+        study.tell(trials[0], 0.5)
+        study.tell(trials[1], state=TrialState.FAIL)
+        study.tell(trials[2], state=TrialState.FAIL)
+        study.tell(trials[3], state=TrialState.PRUNED)
+        other = create_study(study.database, name="other", uid="v", direction="maximize")
+        other.tell(other.ask(), state=TrialState.FAIL)
+
+        assert requeue_failed(study.database, name="l2", uid=UID) == (1, 2)
+        assert requeue_failed(study.database, name="l2", uid=UID) == ()
+
+        for table in ("trials", "runs", "epochs", "timings"):
+            left = getattr(store, table)(UID)
+            assert [row.trial_number for row in left] == [0, 3]
+        assert other.counts() == TrialCounts(failed=1)
+        assert study.counts() == TrialCounts(complete=1, pruned=1, waiting=2)
+        theirs = seen_by_optuna(location)
+        assert [trial.state.name for trial in theirs.trials] == [
+            "COMPLETE",
+            "WAITING",
+            "WAITING",
+            "PRUNED",
+        ]
+        waiting = theirs.trials[1]
+        assert (waiting.datetime_complete, waiting.value) == (None, None)
+        assert (waiting.user_attrs, waiting.intermediate_values) == ({"network": "64"}, {1: 0.25})
+        fresh = reload(study)
+        again = fresh.ask()
+        assert (again.number, again.suggest_float("l2", 0, 1)) == (1, drawn[1])
+        fresh.tell(again, 0.75)
+        assert seen_by_optuna(location).best_trial.number == 1
+        assert seen_by_optuna(location).trials[1].datetime_complete is not None
+
+    def test_nothing_has_failed_where_nothing_is(self, database: Database) -> None:
+        assert requeue_failed(database, name="l2", uid=UID) == ()
 
     def test_kill_9_loses_no_trial(self, location: Location) -> None:
         code = """

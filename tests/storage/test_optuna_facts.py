@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -30,6 +33,12 @@ def reload(url: str) -> optuna.Study:
 
 def requeue(study: optuna.Study, trial: optuna.Trial) -> None:
     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)  # noqa: SLF001
+
+
+def rows(url: str, statement: str) -> list[dict[str, Any]]:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(statement)]
 
 
 def test_n_trials_counts_a_call_not_the_study(study: optuna.Study) -> None:
@@ -60,6 +69,34 @@ def test_finished_trial_cannot_go_back(study: optuna.Study) -> None:
     study.tell(trial, 1.0)
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         requeue(study, trial)
+
+
+def test_failed_trial_is_two_columns_and_no_value(study: optuna.Study, url: str) -> None:
+    """`requeue_failed` puts these back by SQL; a storage opened later then sees a queued trial."""
+    trial = study.ask()
+    trial.suggest_float("x", 0, 1)
+    trial.report(0.5, 1)
+    columns = "SELECT * FROM trials"
+    study.ask()
+    before, other = rows(url, columns)
+    study.tell(trial, state=TrialState.FAIL)
+    after, same = rows(url, columns)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"state", "datetime_complete"}
+    assert (after["state"], before["datetime_complete"], same) == ("FAIL", None, other)
+    assert rows(url, "SELECT * FROM trial_values") == []
+
+
+def test_storage_never_looks_again_at_a_trial_that_it_saw_finished(
+    study: optuna.Study, url: str
+) -> None:
+    study.tell(study.ask(), state=TrialState.FAIL)
+    assert study.trials[0].state == TrialState.FAIL
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE trials SET state = 'WAITING', datetime_complete = NULL")
+    assert study.trials[0].state == TrialState.FAIL
+    assert reload(url).trials[0].state == TrialState.WAITING
+    assert reload(url).ask().number == 0
 
 
 def test_waiting_trials_come_first_and_in_order(study: optuna.Study, url: str) -> None:

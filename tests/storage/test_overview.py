@@ -79,6 +79,7 @@ EXPECTED = StudyOverview(
     planned_trials=5,
     created_at=study_row().created_at,
     counts=TrialCounts(complete=3, pruned=1, failed=1, running=1, waiting=1),
+    failures={"diverged": 1},
     direction="maximize",
     best=Best(trial_number=1, objective=0.9, params={"l2": 1}),
     confirmed=0,

@@ -1,0 +1,147 @@
+"""A job under way: its seeds in groups, what is known of each, and what went wrong."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mnist_tune.errors import InputError, TrialFailed
+from mnist_tune.search.attempts import MOST_ATTEMPTS, RETRIED, Attempts
+from mnist_tune.trainer.states import EpochMetrics, Score
+from mnist_tune.workers.tasks import Job, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task failed.
+
+    Attributes:
+        reason: `diverged`, `worker_lost`, `out_of_memory`, `hung` or `error`.
+        message: one line.
+    """
+
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class Work:
+    """A job under way.
+
+    Attributes:
+        waiting: groups of seeds that no worker has yet.
+        histories: seed → metrics of its epochs.
+        began: when the job was started by this coordinator.
+        epoch_ended: when the latest epoch was announced; at first the beginning.
+        running: task → its seeds.
+        moving: tasks that were asked to end so that their seeds can be split.
+        ending: whether the job was asked to end.
+        broken_off: whether a task of an ending job was lost, so that its outcome is unknown.
+        epoch_seconds: of the latest epoch.
+    """
+
+    job: Job
+    waiting: list[tuple[int, ...]]
+    histories: dict[int, list[EpochMetrics]]
+    began: float
+    epoch_ended: float
+    running: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    moving: set[str] = field(default_factory=set)
+    ending: bool = False
+    broken_off: bool = False
+    failure: Failure | None = None
+    attempts: Attempts = field(default_factory=Attempts)
+    failed_attempts: int = 0
+    announced: int = 0
+    scores: dict[int, Score] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    epoch_seconds: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every seed has reached the last epoch, and nothing of that was lost."""
+        epochs = self.job.recipe.epochs
+        return not self.broken_off and all(len(h) == epochs for h in self.histories.values())
+
+    def reached(self, seeds: tuple[int, ...]) -> dict[int, int]:
+        """How many epochs of some seeds are known."""
+        return {seed: len(self.histories[seed]) for seed in seeds}
+
+    def try_again(
+        self, seeds: tuple[int, ...], failure: Failure, *, begun: bool
+    ) -> tuple[str, ...] | None:
+        """Queue the seeds of a failed task again, where that can help.
+
+        Args:
+            seeds: of the task.
+            failure: that ended it.
+            begun: whether a worker was at work on it.
+
+        Returns:
+            What people are to be told; None if the job has failed.
+        """
+        if failure.reason not in RETRIED:
+            return None
+        if not begun and self.attempts.lost():
+            self.waiting.append(seeds)
+            return ()
+        failed = self.attempts.failed(self.reached(seeds))
+        if failed >= MOST_ATTEMPTS:
+            self.failed_attempts = self.failed_attempts or failed
+            return None
+        self.waiting.append(seeds)
+        which = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
+        line = (
+            f"{self.job.title}, {which}: {failure.reason} ({failure.message}); attempt "
+            f"{failed + 1} of {MOST_ATTEMPTS} goes on from the last checkpoint"
+        )
+        return (line,)
+
+    def take(self, histories: dict[int, Any]) -> None:
+        """Add the epochs that come next; a restored run sends all of its epochs again.
+
+        An epoch whose predecessor got lost is left to the task's outcome, which holds all of them.
+        """
+        for seed, history in histories.items():
+            known = self.histories[seed]
+            for metrics in history:
+                if metrics.epoch == len(known) + 1:
+                    known.append(metrics)
+
+    def newly_done(self, now: float) -> Iterator[tuple[int, dict[int, EpochMetrics]]]:
+        """The epochs that the last of the seeds has now finished."""
+        while not self.ending and all(
+            len(history) > self.announced for history in self.histories.values()
+        ):
+            metrics = {seed: history[self.announced] for seed, history in self.histories.items()}
+            self.announced += 1
+            self.epoch_seconds, self.epoch_ended = now - self.epoch_ended, now
+            yield self.announced, metrics
+
+    def seconds_left(self, task: str) -> float:
+        """A guess from the latest epoch; 0 before the first one has ended."""
+        done = min(self.reached(self.running[task]).values())
+        return self.epoch_seconds * (self.job.recipe.epochs - done)
+
+
+def groups_of(seeds: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
+    """Share seeds out evenly, neighbours together."""
+    count = max(1, min(count, len(seeds)))
+    ends = [len(seeds) * i // count for i in range(count + 1)]
+    return [seeds[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def failure_of(error: Exception) -> Failure:
+    """The word and the line for a task's exception.
+
+    Raises:
+        InputError: the study as a whole cannot go on.
+    """
+    if isinstance(error, InputError):
+        raise error
+    message = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, TrialFailed):
+        return Failure(error.reason, message)
+    return Failure("error", f"{type(error).__name__}: {message}")

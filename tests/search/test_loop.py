@@ -1,0 +1,194 @@
+"""Whole searches with workers that train nothing: what is lost on the way must not show in the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_tune.definitions.definition import Overrides, define
+from mnist_tune.errors import Diverged, Interrupted, WorkerFailed
+from mnist_tune.search.crew import Crew, JobEnded
+from mnist_tune.search.loop import search
+from mnist_tune.search.session import Session, open_session
+from mnist_tune.search.stopping import StopRequests
+from mnist_tune.storage.database import Database, open_database
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.records import TrialCounts
+from mnist_tune.trainer.states import EpochMetrics
+from mnist_tune.workers.tasks import Job, Task
+from tests.search.fakes import SOURCE, FakeWorkers, lost
+
+Deed = Callable[["Scripted", Task], None]
+
+
+class Scripted(FakeWorkers):
+    """Workers that do with each task at once what a function says."""
+
+    def __init__(self, deed: Deed) -> None:
+        super().__init__(workers=1)
+        self._deed = deed
+        self.attempts: Counter[int] = Counter()  # by trial
+
+    def submit(self, task: Task) -> None:
+        super().submit(task)
+        self.attempts[task.job.trial_number] += 1
+        for seed in task.seeds:
+            task.job.checkpoint(seed).parent.mkdir(parents=True, exist_ok=True)
+            task.job.checkpoint(seed).touch()
+        self._deed(self, task)
+
+
+class DieWhenAskedToEnd(Scripted):
+    """Workers that go as soon as somebody asks them to end a task."""
+
+    def end(self, names: list[str]) -> None:
+        super().end(names)
+        for name in names:
+            self.lose(self.running[name])
+
+
+class Asked(StopRequests):
+    """Requests to stop without a signal."""
+
+    def note(self) -> None:
+        self.count += 1
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def began(self, job: Job, params: Mapping[str, Any]) -> None: ...
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None: ...
+
+    def ended(self, ended: JobEnded, state: str) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with open_database(Location.parse(tmp_path / "trials.db"), create=True) as database:
+        yield database
+
+
+def opened(database: Database, *, retry_failed: bool = False) -> Session:
+    definition = define("l2_factor", Overrides(epochs=4), "searched")
+    return open_session(database, definition, SOURCE, retry_failed=retry_failed)
+
+
+def searched(session: Session, deed: Deed) -> Scripted:
+    """Search with such workers to the end."""
+    workers = Scripted(deed)
+    search(session, Crew(workers, workers.events), StopRequests(workers.events), Silent())
+    return workers
+
+
+def well(workers: Scripted, task: Task) -> None:
+    workers.train(task)
+
+
+def unlucky(workers: Scripted, task: Task) -> None:
+    """Three epochs, of which one is saved; the attempt after two losses goes well."""
+    if workers.attempts[task.job.trial_number] > 2:
+        workers.train(task)
+        return
+    for _ in range(3):
+        workers.epoch(task)
+    workers.restore(task.job, dict.fromkeys(task.seeds, 1))
+    workers.lose(task)
+
+
+def failing(number: int, error: Exception) -> Deed:
+    """One trial fails again and again."""
+
+    def deed(workers: Scripted, task: Task) -> None:
+        if task.job.trial_number == number:
+            workers.fail(task, error)
+        else:
+            workers.train(task)
+
+    return deed
+
+
+def rows(session: Session) -> list[object]:
+    """All that exported tables are made of."""
+    store, uid = session.store, "of any study"
+    found = (store.trials, store.runs, store.epochs)
+    return [
+        {**row_values(row), "study_uid": uid} for table in found for row in table(session.row.uid)
+    ]
+
+
+def row_values(row: object) -> dict[str, object]:
+    return {name: getattr(row, name) for name in row.__slots__}  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path) -> list[object]:
+    with open_database(Location.parse(tmp_path / "other.db"), create=True) as database:
+        session = opened(database)
+        searched(session, well)
+        return rows(session)
+
+
+def checkpoints(session: Session) -> set[str]:
+    return {path.name for path in session.checkpoints.glob("*")}
+
+
+def test_lost_workers_do_not_show(database: Database, undisturbed: list[object]) -> None:
+    session = opened(database)
+    workers = searched(session, unlucky)
+    assert set(workers.attempts.values()) == {3}
+    assert session.optuna.counts() == TrialCounts(complete=5)
+    assert rows(session) == undisturbed
+    assert checkpoints(session) == set()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "attempts"),
+    [
+        (lost(), "worker_lost", 3),
+        (WorkerFailed("x", "out_of_memory"), "out_of_memory", 3),
+        (Diverged("nan"), "diverged", 1),
+    ],
+)
+def test_failed_trial_has_its_reason_and_may_begin_again(
+    database: Database, undisturbed: list[object], error: Exception, reason: str, attempts: int
+) -> None:
+    session = opened(database)
+    workers = searched(session, failing(2, error))
+    assert workers.attempts == {0: 1, 1: 1, 2: attempts, 3: 1, 4: 1}
+    assert session.optuna.counts() == TrialCounts(complete=4, failed=1)
+    assert [row.reason for row in session.store.trials(session.row.uid)] == [
+        *(None, None),
+        reason,
+        *(None, None),
+    ]
+    kept = {f"trial-2-seed-{seed}.ckpt" for seed in range(3)}
+    assert checkpoints(session) == (set() if reason == "diverged" else kept)
+
+    again = opened(database, retry_failed=True)
+    assert again.retried == (2,)
+    assert searched(again, well).attempts == {2: 1}
+    assert again.optuna.counts() == TrialCounts(complete=5)
+    assert rows(again) == undisturbed
+    assert checkpoints(again) == set()
+
+
+def test_worker_lost_while_the_study_stops_leaves_a_trial_to_go_on_with(
+    database: Database, undisturbed: list[object]
+) -> None:
+    session = opened(database)
+    workers = DieWhenAskedToEnd(lambda _workers, _task: stop.note())
+    stop = Asked(workers.events)
+    with pytest.raises(Interrupted):
+        search(session, Crew(workers, workers.events), stop, Silent())
+    assert session.optuna.counts() == TrialCounts(waiting=5)
+    assert rows(session) == []
+    searched(session, well)
+    assert rows(session) == undisturbed

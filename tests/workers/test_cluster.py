@@ -1,0 +1,153 @@
+"""Real worker processes that die, hang, stop or eat memory; nothing is trained."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from mnist_tune.errors import Diverged, TrialFailed, WorkersGone
+from mnist_tune.workers.cluster import Cluster
+from mnist_tune.workers.tasks import Outcome, Task
+from tests.search.fakes import job
+from tests.workers import faults
+
+PATIENCE_SECONDS = 90.0
+MEMORY = 800_000_000
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+
+
+class Tasks:
+    """Hands tasks to a cluster and waits for what becomes of them."""
+
+    def __init__(self, cluster: Cluster, events: queue.SimpleQueue[Any]) -> None:
+        self.cluster = cluster
+        self.pids: dict[str, int] = {}
+        self._events = events
+        self._ended: list[str] = []
+        self._number = 0
+
+    def submit(self, what: int) -> str:
+        self._number += 1
+        name = f"task-{self._number}"
+        self.cluster.submit(
+            Task(name=name, job=job(what, seeds=(0,)), seeds=(0,), checkpoint_seconds=1)
+        )
+        return name
+
+    def begun(self, name: str) -> int:
+        """Wait until a worker has begun a task; the worker's process."""
+        while name not in self.pids:
+            self._hear()
+        return self.pids[name]
+
+    def ended(self, name: str) -> Outcome:
+        """Wait for a task to end; what it came to."""
+        while name not in self._ended:
+            self._hear()
+        return self.cluster.result(name)
+
+    def reason(self, name: str) -> str:
+        with pytest.raises(TrialFailed) as caught:
+            self.ended(name)
+        return caught.value.reason
+
+    def _hear(self) -> None:
+        event = self._events.get(timeout=PATIENCE_SECONDS)
+        if isinstance(event, dict):
+            self.pids[event["task"]] = event[faults.PID_EVENT]
+        else:
+            self._ended.append(event)
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Tasks]:
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with Cluster(1, 1, events, memory_limit=MEMORY, work=faults.misbehave) as cluster:
+        yield Tasks(cluster, events)
+
+
+@pytest.fixture
+def tasks(started: Tasks) -> Iterator[Tasks]:
+    """The same cluster for all; whatever happened, its worker is as good as new afterwards."""
+    yield started
+    assert started.ended(started.submit(faults.WELL)).finished
+
+
+def tend_often(cluster: Cluster) -> None:
+    for _ in range(100):
+        cluster.tend()
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_worker_that_dies_loses_its_task_at_once(tasks: Tasks) -> None:
+    name = tasks.submit(faults.DIES)
+    assert tasks.reason(name) == "worker_lost"
+    assert gone(tasks.pids[name])
+
+
+@pytest.mark.parametrize("what", [faults.HANGS, faults.STOPPED])
+def test_hung_worker_is_replaced(tasks: Tasks, what: int) -> None:
+    name = tasks.submit(what)
+    pid = tasks.begun(name)
+    tasks.cluster.replace(name)
+    assert tasks.reason(name) == "worker_lost"
+    assert tasks.ended(tasks.submit(faults.WELL)).device != str(pid)
+    assert gone(pid)
+
+
+def test_worker_over_its_memory_limit_is_told_apart(tasks: Tasks) -> None:
+    assert tasks.reason(tasks.submit(faults.OUT_OF_MEMORY)) == "out_of_memory"
+
+
+def test_worker_that_raised_is_replaced_before_its_task_is_told_of(tasks: Tasks) -> None:
+    name = tasks.submit(faults.RAISES)
+    assert tasks.reason(name) == "out_of_memory"
+    assert gone(tasks.pids[name])
+
+
+def test_worker_of_a_diverged_run_stays(tasks: Tasks) -> None:
+    name = tasks.submit(faults.DIVERGES)
+    with pytest.raises(Diverged):
+        tasks.ended(name)
+    assert not gone(tasks.pids[name])
+
+
+def test_task_that_no_worker_takes_is_ended(tasks: Tasks) -> None:
+    busy, waiting = tasks.submit(faults.HANGS), tasks.submit(faults.WELL)
+    tasks.begun(busy)
+    tasks.cluster.replace(waiting)
+    assert tasks.reason(waiting) == "worker_lost"
+    tasks.cluster.replace(busy)
+    assert tasks.reason(busy) == "worker_lost"
+
+
+class TestTending:
+    def test_worker_that_was_dropped_is_started_again(self, tasks: Tasks) -> None:
+        cluster = tasks.cluster._cluster  # noqa: SLF001
+        (name,) = cluster.workers
+        cluster.sync(cluster.workers.pop(name).close)  # as Dask does when no process comes up
+        task = tasks.submit(faults.WELL)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not cluster.workers and time.monotonic() < deadline:
+            tasks.cluster.tend()
+            time.sleep(0.02)
+        assert tasks.ended(task).finished
+
+    def test_coordinator_does_not_wait_for_ever(
+        self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        nobody: dict[str, Any] = {"workers": {}}
+        monkeypatch.setattr(tasks.cluster._cluster, "scheduler_info", nobody)  # noqa: SLF001
+        for _ in range(250):  # some minutes; how many calls there were before is unknown
+            tasks.cluster.tend()
+        with pytest.raises(WorkersGone, match="type the same command again"):
+            tend_often(tasks.cluster)
