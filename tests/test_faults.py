@@ -91,13 +91,26 @@ def status(place: Place, study: str) -> dict[str, Any]:
     return dict(row)
 
 
-def kill_first_trainers(running: Running, killed: set[int], count: int) -> bool:
-    """Kill workers as soon as they load TensorFlow, long before their first epoch."""
-    for pid in running.trainers():
-        if len(killed) < count and pid not in killed:
+def kill_trainers_until_a_trial_failed(running: Running) -> None:
+    """Kill workers as soon as they load TensorFlow, long before their first epoch.
+
+    How many that takes is a matter of luck: a worker that dies before the coordinator has heard of
+    its beginning is no attempt.
+    """
+    killed: set[int] = set()
+
+    def failed() -> bool:
+        return "failed (worker_lost)" in running.stderr
+
+    def killed_another() -> bool:
+        fresh = set(running.trainers()) - killed
+        for pid in fresh if not failed() else ():
             os.kill(pid, signal.SIGKILL)
             killed.add(pid)
-    return len(killed) == count
+        return bool(fresh)
+
+    while not failed():
+        running.until(lambda: failed() or killed_another(), "a worker was killed")
 
 
 def test_suspended_coordinator_is_no_alarm_and_a_suspended_worker_is(
@@ -125,9 +138,8 @@ def test_suspended_coordinator_is_no_alarm_and_a_suspended_worker_is(
 def test_trial_whose_workers_die_fails_and_is_made_good_under_its_number(
     place: Place, undisturbed: dict[str, bytes]
 ) -> None:
-    killed: set[int] = set()
     with place.start("run", "faulty.py", *ARGUMENTS) as running:
-        running.until(lambda: kill_first_trainers(running, killed, 3), "three workers were killed")
+        kill_trainers_until_a_trial_failed(running)
         assert running.code() == 0
     assert running.stderr.count("trial 0, seed 0: worker_lost") == 2
     assert "failed (worker_lost): its worker process ended (1/2)" in running.stderr
