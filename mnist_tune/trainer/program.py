@@ -205,11 +205,12 @@ def _score(tf: Any, shape: Shape, weights: list[Any], part: Part) -> tuple[list[
             for total, values in zip(sums, measured, strict=True)
         ]
         if not shape.denoises:
-            found = tf.argmax(scores, -1, output_type=tf.int32)[tf.newaxis]
-            classes = tf.tensor_scatter_nd_update(classes, tf.reshape(i, (1, 1)), found)
+            found = tf.argmax(scores, -1, output_type=tf.int32)
+            places = tf.stack([tf.range(seeds), tf.fill((seeds,), i)], 1)
+            classes = tf.tensor_scatter_nd_update(classes, places, found)
         return i + 1, sums, classes
 
     kept = 0 if shape.denoises else _SCORED_AT_ONCE
-    start = (0, zeros, tf.zeros((blocks, seeds, kept), tf.int32))
+    start = (0, zeros, tf.zeros((seeds, blocks, kept), tf.int32))
     _, sums, classes = tf.while_loop(lambda i, *_: i < blocks, body, start, parallel_iterations=1)
-    return sums, tf.reshape(tf.transpose(classes, (1, 0, 2)), (seeds, blocks * kept))[:, :count]
+    return sums, tf.reshape(classes, (seeds, blocks * kept))[:, :count]
