@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mnist_tune.data import sources
 from mnist_tune.errors import InputError
+from mnist_tune.processor import computes_bfloat16
 from mnist_tune.storage.health import faults
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.overview import studies_overview
@@ -115,7 +116,10 @@ def _device() -> Check:
         if "GPU" in asked.stdout or not shutil.which("nvidia-smi")
         else "for the GPU: pip install 'mnist-tune[gpu]'"
     )
-    return Check("device", True, asked.stdout.strip().splitlines()[-1], hint)
+    found = asked.stdout.strip().splitlines()[-1]
+    if found.startswith("CPU") and computes_bfloat16() is False:
+        found += "; --precision bfloat16 would be slow"
+    return Check("device", True, found, hint)
 
 
 def _storage(location: Location) -> Check:

@@ -36,7 +36,6 @@ study = Study(
         batch_size=128,
         optimizer=Adam(learning_rate=1e-3),
         schedule="cosine",
-        precision="bfloat16",
     ),
     plan=Grid.product(network=NETWORKS),
     seeds=2,

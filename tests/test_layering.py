@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": {"errors", "networks"},
     "study": {"errors", "metrics", "networks", "recipes"},
     "noise": set(),
+    "processor": set(),
     "data": {"errors"},
     "baselines": {"errors"},
     "statistics": {"errors", "baselines"},

@@ -36,7 +36,9 @@ _OVERRIDES = options.stacked(
     click.option("--trials", type=int, help="Trials in total, however often resumed."),
     click.option("--sampler", help="grid, random or tpe."),
     click.option("--pruner", help="none, median or hyperband."),
-    click.option("--precision", help="float32, or bfloat16: faster where the processor has it."),
+    click.option(
+        "--precision", help="float32, or bfloat16: faster only where the processor has it."
+    ),
     click.option(
         "--baseline",
         metavar="KEY|NAME=PERCENT",
@@ -242,8 +244,20 @@ def _introduce(location: Location, definition: Definition, source: Source) -> No
         )
     if source.warning:
         lines.append(f"WARNING: {source.warning}")
+    if study.recipe.precision == "bfloat16" and not _likes_bfloat16():
+        lines.append(
+            "WARNING: this processor has no instructions for bfloat16; another study with "
+            "--precision float32 takes less time"
+        )
     for line in filter(None, lines):
         click.echo(line, err=True)
+
+
+def _likes_bfloat16() -> bool:
+    from mnist_tune.processor import computes_bfloat16
+    from mnist_tune.workers.cluster import visible_gpus
+
+    return visible_gpus() > 0 or computes_bfloat16() is not False
 
 
 @contextmanager

@@ -21,6 +21,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from mnist_tune.processor import computes_bfloat16
 from tests.cli.conftest import STUDY
 from tests.processes import Place, environment
 
@@ -457,7 +458,11 @@ def test_protocol_notebook_says_everywhere_that_selection_saw_the_test_set(
 def test_a_diverging_trial_fails_and_the_rehearsal_goes_on(tmp_path: Path) -> None:
     place = Place(tmp_path)
     study = place.study("rates", DIVERGING)
-    done = place.done("run", study, *EMBEDDED, "--quick", "--no-confirm", "--workers", 1)
+    precision = ("--precision", "bfloat16")
+    done = place.done(
+        "run", study, *EMBEDDED, *precision, "--quick", "--no-confirm", "--workers", 1
+    )
+    assert ("no instructions for bfloat16" in done.stderr) == (computes_bfloat16() is False)
     assert place.states() == ["FAIL", "COMPLETE"]
     assert place.rows(
         "SELECT trial_number, state, reason FROM mnist_tune_trials ORDER BY trial_number"
