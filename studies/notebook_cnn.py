@@ -26,7 +26,7 @@ study = Study(
     suggest=suggest,
     recipe=Recipe(epochs=10, batch_size=128, optimizer=Sgd(learning_rate=0.1)),
     plan=Grid(({},)),
-    seeds=3,
-    confirm_seeds=5,
+    seeds=2,
+    confirm_seeds=3,
     baseline="lenet-5",
 )
