@@ -90,9 +90,9 @@ class Place:
         assert finished.returncode == 0, finished.stderr
         return finished
 
-    def start(self, *arguments: object) -> Running:
-        """Start a command; use as a context manager."""
-        return Running(self, arguments)
+    def start(self, *arguments: object, **variables: str) -> Running:
+        """Start a command, `variables` being added to its environment; use as a context manager."""
+        return Running(self, arguments, variables)
 
     def rows(self, statement: str) -> Rows:
         """Ask the database through a second connection; nothing where nothing is stored yet."""
@@ -138,7 +138,9 @@ class Running:
     What is left of it and of its workers when the block ends is killed.
     """
 
-    def __init__(self, place: Place, arguments: tuple[object, ...]) -> None:
+    def __init__(
+        self, place: Place, arguments: tuple[object, ...], variables: dict[str, str]
+    ) -> None:
         self._place = place
         stamp = time.monotonic_ns()
         self._out, self._err = (
@@ -148,7 +150,7 @@ class Running:
             self.process = subprocess.Popen(
                 command(*arguments),
                 cwd=place.folder,
-                env=environment(place.folder),
+                env=environment(place.folder, **variables),
                 stdout=out,
                 stderr=err,
                 start_new_session=True,

@@ -69,6 +69,7 @@ class _Loop:
     def _until_idle(self, fill: Callable[[], None], left: Callable[[], int]) -> None:
         """Keep the crew at work until there is nothing to start and nothing under way."""
         while True:
+            self._session.guard.check()
             if not self._stop.count:
                 fill()
             if not self._crew.busy:

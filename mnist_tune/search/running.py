@@ -25,6 +25,10 @@ from mnist_tune.storage.location import Location
 from mnist_tune.trainer.runtime import available_cores
 from mnist_tune.workers.cluster import Cluster, visible_gpus, worker_plan
 
+# How long a write waits for other programs: longer than elsewhere, as a study may run unattended
+# while somebody copies or compacts the database; but Ctrl-C is not heard meanwhile.
+_BUSY_SECONDS = 90.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -136,8 +140,15 @@ def _is_confirmed(session: Session) -> bool:
 def _opened(
     location: Location, definition: Definition, source: Source, *, retry_failed: bool = False
 ) -> Iterator[Session]:
-    with open_database(location, create=True) as database, Lease(location, definition.name):
-        yield open_session(database, definition, source, retry_failed=retry_failed)
+    with (
+        open_database(location, create=True, busy_seconds=_BUSY_SECONDS) as database,
+        Lease(location, definition.name),
+    ):
+        session = open_session(database, definition, source, retry_failed=retry_failed)
+        try:
+            yield session
+        finally:
+            session.guard.check()  # its files may be the reason of what went wrong
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from mnist_tune.definitions.fingerprint import differences, document, fingerprin
 from mnist_tune.errors import DefinitionError
 from mnist_tune.search.samplers import DerivedSampler, pruner
 from mnist_tune.storage.database import Database
+from mnist_tune.storage.guard import Guard
 from mnist_tune.storage.optuna_adapter import OptunaStudy, create_study, requeue_failed
 from mnist_tune.storage.records import StudyRow, new_uid, utc_now
 from mnist_tune.storage.store import Store
@@ -31,6 +32,7 @@ class Session:
         row: the study's row in our tables.
         optuna: the Optuna half.
         store: our tables.
+        guard: watches the files of the database.
         retried: numbers of the failed trials that are to be trained again.
     """
 
@@ -39,6 +41,7 @@ class Session:
     row: StudyRow
     optuna: OptunaStudy
     store: Store
+    guard: Guard
     retried: tuple[int, ...] = ()
 
     @property
@@ -74,8 +77,10 @@ def open_session(
 
     Raises:
         DefinitionError: a study of that name has another definition; the message says what differs.
-        StorageError: the database fails.
+        StorageError: the database fails, or is damaged.
     """
+    guard = Guard(database.location)
+    database.close_with(guard.close)
     store, study = Store(database), definition.study
     wanted = document(definition, source.sha256)
     row = store.find_study(definition.name)
@@ -103,7 +108,7 @@ def open_session(
     optuna_study.enqueue_plan(
         study.plan.points if isinstance(study.plan, Grid) else study.plan.first[: study.plan.trials]
     )
-    return Session(definition, source, row, optuna_study, store, retried)
+    return Session(definition, source, row, optuna_study, store, guard, retried)
 
 
 def _new_row(definition: Definition, source: Source, text: str) -> StudyRow:

@@ -32,6 +32,12 @@ def copy_database(source: Path, target: Path, edit: Edit | None = None) -> None:
         FileExistsError: something has that name.
         OSError, sqlite3.Error: the disk is full, the source is damaged, and so on. No copy is there.
     """
+    with closing(_source(source)) as original:
+        copy_connection(original, target, edit)
+
+
+def copy_connection(source: sqlite3.Connection, target: Path, edit: Edit | None = None) -> None:
+    """Copy what a connection sees, as `copy_database` does, also if its file has no name any more."""
     part = unfinished(target)
     discard(part)
     try:
@@ -92,9 +98,9 @@ def free_name(wanted: Path) -> Path:
     return name
 
 
-def _snapshot(source: Path, part: Path, edit: Edit | None) -> None:
-    with closing(_source(source)) as original, closing(sqlite3.connect(part)) as copy:
-        original.backup(copy)  # in one step: one state, however long it takes
+def _snapshot(source: sqlite3.Connection, part: Path, edit: Edit | None) -> None:
+    with closing(sqlite3.connect(part)) as copy:
+        source.backup(copy)  # in one step: one state, however long it takes
         copy.isolation_level = None
         copy.execute("PRAGMA synchronous=FULL")
         copy.execute("PRAGMA journal_mode=DELETE").fetchone()  # all that follows is in one file

@@ -1,0 +1,299 @@
+"""What may befall files, clocks and databases while a study runs, each for real.
+
+One undisturbed run is the reference for the exported tables.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Place, Running, command, environment
+
+# A trial takes some seconds in many short epochs, so that there is time for a mishap.
+STUDY = '''"""Which L2 factor does a small network want?"""
+
+from mnist_tune.networks import Mlp
+from mnist_tune.recipes import Recipe, Sgd
+from mnist_tune.study import Grid, Study, Trial
+
+
+def suggest(trial: Trial) -> Mlp:
+    return Mlp(hidden=(64, 64), l2=trial.suggest_float("l2", 1e-6, 1e-3, log=True))
+
+
+study = Study(
+    suggest=suggest,
+    recipe=Recipe(epochs=50, batch_size=4, optimizer=Sgd(learning_rate=0.01)),
+    plan=Grid.product(l2=(1e-6, 1e-3)),
+    seeds=1,
+    confirm_seeds=1,
+)
+'''
+OPTIONS = ("--data", "embedded", "--workers", 1, "--checkpoint-seconds", "0.2")
+RUN = ("run", "mishaps.py", *OPTIONS)
+RESUME = ("resume", "mishaps", *OPTIONS)
+
+FAKE_CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Files exported after a run that nothing has befallen."""
+    place = Place(tmp_path_factory.mktemp("undisturbed"))
+    place.study("mishaps", STUDY)
+    place.done(*RUN)
+    return place.exported("mishaps")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = Place(tmp_path)
+    place.study("mishaps", STUDY)
+    return place
+
+
+def under_way(place: Place, number: int) -> Callable[[], bool]:
+    """Whether a trial is in the middle of its epochs."""
+    return lambda: 2 <= place.epochs_seen(number) < 35
+
+
+def assert_nothing_shows(place: Place, undisturbed: dict[str, bytes]) -> None:
+    assert place.states() == ["COMPLETE"] * 2
+    assert place.checkpoints() == []
+    assert place.exported("mishaps") == undisturbed
+
+
+def last_line(running: Running, code: int) -> str:
+    """Its last word, which must be an error in one line."""
+    assert running.code() == code
+    running.gone()
+    assert "Traceback" not in running.stderr
+    lines = running.stderr.splitlines()
+    assert sum(line.startswith("error: ") for line in lines) == 1, running.stderr
+    return lines[-1]
+
+
+def database_files(place: Place) -> list[Path]:
+    return sorted(place.database.parent.glob(f"{place.database.name}*"))
+
+
+# The database
+
+
+def test_another_program_keeps_it_locked_for_a_minute(
+    place: Place, undisturbed: dict[str, bytes]
+) -> None:
+    with place.start(*RUN) as running:
+        running.until(under_way(place, 0), "the first trial was under way")
+        with closing(sqlite3.connect(place.database, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            time.sleep(60)
+            other.execute("ROLLBACK")
+        assert running.code() == 0
+    assert_nothing_shows(place, undisturbed)
+
+
+def test_deleted_under_way_it_is_rescued(place: Place, undisturbed: dict[str, bytes]) -> None:
+    with place.start(*RUN) as running:
+        running.until(under_way(place, 1), "the second trial was under way")
+        for file in database_files(place):
+            file.unlink()
+        said = last_line(running, 2)
+    (rescued,) = database_files(place)
+    assert f"all that was stored is in {rescued}" in said
+    rescued.rename(place.database)
+    assert place.states()[0] == "COMPLETE"
+    place.done(*RESUME)
+    assert_nothing_shows(place, undisturbed)
+
+
+def test_cut_off_under_way_a_backup_goes_on(place: Place, undisturbed: dict[str, bytes]) -> None:
+    with place.start(*RUN) as running:
+        running.until(under_way(place, 1), "the second trial was under way")
+        place.done("backup", "mishaps", "kept/mnist_tune.db")
+        running.kill()
+        running.gone()
+    with closing(sqlite3.connect(place.database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    os.truncate(place.database, place.database.stat().st_size // 2)
+    refused = place.call(*RESUME)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].endswith(
+        "is damaged: put a backup in its place, or give another --storage"
+    )
+    shutil.rmtree(place.database.parent)
+    (place.folder / "kept").rename(place.database.parent)
+    place.done(*RESUME)
+    assert_nothing_shows(place, undisturbed)
+
+
+def test_overwritten_under_way_it_says_so(place: Place) -> None:
+    with place.start(*RUN) as running:
+        running.until(under_way(place, 0), "the first trial was under way")
+        with place.database.open("r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            file.write(b"\xaa" * size)
+        place.database.with_name("mnist_tune.db-wal").write_bytes(b"")
+        said = last_line(running, 2)
+    assert "storage/mnist_tune.db" in said
+    told = place.call("doctor", "--data", "embedded")
+    assert told.returncode == 2
+    assert "Traceback" not in told.stderr
+
+
+# Its neighbours
+
+
+def test_folders_beside_it_vanish_at_any_time(place: Place, undisturbed: dict[str, bytes]) -> None:
+    with place.start(*RUN) as running:
+        running.until(place.checkpoints, "there was a checkpoint")
+        for folder in ("checkpoints", "artifacts"):
+            shutil.rmtree(place.database.parent / folder, ignore_errors=True)
+        running.until(
+            lambda: any("confirmation" in name for name in place.checkpoints()),
+            "the confirmation was under way",
+        )
+        shutil.rmtree(place.database.parent / "checkpoints", ignore_errors=True)
+        assert running.code() == 0
+    assert "Traceback" not in running.stderr
+    assert_nothing_shows(place, undisturbed)
+    shutil.rmtree(place.database.parent / "artifacts")
+    place.done("best", "mishaps", "--save", "best.keras", "--data", "embedded")
+    assert (place.folder / "best.keras").is_file()
+
+
+def test_something_in_the_way_of_artifacts_is_named(
+    place: Place, undisturbed: dict[str, bytes]
+) -> None:
+    obstacle = place.database.parent / "artifacts"
+    obstacle.parent.mkdir()
+    obstacle.write_text("mine", encoding="utf-8")
+    with place.start(*RUN) as running:
+        said = last_line(running, 2)
+    assert str(obstacle) in said
+    assert place.states() == ["COMPLETE"] * 2
+    obstacle.unlink()
+    place.done(*RESUME)
+    assert_nothing_shows(place, undisturbed)
+
+
+def test_a_disk_that_fills_up_under_way(place: Place, undisturbed: dict[str, bytes]) -> None:
+    """The disk is a small one of its own, full from the moment at which trials are under way."""
+    resumed, exported = place.folder / "resumed.txt", place.folder / "export"
+    storage = place.database.parent
+    script = f"""
+mount -t tmpfs -o size=2m none {storage} || exit 77
+{" ".join(command(*RUN))} 2> first.txt & run=$!
+until [ -n "$(find {storage}/checkpoints -name '*.ckpt' 2> /dev/null)" ]; do
+  kill -0 $run || exit 78
+  sleep 0.05
+done
+cat /dev/zero > {storage}/ballast 2> /dev/null
+wait $run
+echo $? > code.txt
+rm {storage}/ballast
+{" ".join(command(*RESUME))} 2> {resumed} || exit 79
+{" ".join(command("export", "mishaps", "--out", exported))}
+"""
+    storage.mkdir()
+    ended = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script],
+        cwd=place.folder,
+        env=environment(place.folder),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if ended.returncode == 77 or "unshare" in ended.stderr:
+        pytest.skip("this machine allows no private mounts")
+    assert ended.returncode == 0, ended.stderr
+    said = (place.folder / "first.txt").read_text(encoding="utf-8")
+    assert (place.folder / "code.txt").read_text(encoding="utf-8") == "2\n", said
+    assert "the disk is full; free some space and type the same command again" in said
+    assert "Traceback" not in said
+    assert {
+        p.name: p.read_bytes() for p in exported.iterdir() if p.stem != "timings"
+    } == undisturbed
+
+
+# Clocks
+
+
+@pytest.mark.skipif(FAKE_CLOCK is None, reason="Debian's package faketime is not installed")
+def test_clocks_that_jump(place: Place, undisturbed: dict[str, bytes]) -> None:
+    offset = place.folder / "offset"
+    offset.write_text("+0", encoding="utf-8")
+    clock = {
+        "LD_PRELOAD": str(FAKE_CLOCK),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_CACHE_DURATION": "1",  # seconds after which the file is read again
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with place.start(*RUN, **clock, TZ="America/New_York") as running:
+        running.until(under_way(place, 0), "the first trial was under way")
+        offset.write_text("-26h", encoding="utf-8")
+        running.until(under_way(place, 1), "the second trial was under way")
+        running.ctrl_c()
+        assert running.code() == 130
+        running.gone()
+    begun, ended = place.rows(
+        "SELECT datetime_start, datetime_complete FROM trials WHERE number = 0"
+    )[0]
+    assert ended < begun  # the clock did go back
+    place.done(*RESUME, TZ="Asia/Tokyo")
+    assert_nothing_shows(place, undisturbed)
+    assert "Traceback" not in place.done("status", "mishaps").stderr
+
+
+# Others who are there too
+
+
+def test_a_suspended_coordinator_keeps_its_study(
+    place: Place, undisturbed: dict[str, bytes]
+) -> None:
+    with place.start(*RUN) as running:
+        running.until(under_way(place, 0), "the first trial was under way")
+        os.kill(running.process.pid, signal.SIGSTOP)
+        refused = place.call(*RESUME)
+        os.kill(running.process.pid, signal.SIGCONT)
+        assert refused.returncode == 2
+        assert "Traceback" not in refused.stderr
+        assert f"process {running.process.pid}" in refused.stderr
+        assert running.code() == 0
+    assert_nothing_shows(place, undisturbed)
+
+
+def test_optuna_looks_on(place: Place, undisturbed: dict[str, bytes]) -> None:
+    url = f"sqlite:///{place.database}"
+    optuna = str(Path(sys.executable).with_name("optuna"))
+    looked = 0
+    with place.start(*RUN) as running:
+        running.until(place.states, "there were trials")
+        while running.process.poll() is None:
+            for look in (
+                ("trials", "--study-name", "mishaps", "--storage", url),
+                ("studies", "--storage", url),
+            ):
+                shown = subprocess.run(
+                    [optuna, *look], capture_output=True, text=True, timeout=60, check=False
+                )
+                assert shown.returncode == 0, shown.stderr
+                looked += "mishaps" in shown.stdout or "RUNNING" in shown.stdout
+        assert running.code() == 0
+    assert looked
+    assert_nothing_shows(place, undisturbed)
