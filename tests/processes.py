@@ -29,6 +29,27 @@ PATIENCE_SECONDS = 90.0  # TensorFlow alone may take 20 s to start on a busy mac
 
 Rows = list[tuple[Any, ...]]
 
+# A trial takes some seconds in many short epochs, so that signals and mishaps come in the middle.
+PATIENT = '''"""Which L2 factor does a small network want?"""
+
+from mnist_tune.networks import Mlp
+from mnist_tune.recipes import Recipe, Sgd
+from mnist_tune.study import Grid, Study, Trial
+
+
+def suggest(trial: Trial) -> Mlp:
+    return Mlp(hidden=(64, 64), l2=trial.suggest_float("l2", 1e-6, 1e-3, log=True))
+
+
+study = Study(
+    suggest=suggest,
+    recipe=Recipe(epochs=50, batch_size=4, optimizer=Sgd(learning_rate=0.01)),
+    plan=Grid.product(l2=(1e-6, 1e-3)),
+    seeds=1,
+    confirm_seeds=1,
+)
+'''
+
 
 def environment(home: Path, **changes: str) -> dict[str, str]:
     """The environment of somebody with no settings of ours, no cache of Keras' and no GPU.
@@ -120,6 +141,10 @@ class Place:
             if self.states()
             else 0
         )
+
+    def under_way(self, number: int) -> bool:
+        """Whether a trial of `PATIENT` is in the middle of its epochs."""
+        return 2 <= self.epochs_seen(number) < 35
 
     def checkpoints(self) -> list[str]:
         """Names of the states of unfinished runs."""

@@ -15,27 +15,7 @@ from typing import Any
 import optuna
 import pytest
 
-from tests.processes import Place, Running
-
-# A trial takes some seconds in many short epochs, so that signals arrive in the middle.
-STUDY = '''"""Which L2 factor does a small network want?"""
-
-from mnist_tune.networks import Mlp
-from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.study import Grid, Study, Trial
-
-
-def suggest(trial: Trial) -> Mlp:
-    return Mlp(hidden=(64, 64), l2=trial.suggest_float("l2", 1e-6, 1e-3, log=True))
-
-
-study = Study(
-    suggest=suggest,
-    recipe=Recipe(epochs=50, batch_size=4, optimizer=Sgd(learning_rate=0.01)),
-    plan=Grid.product(l2=(1e-6, 1e-3)),
-    seeds=1,
-)
-'''
+from tests.processes import PATIENT, Place, Running
 
 # A penalty makes weights grow by |1 - 2·learning rate·l2| = 1.5 in each of 40 steps an epoch, and
 # float32 ends at 1e38: some epochs later, unless the rate alone is too large in the first one.
@@ -70,20 +50,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Files exported after a run that nothing has disturbed."""
     place = Place(tmp_path_factory.mktemp("undisturbed"))
-    place.done("run", place.study("faulty", STUDY), *ARGUMENTS)
+    place.done("run", place.study("faulty", PATIENT), *ARGUMENTS)
     return place.exported("faulty")
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     place = Place(tmp_path)
-    place.study("faulty", STUDY)
+    place.study("faulty", PATIENT)
     return place
-
-
-def under_way(place: Place, number: int) -> bool:
-    """Whether a trial is in the middle of its epochs."""
-    return 2 <= place.epochs_seen(number) < 35
 
 
 def status(place: Place, study: str) -> dict[str, Any]:
@@ -117,12 +92,12 @@ def test_suspended_coordinator_is_no_alarm_and_a_suspended_worker_is(
     place: Place, undisturbed: dict[str, bytes]
 ) -> None:
     with place.start("run", "faulty.py", *ARGUMENTS, "--hang-seconds", 5) as running:
-        running.until(lambda: under_way(place, 0), "the first trial was under way")
+        running.until(lambda: place.under_way(0), "the first trial was under way")
         os.kill(running.process.pid, signal.SIGSTOP)
         time.sleep(8)
         os.kill(running.process.pid, signal.SIGCONT)
 
-        running.until(lambda: under_way(place, 1), "the second trial was under way")
+        running.until(lambda: place.under_way(1), "the second trial was under way")
         assert "hung" not in running.stderr
         (victim,) = running.trainers()
         os.kill(victim, signal.SIGSTOP)

@@ -12,34 +12,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.processes import Place, Running, command, environment
+from tests.processes import PATIENT, Place, Running, command, environment
 
-# A trial takes some seconds in many short epochs, so that there is time for a mishap.
-STUDY = '''"""Which L2 factor does a small network want?"""
-
-from mnist_tune.networks import Mlp
-from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.study import Grid, Study, Trial
-
-
-def suggest(trial: Trial) -> Mlp:
-    return Mlp(hidden=(64, 64), l2=trial.suggest_float("l2", 1e-6, 1e-3, log=True))
-
-
-study = Study(
-    suggest=suggest,
-    recipe=Recipe(epochs=50, batch_size=4, optimizer=Sgd(learning_rate=0.01)),
-    plan=Grid.product(l2=(1e-6, 1e-3)),
-    seeds=1,
-    confirm_seeds=1,
-)
-'''
 OPTIONS = ("--data", "embedded", "--workers", 1, "--checkpoint-seconds", "0.2")
 RUN = ("run", "mishaps.py", *OPTIONS)
 RESUME = ("resume", "mishaps", *OPTIONS)
@@ -53,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Files exported after a run that nothing has befallen."""
     place = Place(tmp_path_factory.mktemp("undisturbed"))
-    place.study("mishaps", STUDY)
+    place.study("mishaps", PATIENT)
     place.done(*RUN)
     return place.exported("mishaps")
 
@@ -61,13 +40,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     place = Place(tmp_path)
-    place.study("mishaps", STUDY)
+    place.study("mishaps", PATIENT)
     return place
-
-
-def under_way(place: Place, number: int) -> Callable[[], bool]:
-    """Whether a trial is in the middle of its epochs."""
-    return lambda: 2 <= place.epochs_seen(number) < 35
 
 
 def assert_nothing_shows(place: Place, undisturbed: dict[str, bytes]) -> None:
@@ -97,7 +71,7 @@ def test_another_program_keeps_it_locked_for_a_minute(
     place: Place, undisturbed: dict[str, bytes]
 ) -> None:
     with place.start(*RUN) as running:
-        running.until(under_way(place, 0), "the first trial was under way")
+        running.until(lambda: place.under_way(0), "the first trial was under way")
         with closing(sqlite3.connect(place.database, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             time.sleep(60)
@@ -108,7 +82,7 @@ def test_another_program_keeps_it_locked_for_a_minute(
 
 def test_deleted_under_way_it_is_rescued(place: Place, undisturbed: dict[str, bytes]) -> None:
     with place.start(*RUN) as running:
-        running.until(under_way(place, 1), "the second trial was under way")
+        running.until(lambda: place.under_way(1), "the second trial was under way")
         for file in database_files(place):
             file.unlink()
         said = last_line(running, 2)
@@ -122,7 +96,7 @@ def test_deleted_under_way_it_is_rescued(place: Place, undisturbed: dict[str, by
 
 def test_cut_off_under_way_a_backup_goes_on(place: Place, undisturbed: dict[str, bytes]) -> None:
     with place.start(*RUN) as running:
-        running.until(under_way(place, 1), "the second trial was under way")
+        running.until(lambda: place.under_way(1), "the second trial was under way")
         place.done("backup", "mishaps", "kept/mnist_tune.db")
         running.kill()
         running.gone()
@@ -142,7 +116,7 @@ def test_cut_off_under_way_a_backup_goes_on(place: Place, undisturbed: dict[str,
 
 def test_overwritten_under_way_it_says_so(place: Place) -> None:
     with place.start(*RUN) as running:
-        running.until(under_way(place, 0), "the first trial was under way")
+        running.until(lambda: place.under_way(0), "the first trial was under way")
         with place.database.open("r+b") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
@@ -245,9 +219,9 @@ def test_clocks_that_jump(place: Place, undisturbed: dict[str, bytes]) -> None:
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     with place.start(*RUN, **clock, TZ="America/New_York") as running:
-        running.until(under_way(place, 0), "the first trial was under way")
+        running.until(lambda: place.under_way(0), "the first trial was under way")
         offset.write_text("-26h", encoding="utf-8")
-        running.until(under_way(place, 1), "the second trial was under way")
+        running.until(lambda: place.under_way(1), "the second trial was under way")
         running.ctrl_c()
         assert running.code() == 130
         running.gone()
@@ -267,7 +241,7 @@ def test_a_suspended_coordinator_keeps_its_study(
     place: Place, undisturbed: dict[str, bytes]
 ) -> None:
     with place.start(*RUN) as running:
-        running.until(under_way(place, 0), "the first trial was under way")
+        running.until(lambda: place.under_way(0), "the first trial was under way")
         os.kill(running.process.pid, signal.SIGSTOP)
         refused = place.call(*RESUME)
         os.kill(running.process.pid, signal.SIGCONT)
