@@ -123,8 +123,8 @@ def _device() -> Check:
 
 
 def _storage(location: Location) -> Check:
-    overviews = studies_overview(location)
-    studies = f"{len(overviews)} studies" if overviews else "nothing stored yet"
+    count = len(studies_overview(location))
+    studies = f"{count} stud{'y' if count == 1 else 'ies'}" if count else "nothing stored yet"
     folder = next(
         (f for f in (location.folder, *location.folder.parents) if f.exists()), location.folder
     )

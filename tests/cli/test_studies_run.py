@@ -521,7 +521,7 @@ def test_doctor_mends_and_finds_nothing_wrong_then(finished: Finished) -> None:
     assert set(checks) >= {"python", "packages", "data", "device", "storage", "disk", "lease"}
     assert {check["verdict"] for check in checks.values()} == {"ok"}
     assert checks["device"]["found"].startswith("CPU")
-    assert "1 stud" in checks["storage"]["found"]
+    assert checks["storage"]["found"].endswith(": 1 study")
 
 
 def test_doctor_says_what_to_do(tmp_path: Path, finished: Finished) -> None:
