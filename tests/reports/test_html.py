@@ -95,6 +95,18 @@ def test_tables_scroll_in_a_box_of_their_own(read: Read) -> None:
     assert found.values("meta", "content")[0] == "width=device-width, initial-scale=1"
 
 
+def test_wide_tables_become_cards_whose_cells_tell_their_columns(read: Read) -> None:
+    made = document(read(samples.l2_confirmed()))
+    found = Page(page("l2_factor", [Chapter(made, ())]))
+    views = [section.view for section in made.sections if section.view and section.view.rows]
+    wide = [view for view in views if len(view.columns) > 4]
+    assert found.values("table", "class") == ["wide"] * len(wide)
+    assert 0 < len(wide) < len(views)
+    assert found.values("td", "data-title") == [
+        column.title for view in views for _row in view.rows for column in view.columns
+    ]
+
+
 def test_what_users_write_is_escaped() -> None:
     evil = "<script>alert(1)</script> & `a<b`"
     section = Section(key="verdict", title=evil, text=(evil,))
