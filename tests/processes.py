@@ -143,7 +143,7 @@ class Place:
         )
 
     def under_way(self, number: int) -> bool:
-        """Whether a trial of `PATIENT` is in the middle of its epochs."""
+        """Whether a trial of 50 epochs is in the middle of its epochs."""
         return 2 <= self.epochs_seen(number) < 35
 
     def checkpoints(self) -> list[str]:
@@ -154,7 +154,12 @@ class Place:
         """Export a study; file name → content of all files but those that hold times."""
         out = self.folder / f"export-{time.monotonic_ns()}"
         self.done("export", study, "--out", out)
-        return {p.name: p.read_bytes() for p in sorted(out.iterdir()) if p.stem != "timings"}
+        return results_in(out)
+
+
+def results_in(folder: Path) -> dict[str, bytes]:
+    """File name → content of an export, but for those that hold times."""
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.stem != "timings"}
 
 
 class Running:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import PATIENT, Place, Running, command, environment
+from tests.processes import PATIENT, Place, Running, command, environment, results_in
 
 OPTIONS = ("--data", "embedded", "--workers", 1, "--checkpoint-seconds", "0.2")
 RUN = ("run", "mishaps.py", *OPTIONS)
@@ -198,9 +198,7 @@ rm {storage}/ballast
     assert (place.folder / "code.txt").read_text(encoding="utf-8") == "2\n", said
     assert "the disk is full; free some space and type the same command again" in said
     assert "Traceback" not in said
-    assert {
-        p.name: p.read_bytes() for p in exported.iterdir() if p.stem != "timings"
-    } == undisturbed
+    assert results_in(exported) == undisturbed
 
 
 # Clocks

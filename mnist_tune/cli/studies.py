@@ -257,7 +257,7 @@ def _likes_bfloat16() -> bool:
     from mnist_tune.processor import computes_bfloat16
     from mnist_tune.workers.cluster import visible_gpus
 
-    return visible_gpus() > 0 or computes_bfloat16() is not False
+    return computes_bfloat16() is not False or visible_gpus() > 0
 
 
 @contextmanager

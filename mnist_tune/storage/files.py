@@ -116,6 +116,11 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def log_of(path: Path) -> Path:
+    """The write-ahead log beside a database; it is there while somebody has that open."""
+    return path.with_name(f"{path.name}-wal")
+
+
 def turn_on_wal(connection: sqlite3.Connection) -> None:
     """Turn on the write-ahead log, for good; a file system without it keeps its old journal."""
     connection.execute("PRAGMA journal_mode=WAL").fetchone()
@@ -160,7 +165,7 @@ def _is_truncated(path: Path, header: bytes) -> bool:
 
 def _has_log(path: Path) -> bool:
     try:
-        return _size(path.with_name(path.name + "-wal")) > 0
+        return _size(log_of(path)) > 0
     except FileNotFoundError:
         return False
 

@@ -37,15 +37,14 @@ class Guard:
             return
         try:
             self._connection = files.connect(location.path)
-            (sound,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+            (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError("database disk image is malformed")
         except sqlite3.Error as error:
             self.close()
             raise explain(error, location) from error
-        if sound != "ok":
-            self.close()
-            raise explain(sqlite3.DatabaseError("database disk image is malformed"), location)
-        log = location.path.with_name(f"{location.path.name}-wal")
-        self._identities = {location.path: _identity(location.path), log: _identity(log)}
+        watched = (location.path, files.log_of(location.path))
+        self._identities = {path: _identity(path) for path in watched}
 
     def check(self) -> None:
         """Look whether the database is still where it was.
