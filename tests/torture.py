@@ -72,6 +72,11 @@ class Case:
     workers: int
 
     @property
+    def study(self) -> str:
+        """Its study's name; a file called `random.py` would hide Python's module of that name."""
+        return f"tortured_{self.name}"
+
+    @property
     def text(self) -> str:
         """Its study file."""
         return _STUDY.format(plan=self.plan, pruner=self.pruner)
@@ -167,7 +172,7 @@ class Torturer:
         if case.name not in self._undisturbed:
             place = self._place(case, "undisturbed")
             place.done(*_arguments(case))
-            self._undisturbed[case.name] = place.exported(case.name)
+            self._undisturbed[case.name] = place.exported(case.study)
         while disturbances > 0:
             disturbances -= self._round(case, min(disturbances, _MOST_IN_A_ROUND))
 
@@ -175,7 +180,7 @@ class Torturer:
         folder = self._folder / f"{case.name}-{name}"
         folder.mkdir()
         place = Place(folder)
-        place.study(case.name, case.text)
+        place.study(case.study, case.text)
         return place
 
     def _round(self, case: Case, most: int) -> int:
@@ -240,12 +245,12 @@ class Torturer:
         counts = self.counts
         counts.zombies += place.states().count("RUNNING")
         counts.leftovers += len(place.checkpoints())
-        counts.different += place.exported(case.name) != self._undisturbed[case.name]
+        counts.different += place.exported(case.study) != self._undisturbed[case.name]
 
 
 def _arguments(case: Case) -> tuple[object, ...]:
     options = ("--data", "embedded", "--workers", case.workers)
-    return ("run", f"{case.name}.py", *options, "--checkpoint-seconds", _CHECKPOINT_SECONDS)
+    return ("run", f"{case.study}.py", *options, "--checkpoint-seconds", _CHECKPOINT_SECONDS)
 
 
 def _finished(place: Place) -> set[tuple[object, ...]]:
