@@ -40,9 +40,9 @@ def blank(width_inches: float, height_inches: float, *, constrained: bool = True
     return figure
 
 
-def png(draw: Draw) -> bytes:
-    """Draw as PNG with 200 dots per inch: the same numbers give the same bytes."""
-    return _saved(draw, "png", {"Software": None})
+def png(draw: Draw, dots_per_inch: int = _RESOLUTION) -> bytes:
+    """Draw as PNG: the same numbers give the same bytes."""
+    return _saved(draw, "png", {"Software": None}, dots_per_inch)
 
 
 def svg(draw: Draw) -> bytes:
@@ -56,8 +56,10 @@ def warn(figure: Figure, warning: str) -> None:
         figure.suptitle(warning.upper(), color=VERMILION, fontsize=7, weight="bold")
 
 
-def _saved(draw: Draw, suffix: str, metadata: dict[str, Any]) -> bytes:
+def _saved(
+    draw: Draw, suffix: str, metadata: dict[str, Any], dots_per_inch: int = _RESOLUTION
+) -> bytes:
     with mpl.rc_context(), BytesIO() as file:
         style.use(["default", _STYLE])
-        draw().savefig(file, format=suffix, dpi=_RESOLUTION, metadata=metadata)
+        draw().savefig(file, format=suffix, dpi=dots_per_inch, metadata=metadata)
         return file.getvalue()

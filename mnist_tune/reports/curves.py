@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
 from mnist_tune.reports import canvas
 from mnist_tune.reports.canvas import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.results import Results
 from mnist_tune.reports.views import described
 from mnist_tune.storage import tables
@@ -58,16 +59,18 @@ class Curve:
 def curves(connection: Connection, results: Results) -> tuple[Curve, ...]:
     """Read the curves of the best configurations, and of the latest confirmation if there is one."""
     complete = [entry for entry in results.configurations if entry.complete][:MOST_CURVES]
-    metrics = (ACCURACY, _LOSS) if results.metric is ACCURACY else (results.metric,)
-    found: list[Curve] = []
-    for entry in complete:
-        name = described(results, entry)
-        found += _read(connection, results, 0, entry.trial.trial_number, name, metrics)
+    found = [curve for entry in complete for curve in curves_of(connection, results, entry)]
     latest = results.latest
     if latest is not None and latest.confirmation:
         name = f"{described(results, results.configuration(latest.trial_number))}, confirmed"
-        found += _read(connection, results, latest.confirmation, latest.trial_number, name, metrics)
+        found += _read(connection, results, latest.confirmation, latest.trial_number, name)
     return tuple(found)
+
+
+def curves_of(connection: Connection, results: Results, entry: Configuration) -> tuple[Curve, ...]:
+    """Read the curves of one configuration in the search."""
+    name = described(results, entry)
+    return tuple(_read(connection, results, 0, entry.trial.trial_number, name))
 
 
 def caption(results: Results, found: Sequence[Curve]) -> str:
@@ -114,8 +117,8 @@ def _read(
     confirmation: int,
     trial: int,
     name: str,
-    metrics: Sequence[Metric],
 ) -> list[Curve]:
+    metrics = (ACCURACY, _LOSS) if results.metric is ACCURACY else (results.metric,)
     epoch = tables.epochs.c
     columns = [
         (images, metric, epoch[f"{prefix}_{metric.column}"])

@@ -44,19 +44,20 @@ _LEGEND: dict[Standing, str] = {
 
 def png(plot: Plot) -> bytes:
     """Draw as PNG."""
-    return canvas.png(lambda: _figure(plot))
+    return canvas.png(lambda: figure(plot))
 
 
 def svg(plot: Plot) -> bytes:
     """Draw as SVG."""
-    return canvas.svg(lambda: _figure(plot))
+    return canvas.svg(lambda: figure(plot))
 
 
-def _figure(plot: Plot) -> Figure:
-    figure = canvas.blank(COLUMN_INCHES, 2.7)
+def figure(plot: Plot) -> Figure:
+    """Draw it."""
+    drawn = canvas.blank(COLUMN_INCHES, 2.7)
     panels = 1 if plot.confirmed is None else 2
     ratios = [3.4, 1.0][:panels]
-    axes = figure.subplots(1, panels, sharey=True, squeeze=False, width_ratios=ratios)[0]
+    axes = drawn.subplots(1, panels, sharey=True, squeeze=False, width_ratios=ratios)[0]
     _draw_search(axes[0], plot)
     if plot.confirmed is not None:
         _draw_confirmed(axes[1], plot.confirmed, plot)
@@ -64,11 +65,11 @@ def _figure(plot: Plot) -> Figure:
         _draw_band(axes[0], plot.band)
     if plot.metric is ACCURACY:
         _keep_below_all(axes[0])
-    canvas.warn(figure, plot.warning)
+    canvas.warn(drawn, plot.warning)
     if any(point.summary.n > 1 for point in plot.points):
         axes[0].plot([], [], color=GREY, label=_ONE_SEED, **_SEEDS)
-    _draw_legend(figure, axes)
-    return figure
+    _draw_legend(drawn, axes)
+    return drawn
 
 
 def _keep_below_all(axes: Axes) -> None:

@@ -31,11 +31,35 @@ class Illustration:
     svg: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A picture that is not drawn yet.
+
+    Attributes:
+        name, caption: as of an illustration.
+        draw: makes the figure.
+        confirmed: whether it is about the confirmed configuration alone.
+    """
+
+    name: str
+    caption: str
+    draw: canvas.Draw
+    confirmed: bool = False
+
+
 def illustrations(connection: Connection, results: Results) -> tuple[Illustration, ...]:
     """Draw all there is to see of a study: the same database gives the same bytes.
 
     What needs the test images is left out where they are not at hand.
     """
+    return tuple(
+        Illustration(sketch.name, sketch.caption, canvas.png(sketch.draw), canvas.svg(sketch.draw))
+        for sketch in sketches(connection, results)
+    )
+
+
+def sketches(connection: Connection, results: Results) -> tuple[Sketch, ...]:
+    """The same, each to be drawn by whoever needs it."""
     return (
         *_searches(results),
         *_learning(connection, results),
@@ -44,25 +68,25 @@ def illustrations(connection: Connection, results: Results) -> tuple[Illustratio
     )
 
 
-def _searches(results: Results) -> Iterator[Illustration]:
+def _searches(results: Results) -> Iterator[Sketch]:
     for found in (plot(results), cost_plot(results)):
         if found is not None:
-            yield Illustration(found.name, found.caption, drawing.png(found), drawing.svg(found))
+            yield Sketch(found.name, found.caption, partial(drawing.figure, found))
     plane = heatmaps.plane(results)
     if plane is not None:
         name = f"{results.metric.key}_over_{plane.names[0]}_and_{plane.names[1]}"
         caption, warning = heatmaps.caption(plane), warning_of(results)
-        yield _drawn(name, caption, lambda: heatmaps.draw(plane, warning))
+        yield Sketch(name, caption, lambda: heatmaps.draw(plane, warning))
 
 
-def _learning(connection: Connection, results: Results) -> Iterator[Illustration]:
+def _learning(connection: Connection, results: Results) -> Iterator[Sketch]:
     found = curves.curves(connection, results)
     if found:
         caption, warning = curves.caption(results, found), warning_of(results)
-        yield _drawn("learning_curves", caption, lambda: curves.draw(found, warning))
+        yield Sketch("learning_curves", caption, lambda: curves.draw(found, warning))
 
 
-def _errors(connection: Connection, results: Results) -> Iterator[Illustration]:
+def _errors(connection: Connection, results: Results) -> Iterator[Sketch]:
     errors = confusions.found_errors(connection, results)
     if not isinstance(errors, confusions.Errors):
         return
@@ -71,24 +95,27 @@ def _errors(connection: Connection, results: Results) -> Iterator[Illustration]:
         f"Confusions on the test set, images per run, mean over {seeds} seeds: rows are true digits; "
         "the right answers on the diagonal have no colour."
     )
-    yield _drawn("confusion_matrix", caption, lambda: confusions.draw_matrix(errors, warning))
+    yield Sketch(
+        "confusion_matrix", caption, lambda: confusions.draw_matrix(errors, warning), confirmed=True
+    )
     if errors.misses.any():
         caption = (
             "The test digits that most seeds get wrong: true digit → most frequent wrong answer, and "
             f"how many of the {seeds} seeds err; red where all do."
         )
-        yield _drawn("misclassified", caption, lambda: confusions.draw_misses(errors, warning))
+        yield Sketch(
+            "misclassified",
+            caption,
+            lambda: confusions.draw_misses(errors, warning),
+            confirmed=True,
+        )
 
 
-def _networks(results: Results) -> Iterator[Illustration]:
+def _networks(results: Results) -> Iterator[Sketch]:
     shown = set()
     for _, entry in named(results):
         if (network := entry.network).layers not in shown:
             shown.add(network.layers)
             caption = diagrams.caption(network, described(results, entry))
             name = f"network_trial_{entry.trial.trial_number}"
-            yield _drawn(name, caption, partial(diagrams.draw, network))
-
-
-def _drawn(name: str, caption: str, draw: canvas.Draw) -> Illustration:
-    return Illustration(name, caption, canvas.png(draw), canvas.svg(draw))
+            yield Sketch(name, caption, partial(diagrams.draw, network))
