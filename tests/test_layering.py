@@ -47,6 +47,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workers": {"data", "checkpoints", "trainer"} | VALUES,
     "search": {"checkpoints", "data", "definitions", "noise", "storage", "trainer", "workers"}
     | VALUES,
+    "publishing": {
+        "errors",
+        "metrics",
+        "networks",
+        "reports",
+        "search",
+        "storage",
+        "trainer",
+        "workers",
+    },
+    "dashboard": {"errors", "storage"},
     "denoising": {"data", "noise", "reports", "statistics", "storage"} | VALUES,
     "generation": {"data", "denoising", "noise", "reports", "statistics", "storage"} | VALUES,
 }

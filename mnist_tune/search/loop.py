@@ -183,6 +183,8 @@ class _SearchLoop(_Loop):
             results.timing_row(uid, ended),
         )
         optuna_study.set_attributes(trial, results.attributes(ended, state))
+        if state != "failed":
+            optuna_study.announce(trial, results.shown(uid, ended))
         if state == "complete":
             last = {seed: history[-1] for seed, history in ended.histories.items()}
             optuna_study.tell(trial, results.objective(ended.job.network.metric, last))

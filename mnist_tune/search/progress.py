@@ -39,6 +39,37 @@ class Observer(Protocol):
         """Anything else that a person should know."""
 
 
+class Audience:
+    """Several observers as one.
+
+    Args:
+        observers: told everything, in this order.
+    """
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def began(self, job: Job, params: Mapping[str, Any]) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.began(job, params)
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.epoch(job, epoch, metrics)
+
+    def ended(self, ended: JobEnded, state: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.ended(ended, state)
+
+    def say(self, line: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.say(line)
+
+
 @dataclass(slots=True)
 class _Line:
     """A job under way, as shown."""

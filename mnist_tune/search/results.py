@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from statistics import fmean, stdev
@@ -12,6 +13,7 @@ from mnist_tune.networks import network_to_json
 from mnist_tune.recipes import recipe_to_json
 from mnist_tune.search.crew import JobEnded
 from mnist_tune.storage.records import EpochRow, PredictionRow, RunRow, TimingRow, TrialRow
+from mnist_tune.storage.shown import Shown, of_trial
 from mnist_tune.trainer.states import EpochMetrics
 
 
@@ -146,6 +148,12 @@ def attributes(ended: JobEnded, state: str) -> dict[str, Any]:
         "epochs": max(metrics.epoch for metrics in last.values()),
         "train_seconds": round(sum(outcome.train_seconds for outcome in ended.outcomes), 3),
     }
+
+
+def shown(uid: str, ended: JobEnded) -> tuple[Shown, ...]:
+    """Files that the dashboard will show with the trial; who draws them need not be in a hurry."""
+    network = json.dumps(network_to_json(ended.job.network), sort_keys=True)
+    return of_trial(uid, ended.job.trial_number, network)
 
 
 def _last(ended: JobEnded) -> dict[int, EpochMetrics]:

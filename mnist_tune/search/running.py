@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from mnist_tune.definitions.definition import Definition
 from mnist_tune.errors import DefinitionError, Incomplete
 from mnist_tune.search.crew import Crew
 from mnist_tune.search.loop import confirm, search
-from mnist_tune.search.progress import Progress
+from mnist_tune.search.progress import Audience, Observer, Progress
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.search.watch import HANG_SECONDS
@@ -30,6 +30,11 @@ from mnist_tune.workers.cluster import Cluster, visible_gpus, worker_plan
 _BUSY_SECONDS = 90.0
 
 
+# What goes on beside a search or a confirmation, told what happens if it is an observer; its second
+# argument says a line to people.
+Attend = Callable[[Session, Callable[[str], None]], AbstractContextManager[Observer | None]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How to run, which changes no result of a trial.
@@ -40,6 +45,7 @@ class Options:
         checkpoint_seconds: least time between two checkpoints of a task.
         hang_seconds: silence after which a worker is replaced.
         retry_failed: train failed trials again.
+        attend: who hears what happens, besides the person at the terminal.
     """
 
     workers: int | None = None
@@ -47,6 +53,7 @@ class Options:
     checkpoint_seconds: float = 10.0
     hang_seconds: float = HANG_SECONDS
     retry_failed: bool = False
+    attend: Sequence[Attend] = ()
 
 
 def run(
@@ -83,11 +90,11 @@ def run(
         )
         if not unfinished and not confirming:
             return
-        with _crew(session, options, console) as (crew, stop, progress):
+        with _crew(session, options, console) as (crew, stop, audience):
             if unfinished:
-                search(session, crew, stop, progress)
+                search(session, crew, stop, audience)
             if confirming:
-                confirm(session, crew, stop, progress, session.store.best_trial(session.row))
+                confirm(session, crew, stop, audience, session.store.best_trial(session.row))
 
 
 def run_confirmation(
@@ -121,8 +128,8 @@ def run_confirmation(
                 "add --again to open it once more, which the report will say"
             )
         trial = session.store.best_trial(session.row)
-        with _crew(session, options, console) as (crew, stop, progress):
-            confirm(session, crew, stop, progress, trial)
+        with _crew(session, options, console) as (crew, stop, audience):
+            confirm(session, crew, stop, audience, trial)
 
 
 def _retried(session: Session) -> str:
@@ -154,7 +161,7 @@ def _opened(
 @contextmanager
 def _crew(
     session: Session, options: Options, console: Console
-) -> Iterator[tuple[Crew, StopRequests, Progress]]:
+) -> Iterator[tuple[Crew, StopRequests, Observer]]:
     study = session.definition.study
     runs = max(
         session.unfinished_trials() * study.seeds, study.confirm_seeds if options.confirm else 1
@@ -179,6 +186,10 @@ def _crew(
             best=(best.objective or 0.0, best.trial_number) if best else None,
             metric=session.definition.metric,
         ) as progress,
+        ExitStack() as attending,
     ):
+        others = [
+            attending.enter_context(attend(session, progress.say)) for attend in options.attend
+        ]
         crew = Crew(cluster, events, options.checkpoint_seconds, options.hang_seconds)
-        yield crew, stop, progress
+        yield crew, stop, Audience(progress, *filter(None, others))

@@ -19,6 +19,7 @@ from mnist_tune.storage.records import StudyRow, new_uid, utc_now
 from mnist_tune.storage.store import Store
 from mnist_tune.study import Grid
 
+_JUDGED_ON = {"holdout": "validation", "notebook": "test"}
 _PACKAGES = ("mnist-tune", "optuna", "tensorflow", "keras", "numpy")
 
 
@@ -100,6 +101,7 @@ def open_session(
         name=row.name,
         uid=row.uid,
         direction=definition.metric.direction,
+        metric=f"{_JUDGED_ON[study.protocol]} {definition.metric.name}",
         sampler=DerivedSampler(
             "random" if isinstance(study.plan, Grid) else study.plan.sampler, study.study_seed
         ),

@@ -7,6 +7,11 @@ What is relied on, and pinned by tests/storage/test_optuna_facts.py:
 - `ask` takes WAITING trials first, the lowest number first;
 - a second report of a step is ignored, with a warning;
 - attributes are JSON, so numpy's scalars are refused;
+- an artifact is a system attribute `artifacts:ID` of a study or of a trial that is not finished; for a
+  finished one the dashboard looks at `dashboard:artifacts:TRIAL_ID:ID` of its study, too, which takes
+  time with many of them;
+- a note is text in pieces, `dashboard:note_str:0`, `…:1`, …, of which the dashboard joins as many as there
+  are, beside a number that grows with each change; of a trial `dashboard:TRIAL_ID:note_str:…`;
 - a finished trial is a row of `trials` with its state and the time at which it ended, a failed one
   has no row in `trial_values`, and a storage opened later believes these tables.
 
@@ -16,11 +21,14 @@ frozen: Optuna refuses to change them. `requeue_failed` alone goes round that, b
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
@@ -32,12 +40,27 @@ from mnist_tune.storage.counts import COUNTS_SQL, counts_by_name
 from mnist_tune.storage.database import Database, creation_lock, translated
 from mnist_tune.storage.notices import notice
 from mnist_tune.storage.records import TrialCounts, plain
+from mnist_tune.storage.shown import Shown
 
 UID_ATTRIBUTE = "mnist_tune_uid"
 FAILURE_ATTRIBUTES = ("failure", "failure_message", "failure_attempts")
 
 _ATTRIBUTES = sqlalchemy.table(
     "trial_user_attributes", sqlalchemy.column("trial_id"), sqlalchemy.column("key")
+)
+_SYSTEM_ATTRIBUTES = sqlalchemy.table(
+    "trial_system_attributes",
+    sqlalchemy.column("trial_id"),
+    sqlalchemy.column("key"),
+    sqlalchemy.column("value_json"),
+)
+_ANNOUNCED = sqlalchemy.text(
+    "SELECT trial_id, key FROM trial_system_attributes JOIN trials USING (trial_id) "
+    "JOIN studies USING (study_id) WHERE study_name = :name AND key LIKE 'artifacts:%'"
+)
+_FINISHED = sqlalchemy.text(
+    "SELECT trial_id, number FROM trials JOIN studies USING (study_id) "
+    "WHERE study_name = :name AND state IN ('COMPLETE', 'PRUNED')"
 )
 # States are literals, since they are an enumeration of their own in PostgreSQL.
 _FAILED = sqlalchemy.text(
@@ -55,6 +78,10 @@ _BACK_INTO_THE_QUEUE = (
         _ATTRIBUTES.c.key.in_(FAILURE_ATTRIBUTES),
     ),
 )
+
+_ARTIFACTS = "artifacts:"
+_NONE = "null"  # the JSON of an artifact that is no longer listed
+_PIECE = 2_045  # characters of a note; a value of an attribute holds 2,048
 
 Direction = Literal["maximize", "minimize"]
 
@@ -140,12 +167,93 @@ class OptunaStudy:
             for name, value in attributes.items():
                 self.study.set_user_attr(name, plain(value))
 
-    def requeue(self, trial_number: int) -> None:
-        """Put a RUNNING trial back into the queue, with all that it has."""
+    def announce(self, trial: optuna.Trial, files: Sequence[Shown]) -> None:
+        """Say which files a running trial will show; the dashboard lists them from then on."""
+        storage = self.study._storage
+        with translated(self.database.location):
+            for shown in files:
+                storage.set_trial_system_attr(trial._trial_id, _artifact_key(shown), shown.entry)
+
+    def announce_finished(self, files: Mapping[int, Sequence[Shown]]) -> None:
+        """Announce, by SQL, files of finished trials that have not done so themselves.
+
+        A dashboard that has seen such a trial shows them when it is started anew.
+
+        Args:
+            files: trial number → what it shows.
+        """
+        with self.database.transaction() as connection:
+            known = {
+                (trial_id, key)
+                for trial_id, key in connection.execute(_ANNOUNCED, {"name": self.name})
+            }
+            missing = [
+                {
+                    "trial_id": trial_id,
+                    "key": _artifact_key(shown),
+                    "value_json": json.dumps(shown.entry),
+                }
+                for trial_id, number in connection.execute(_FINISHED, {"name": self.name})
+                for shown in files.get(number, ())
+                if (trial_id, _artifact_key(shown)) not in known
+            ]
+            if missing:
+                connection.execute(sqlalchemy.insert(_SYSTEM_ATTRIBUTES), missing)
+
+    def show(self, files: Sequence[Shown], trial_number: int | None = None) -> None:
+        """List files with the study, or with one of its trials, which may be finished.
+
+        They replace what was listed there in this way, but for files that people have added.
+        """
         storage, study_id = self.study._storage, self.study._study_id
         with translated(self.database.location):
-            trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial_number)
-            storage.set_trial_state_values(trial_id, TrialState.WAITING)
+            of = (
+                ""
+                if trial_number is None
+                else f"dashboard:{_ARTIFACTS}{self._trial_id(trial_number)}:"
+            )
+            prefix = of or _ARTIFACTS
+            wanted = {f"{prefix}{shown.id}": shown.entry for shown in files}
+            listed = storage.get_study_system_attrs(study_id)
+            ours = f"{prefix}{self.study.user_attrs[UID_ATTRIBUTE]}-"
+            gone = {key: _NONE for key in listed if key.startswith(ours) and key not in wanted}
+            for key, value in (*wanted.items(), *gone.items()):
+                if listed.get(key) != value:
+                    storage.set_study_system_attr(study_id, key, value)
+
+    def note(self) -> str:
+        """Return the study's note; empty if there is none."""
+        with translated(self.database.location):
+            attributes = self.study._storage.get_study_system_attrs(self.study._study_id)
+        return "".join(attributes.get(key, "") for key in _pieces("", attributes))
+
+    def set_note(self, text: str, trial_number: int | None = None) -> None:
+        """Replace the note of the study, or of one of its trials; the same text changes nothing."""
+        storage, study_id = self.study._storage, self.study._study_id
+        with translated(self.database.location):
+            of = "" if trial_number is None else f"{self._trial_id(trial_number)}:"
+            before = storage.get_study_system_attrs(study_id)
+            old = _pieces(of, before)
+            new = [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]
+            if "".join(before.get(key, "") for key in old) == text:
+                return
+            version = f"dashboard:{of}note_ver"
+            storage.set_study_system_attr(study_id, version, before.get(version, 0) + 1)
+            for at in range(max(len(old), len(new))):
+                piece = new[at] if at < len(new) else ""
+                storage.set_study_system_attr(study_id, f"dashboard:{of}note_str:{at}", piece)
+
+    def _trial_id(self, trial_number: int) -> int:
+        return self.study._storage.get_trial_id_from_study_id_trial_number(
+            self.study._study_id, trial_number
+        )
+
+    def requeue(self, trial_number: int) -> None:
+        """Put a RUNNING trial back into the queue, with all that it has."""
+        with translated(self.database.location):
+            self.study._storage.set_trial_state_values(
+                self._trial_id(trial_number), TrialState.WAITING
+            )
 
     def requeue_running(self) -> list[int]:
         """Put all RUNNING trials back into the queue; return their numbers, ascending."""
@@ -188,12 +296,13 @@ def create_study(
     name: str,
     uid: str,
     direction: Direction,
+    metric: str = "objective",
     sampler: BaseSampler | None = None,
     pruner: BasePruner | None = None,
 ) -> OptunaStudy:
     """Make the Optuna half of a study whose row is in our tables already.
 
-    Finishes a creation that was cut short.
+    Finishes a creation that was cut short. `metric` names the objective in plots and tables.
 
     Raises:
         StorageError: another study of that name is there.
@@ -208,6 +317,10 @@ def create_study(
             pruner=pruner,
             load_if_exists=True,
         )
+        if study.metric_names != [metric]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                study.set_metric_names([metric])
         if UID_ATTRIBUTE not in study.user_attrs and not study.get_trials(deepcopy=False):
             study.set_user_attr(UID_ATTRIBUTE, uid)
     return _checked(study, database, uid, direction)
@@ -292,6 +405,16 @@ def _checked(
             "rename that one in the dashboard, or give another --storage"
         )
     return OptunaStudy(study, database)
+
+
+def _artifact_key(shown: Shown) -> str:
+    return f"{_ARTIFACTS}{shown.id}"
+
+
+def _pieces(of: str, attributes: Mapping[str, Any]) -> list[str]:
+    """Keys of a note, in order."""
+    prefix = f"dashboard:{of}note_str:"
+    return [f"{prefix}{at}" for at in range(sum(key.startswith(prefix) for key in attributes))]
 
 
 def _is_complete(database: Database) -> bool:

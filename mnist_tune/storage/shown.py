@@ -1,0 +1,152 @@
+"""Pictures and tables that the dashboard shows: where they lie, and by which ids.
+
+A file that is shown lies in `artifacts/UID/dashboard/`, so that it goes, and is copied, with its
+study. Its id follows from the study and from what it shows, so that a trial can announce its
+pictures while it may still be changed, and they are drawn later. Standard library only, but for
+the error that optuna-dashboard understands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mimetypes
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mnist_tune.storage.location import Location
+
+_ID = re.compile(r"([0-9a-f]{32})-[0-9a-f]{16}")
+_UPLOADED = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)  # of optuna-dashboard, by uuid4
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A file that the dashboard shows.
+
+    Attributes:
+        uid: of the study.
+        subject: what it is about, such as `trial 3`; the same subject and name are the same file.
+        name: as people see it, such as `learning_curves.png`.
+    """
+
+    uid: str
+    subject: str
+    name: str
+
+    @property
+    def id(self) -> str:
+        """Optuna's artifact id."""
+        digest = hashlib.sha256(f"{self.subject}/{self.name}".encode()).hexdigest()
+        return f"{self.uid}-{digest[:16]}"
+
+    @property
+    def entry(self) -> str:
+        """What Optuna keeps of an artifact: JSON."""
+        kind, encoding = mimetypes.guess_type(self.name)
+        return json.dumps(
+            asdict(_Meta(self.id, self.name, kind or "application/octet-stream", encoding))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    """Of an artifact, as in Optuna's `ArtifactMeta`."""
+
+    artifact_id: str
+    filename: str
+    mimetype: str
+    encoding: str | None
+
+
+def of_trial(uid: str, trial_number: int, network: str) -> tuple[Shown, ...]:
+    """What each trial that trained to its end shows: learning curves, and its network.
+
+    Args:
+        uid: of the study.
+        trial_number: of the trial.
+        network: its description as JSON; trials with the same network share its picture.
+    """
+    return (
+        Shown(uid, f"trial {trial_number}", "learning_curves.png"),
+        Shown(uid, f"network {network}", "network.png"),
+    )
+
+
+class ShownFiles:
+    """The files of all studies in one storage, as an artifact store of Optuna's.
+
+    Args:
+        location: of the storage.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self._folder = location.artifacts
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Open a file.
+
+        Raises:
+            ArtifactNotFound: it is not there (yet).
+        """
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        path = self.path(artifact_id)
+        try:
+            if path is not None:
+                return path.open("rb")
+        except FileNotFoundError:
+            pass
+        raise ArtifactNotFound(f"{artifact_id} is not there")
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Write a file; a reader sees the old one or the new one.
+
+        Raises:
+            ValueError: the id is none.
+            OSError: it cannot be written.
+        """
+        path = self.path(artifact_id)
+        if path is None:
+            raise ValueError(f"not an id: {artifact_id}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            with part.open("wb") as file:
+                shutil.copyfileobj(content_body, file)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    def remove(self, artifact_id: str) -> None:
+        """Remove a file.
+
+        Raises:
+            ArtifactNotFound: it is not there.
+        """
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        path = self.path(artifact_id)
+        if path is None or not path.is_file():
+            raise ArtifactNotFound(f"{artifact_id} is not there")
+        path.unlink()
+
+    def has(self, shown: Shown) -> bool:
+        """Whether a file is there."""
+        path = self.path(shown.id)
+        return path is not None and path.is_file()
+
+    def path(self, artifact_id: str) -> Path | None:
+        """Where a file lies; None for what is no id, which leads nowhere."""
+        found = _ID.fullmatch(artifact_id)
+        if found is not None:
+            return self._folder / found[1] / "dashboard" / artifact_id
+        # Of Optuna studies that are not ours and share the database.
+        return self._folder / "uploaded" / artifact_id if _UPLOADED.fullmatch(artifact_id) else None

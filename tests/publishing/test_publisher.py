@@ -1,0 +1,216 @@
+"""What a search shows in the dashboard while it goes on; workers train nothing, the rest is real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna_dashboard
+import pytest
+
+from mnist_tune.definitions.definition import Overrides, define
+from mnist_tune.errors import Diverged, Interrupted, StorageError
+from mnist_tune.publishing import publisher
+from mnist_tune.publishing.publication import publish
+from mnist_tune.publishing.publisher import publishing
+from mnist_tune.search.crew import Crew
+from mnist_tune.search.loop import search
+from mnist_tune.search.progress import Audience
+from mnist_tune.search.session import Session, open_session
+from mnist_tune.search.stopping import StopRequests
+from mnist_tune.storage.database import Database, open_database
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.shown import Shown, ShownFiles
+from tests.search.fakes import SOURCE
+from tests.search.test_loop import Deed, Scripted, failing, well
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with open_database(Location.parse(tmp_path / "trials.db"), create=True) as database:
+        yield database
+
+
+def opened(database: Database) -> Session:
+    definition = define("l2_factor", Overrides(epochs=3, seeds=2), "searched")
+    return open_session(database, definition, SOURCE)
+
+
+def watched(session: Session, deed: Deed = well) -> list[str]:
+    """Search to the end with a publisher; what it said."""
+    said: list[str] = []
+    workers = Scripted(deed)
+    with publishing(session, said.append) as audience:
+        crew = Crew(workers, workers.events)
+        search(session, crew, StopRequests(workers.events), Audience(audience))
+    return said
+
+
+def entries(session: Session, statement: str) -> dict[str, str]:
+    """File name → id of artifacts, from rows of keys and JSON as the dashboard reads them."""
+    rows = session.optuna.database.rows(statement)
+    found = [json.loads(json.loads(text)) for key, text in rows if key.startswith("artifacts:")]
+    return {entry["filename"]: entry["artifact_id"] for entry in found if entry is not None}
+
+
+def attributes_of_study(session: Session) -> list[tuple[Any, ...]]:
+    return list(
+        session.optuna.database.rows(
+            "SELECT key, value_json FROM study_system_attributes ORDER BY key"
+        )
+    )
+
+
+def of_study(session: Session) -> dict[str, str]:
+    return entries(session, "SELECT key, value_json FROM study_system_attributes")
+
+
+def of_trial(session: Session, number: int) -> dict[str, str]:
+    return entries(
+        session,
+        "SELECT key, value_json FROM trial_system_attributes JOIN trials USING (trial_id) "
+        f"WHERE number = {number}",
+    )
+
+
+def content(session: Session, artifact_id: str) -> bytes:
+    with ShownFiles(session.optuna.database.location).open_reader(artifact_id) as file:
+        return file.read()
+
+
+def note(session: Session) -> str:
+    """As the dashboard reads it."""
+    return str(optuna_dashboard.get_note(session.optuna.study))
+
+
+def test_a_finished_search_shows_everything(database: Database) -> None:
+    session = opened(database)
+    assert watched(session) == []
+    assert "5 of 5 planned have ended (5 complete, 0 pruned, 0 failed)" in note(session)
+    assert {"configurations.csv", "runs.csv", "accuracy_against_l2.png"} <= set(of_study(session))
+    table = content(session, of_study(session)["configurations.csv"]).decode()
+    assert len(table.splitlines()) == 1 + 5
+    for number in range(5):
+        shown = of_trial(session, number)
+        assert set(shown) == {"learning_curves.png", "network.png"}
+        assert all(content(session, artifact).startswith(b"\x89PNG") for artifact in shown.values())
+
+
+def test_a_failed_trial_shows_no_pictures_and_is_told(database: Database) -> None:
+    session = opened(database)
+    watched(session, failing(2, Diverged("the loss is NaN")))
+    assert of_trial(session, 2) == {}
+    assert "failed: diverged" in note(session)
+
+
+def test_an_unfinished_search_tells_how_far_it_is(database: Database) -> None:
+    session = opened(database)
+
+    def interrupted(workers: Scripted, task: Any) -> None:
+        if task.job.trial_number == 3:
+            raise Interrupted
+        workers.train(task)
+
+    with pytest.raises(Interrupted):
+        watched(session, interrupted)
+    assert "Unfinished, 3 of 5 trials." in note(session)
+    assert "mnist-tune resume searched " in note(session)
+    assert "configurations.csv" not in of_study(session)
+    watched(session)
+    assert "5 of 5 planned have ended" in note(session)
+
+
+def test_a_study_without_a_trial_has_a_note(database: Database) -> None:
+    session = opened(database)
+    publish(database, session.optuna, session.row, whole=True)
+    assert "No trial has ended yet." in note(session)
+    assert session.row.question in note(session)
+
+
+def test_what_people_write_below_the_line_stays(database: Database) -> None:
+    session = opened(database)
+    publish(database, session.optuna, session.row, whole=False)
+    optuna_dashboard.save_note(session.optuna.study, note(session) + "\n* my own | words\n")
+    watched(session)
+    assert note(session).endswith("what you write here stays.*\n\n* my own | words\n")
+    assert "5 of 5 planned have ended" in note(session)
+    again = note(session)
+    publish(database, session.optuna, session.row, whole=True)
+    assert note(session) == again
+
+
+def test_a_note_that_people_wrote_before_stays(database: Database) -> None:
+    session = opened(database)
+    optuna_dashboard.save_note(session.optuna.study, "all mine")
+    publish(database, session.optuna, session.row, whole=False)
+    assert note(session).rstrip().endswith("all mine")
+
+
+def test_the_same_state_writes_nothing(database: Database) -> None:
+    session = opened(database)
+    watched(session)
+    before = attributes_of_study(session)
+    publish(database, session.optuna, session.row, whole=True)
+    assert attributes_of_study(session) == before
+
+
+def test_long_and_short_notes_are_read_whole(database: Database) -> None:
+    session = opened(database)
+    for text in ("x" * 10_000, "é☃" * 1_022 + "!", "short", ""):
+        session.optuna.set_note(text)
+        assert note(session) == session.optuna.note() == text
+
+
+def test_what_is_no_longer_shown_is_not_listed(database: Database) -> None:
+    session = opened(database)
+    watched(session)
+    theirs = {"artifact_id": "12345678-1234-1234-1234-123456789abc", "filename": "theirs.txt"}
+    with database.transaction() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (1, ?, ?)",
+            (f"artifacts:{theirs['artifact_id']}", json.dumps(json.dumps(theirs))),
+        )
+    session.optuna.show([Shown(session.row.uid, "study", "runs.csv")])
+    assert set(of_study(session)) == {"runs.csv", "theirs.txt"}
+
+
+def test_pictures_that_are_gone_are_drawn_anew(database: Database) -> None:
+    session = opened(database)
+    watched(session)
+    before = {name: content(session, artifact) for name, artifact in of_study(session).items()}
+    shutil.rmtree(session.artifacts)
+    publish(database, session.optuna, session.row, whole=True)
+    after = {name: content(session, artifact) for name, artifact in of_study(session).items()}
+    assert after == before
+    assert all(content(session, a) for n in range(5) for a in of_trial(session, n).values())
+
+
+def test_a_disk_that_is_full_stops_no_search(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ShownFiles, "write", full)
+    session = opened(database)
+    (line,) = watched(session)
+    assert line.startswith("warning: the dashboard's pages are not up to date: ")
+    assert "No space left" in line
+    assert session.unfinished_trials() == 0
+
+
+def test_a_database_that_fails_is_told_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise StorageError("the database is locked")
+
+    monkeypatch.setattr(publisher, "publish", broken)
+    monkeypatch.setattr(publisher, "_LEAST_SECONDS", 0.0)
+    session = opened(database)
+    assert watched(session) == [
+        "warning: the dashboard's pages are not up to date: the database is locked"
+    ]

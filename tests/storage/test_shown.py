@@ -1,0 +1,102 @@
+"""Files that the dashboard shows: ids, places, and that no id leads out of them."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.shown import Shown, ShownFiles, of_trial
+
+UID = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> ShownFiles:
+    (tmp_path / "secret").write_text("secret")
+    return ShownFiles(Location.parse(tmp_path / "mnist_tune.db"))
+
+
+def test_the_same_subject_and_name_are_the_same_file() -> None:
+    first, again = (Shown(UID, "trial 3", "network.png") for _ in range(2))
+    assert first.id == again.id
+    others = {Shown(UID, "trial 4", "network.png").id, Shown(UID, "trial 3", "other.png").id}
+    assert len({first.id, *others}) == 3
+
+
+def test_trials_with_one_network_share_its_picture() -> None:
+    curves, network = of_trial(UID, 0, '{"kind": "Mlp"}')
+    other_curves, same_network = of_trial(UID, 1, '{"kind": "Mlp"}')
+    assert curves.id != other_curves.id
+    assert network.id == same_network.id
+    assert of_trial(UID, 0, '{"kind": "Cnn"}')[1].id != network.id
+
+
+def test_an_entry_says_what_a_browser_needs() -> None:
+    shown = Shown(UID, "study", "runs.csv")
+    assert json.loads(shown.entry) == {
+        "artifact_id": shown.id,
+        "filename": "runs.csv",
+        "mimetype": "text/csv",
+        "encoding": None,
+    }
+
+
+def test_a_file_lies_with_its_study(files: ShownFiles, tmp_path: Path) -> None:
+    shown = Shown(UID, "study", "runs.csv")
+    assert not files.has(shown)
+    files.write(shown.id, BytesIO(b"old"))
+    files.write(shown.id, BytesIO(b"new"))
+    assert files.has(shown)
+    with files.open_reader(shown.id) as file:
+        assert file.read() == b"new"
+    assert [p.name for p in (tmp_path / "artifacts" / UID / "dashboard").iterdir()] == [shown.id]
+    files.remove(shown.id)
+    with pytest.raises(ArtifactNotFound):
+        files.open_reader(shown.id)
+    with pytest.raises(ArtifactNotFound):
+        files.remove(shown.id)
+
+
+def test_what_is_cut_short_leaves_the_old_file(files: ShownFiles, tmp_path: Path) -> None:
+    class Broken(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError("no more")
+
+    shown = Shown(UID, "study", "runs.csv")
+    files.write(shown.id, BytesIO(b"old"))
+    with pytest.raises(OSError, match="no more"):
+        files.write(shown.id, Broken())
+    with files.open_reader(shown.id) as file:
+        assert file.read() == b"old"
+    assert len(list((tmp_path / "artifacts" / UID / "dashboard").iterdir())) == 1
+
+
+def test_uploads_to_foreign_studies_have_a_place_of_their_own(
+    files: ShownFiles, tmp_path: Path
+) -> None:
+    uploaded = "12345678-1234-1234-1234-123456789abc"
+    files.write(uploaded, BytesIO(b"theirs"))
+    assert (tmp_path / "artifacts" / "uploaded" / uploaded).read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        *("../secret", "../../secret", "/etc/passwd", f"{UID}-../../../secret", "", ".", UID),
+        *(f"{UID}-0123456789abcdef/../../../../secret", f"{UID.upper()}-0123456789abcdef"),
+        f"{UID}-0123456789abcdef\n",
+    ],
+)
+def test_no_id_leads_out_of_the_folder(files: ShownFiles, evil: str) -> None:
+    assert files.path(evil) is None
+    with pytest.raises(ArtifactNotFound):
+        files.open_reader(evil)
+    with pytest.raises(ArtifactNotFound):
+        files.remove(evil)
+    with pytest.raises(ValueError, match="not an id"):
+        files.write(evil, BytesIO(b"x"))
