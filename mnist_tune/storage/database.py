@@ -35,12 +35,21 @@ class Database:
         location: where it is.
         engine: for those who need SQLAlchemy's own; prefer `transaction` and `reading`.
         read_only: whether every write is refused.
+        following: whether a read-only one sees what others write later.
         busy_seconds: how long a write waits for another writer.
     """
 
-    def __init__(self, location: Location, *, read_only: bool, busy_seconds: float) -> None:
+    def __init__(
+        self,
+        location: Location,
+        *,
+        read_only: bool,
+        busy_seconds: float,
+        following: bool = False,
+    ) -> None:
         self.location = location
         self.read_only = read_only
+        self.following = following
         self.busy_seconds = busy_seconds
         self._others = ExitStack()
         self.engine = self._sqlite_engine() if location.is_sqlite else _server_engine(location)
@@ -96,7 +105,8 @@ class Database:
         path = self.location.path
         assert path is not None, "a server has no file"
         if self.read_only:
-            return lambda: files.connect_read_only(path)
+            connect = files.connect_following if self.following else files.connect_read_only
+            return lambda: connect(path)
         return lambda: files.connect(
             path, busy_seconds=self.busy_seconds, transactions=transactions
         )
@@ -114,6 +124,7 @@ def open_database(
     *,
     create: bool,
     read_only: bool = False,
+    following: bool = False,
     busy_seconds: float = files.BUSY_SECONDS,
 ) -> Database:
     """Open a database, and make it first where `create` says so.
@@ -124,6 +135,7 @@ def open_database(
         location: where it is, or is to be.
         create: make folders, file and tables where they are missing.
         read_only: for reports: also on a read-only disk, and every write is refused.
+        following: a read-only database that stays open and shows what others write meanwhile.
         busy_seconds: how long a write waits for another writer before it is an error.
 
     Raises:
@@ -132,13 +144,19 @@ def open_database(
     assert not (create and read_only), "a database cannot be made without writing"
     if location.is_sqlite:
         _check_file(location, create=create, read_only=read_only)
-    database = Database(location, read_only=read_only, busy_seconds=busy_seconds)
+
+    def opened() -> Database:
+        return Database(
+            location, read_only=read_only, busy_seconds=busy_seconds, following=following
+        )
+
+    database = opened()
     try:
         _check_tables(database, create=create)
         if stored_version(database.rows) != SCHEMA_VERSION:
             _upgrade(location, busy_seconds)
             database.close()  # a read-only connection may go on seeing what was there before
-            database = Database(location, read_only=read_only, busy_seconds=busy_seconds)
+            database = opened()
     except BaseException:
         database.close()
         raise

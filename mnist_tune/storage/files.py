@@ -116,6 +116,23 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def connect_following(path: Path) -> sqlite3.Connection:
+    """Connect for reading what is there and what others will write; leaves a log beside the file.
+
+    On a read-only disk nobody writes, and what is there is read as it is.
+    """
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+    )
+    try:
+        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:  # cannot make the log
+        connection.close()
+        return connect_read_only(path)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
 def log_of(path: Path) -> Path:
     """The write-ahead log beside a database; it is there while somebody has that open."""
     return path.with_name(f"{path.name}-wal")

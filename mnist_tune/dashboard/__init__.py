@@ -1,0 +1,1 @@
+"""optuna-dashboard on our storage, served safely."""

@@ -1,0 +1,80 @@
+"""optuna-dashboard on one of our storages: its trials, their pictures, and a gate before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from mnist_tune.dashboard.gate import Gate
+from mnist_tune.storage import files
+from mnist_tune.storage.database import open_database
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.optuna_adapter import open_optuna
+from mnist_tune.storage.overview import study_overview
+from mnist_tune.storage.ownership import optuna_id, our_study
+from mnist_tune.storage.shown import ShownFiles
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+def prepare(location: Location, *, read_only: bool) -> None:
+    """Make the storage where there is none, so that there is something to look at.
+
+    Raises:
+        StorageError: it cannot be made or used.
+    """
+    if read_only and location.is_sqlite and files.exists(location):
+        return
+    with open_database(location, create=True) as database:
+        open_optuna(database)
+
+
+def page(location: Location, study: str | None) -> str:
+    """Return the path of a study's page, or of the list of all.
+
+    Raises:
+        StorageError: there is no study of that name.
+    """
+    if study is None:
+        return "dashboard"
+    study_overview(location, study)
+    with open_database(location, create=False, read_only=True) as database:
+        number = optuna_id(database, study)
+    return "dashboard" if number is None else f"dashboard/studies/{number}"
+
+
+def application(location: Location, *, hosts: frozenset[str], read_only: bool) -> WSGIApplication:
+    """Open a storage for optuna-dashboard; it stays open as long as the process.
+
+    Args:
+        location: of the storage, which is there.
+        hosts: names under which the server may be called, besides `localhost` and addresses.
+        read_only: refuse every change, here and in the database.
+
+    Raises:
+        StorageError: it cannot be used.
+    """
+    from optuna_dashboard import wsgi
+
+    database = open_database(location, create=False, read_only=read_only, following=True)
+    dashboard = wsgi(open_optuna(database), artifact_store=_Artifacts(location))
+    return Gate(
+        dashboard,
+        hosts=hosts,
+        read_only=read_only,
+        owner=lambda kind, number: our_study(database, kind, number),
+    )
+
+
+class _Artifacts(ShownFiles):
+    """The same, with an answer for a browser where a file is not there."""
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Open a file, or have the server answer that it is not there yet."""
+        from bottle import HTTPError
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        try:
+            return super().open_reader(artifact_id)
+        except ArtifactNotFound:
+            raise HTTPError(404, "It is not drawn yet.") from None

@@ -1,0 +1,62 @@
+"""`mnist-tune dashboard` as a process, and requests to it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.processes import Place, Running
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard under way.
+
+    Attributes:
+        running: the command.
+        url: the page that it printed.
+    """
+
+    running: Running
+    url: str
+
+    @property
+    def base(self) -> str:
+        return self.url.partition("/dashboard")[0]
+
+    def ask(
+        self, path: str, method: str = "GET", body: Any = None, **headers: str
+    ) -> tuple[int, bytes]:
+        """Status and body of an answer."""
+        data = None if body is None else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(
+            f"{self.base}{path}",
+            data=data,
+            method=method,
+            headers={"Content-Type": "application/json", **named},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def json(self, path: str) -> Any:
+        """The JSON of an answer that must succeed."""
+        status, body = self.ask(path)
+        assert status == 200, body
+        return json.loads(body)
+
+
+@contextmanager
+def dashboard(place: Place, *arguments: object, **variables: str) -> Iterator[Dashboard]:
+    """Start a dashboard on the place's storage and wait until it has said where it is."""
+    with place.start("dashboard", *arguments, **variables) as running:
+        running.until(lambda: "\n" in running.stdout, "it had printed its address")
+        yield Dashboard(running, running.stdout.splitlines()[0])

@@ -1,0 +1,343 @@
+"""`mnist-tune dashboard` and `run --dashboard` as people start them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import STUDY
+from tests.dashboard.dashboard_process import Dashboard, dashboard
+from tests.processes import PATIENT, Place, Rows
+
+RUN = ("--data", "embedded", "--workers", 1)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A place with a finished study."""
+    place = Place(tmp_path_factory.mktemp("finished"))
+    place.study("tiny", STUDY)
+    place.done("run", "tiny.py", *RUN)
+    return place
+
+
+@pytest.fixture(scope="module")
+def shown(finished: Place) -> Iterator[Dashboard]:
+    """A dashboard on it."""
+    with dashboard(finished, "tiny") as found:
+        yield found
+
+
+def copy_of(place: Place, folder: Path) -> Place:
+    shutil.copytree(place.folder, folder, dirs_exist_ok=True)
+    return Place(folder)
+
+
+def rows(place: Place) -> Rows:
+    return place.rows("SELECT * FROM studies") + place.rows("SELECT * FROM trials")
+
+
+# What it shows
+
+
+def test_it_prints_the_page_of_the_study(shown: Dashboard) -> None:
+    assert shown.url.startswith("http://127.0.0.1:")
+    assert shown.url.endswith("/dashboard/studies/1")
+    status, body = shown.ask(shown.url.removeprefix(shown.base))
+    assert status == 200
+    assert b"<title>Optuna Dashboard</title>" in body
+
+
+def test_the_note_tells_how_things_stand(shown: Dashboard) -> None:
+    note = shown.json("/api/studies/1")["note"]["body"]
+    assert note.startswith("## tiny\n\n> **Embedded digits")
+    assert "2 of 2 planned have ended (2 complete, 0 pruned, 0 failed), 2 seeds each" in note
+    assert "opened once; confirmation 1" in note
+    assert "mnist-tune resume tiny " in note
+
+
+def test_trials_and_study_carry_pictures_and_tables(shown: Dashboard) -> None:
+    study = shown.json("/api/studies/1")
+    named = {entry["filename"]: entry["artifact_id"] for entry in study["artifacts"]}
+    assert {"accuracy_against_l2.png", "learning_curves.png", "configurations.csv"} <= set(named)
+    status, table = shown.ask(f"/artifacts/1/{named['configurations.csv']}")
+    assert status == 200
+    assert table.decode().splitlines()[0].startswith("trial_number,l2,")
+    for trial in study["trials"]:
+        pictures = {entry["filename"]: entry["artifact_id"] for entry in trial["artifacts"]}
+        assert {"learning_curves.png", "network.png"} <= set(pictures)
+        for artifact in pictures.values():
+            status, picture = shown.ask(f"/artifacts/1/{trial['trial_id']}/{artifact}")
+            assert status == 200
+            assert picture.startswith(b"\x89PNG")
+
+
+def test_the_confirmed_trial_carries_its_test_results(shown: Dashboard) -> None:
+    trials = shown.json("/api/studies/1")["trials"]
+    told = [trial for trial in trials if trial["note"]["body"]]
+    (confirmed,) = told
+    assert "test accuracy %" in confirmed["note"]["body"]
+    names = {entry["filename"] for entry in confirmed["artifacts"]}
+    assert {"confusion_matrix.png", "misclassified.png"} <= names
+
+
+def test_columns_and_names_are_those_of_the_field(shown: Dashboard) -> None:
+    study = shown.json("/api/studies/1")
+    assert study["objective_names"] == ["validation accuracy"]
+    assert study["directions"] == ["maximize"]
+    sortable = {entry["key"] for entry in study["union_user_attrs"] if entry["sortable"]}
+    assert sortable == {
+        *("val_accuracy_mean", "val_accuracy_std", "n_seeds", "parameters"),
+        *("multiply_adds", "train_seconds", "epochs"),
+    }
+    assert study["has_intermediate_values"]
+
+
+# What it lets happen
+
+
+def test_notes_can_be_written_and_stay(finished: Place, tmp_path: Path) -> None:
+    place = copy_of(finished, tmp_path)
+    with dashboard(place) as shown:
+        note = shown.json("/api/studies/1")["note"]
+        body = note["body"] + "\nRemember the milk."
+        changed = {"version": note["version"] + 1, "body": body}
+        assert shown.ask("/api/studies/1/note", "PUT", changed)[0] == 204
+    place.done("confirm", "tiny", "--again", *RUN)
+    with dashboard(place) as shown:
+        note = shown.json("/api/studies/1")["note"]["body"]
+    assert "opened 2 times" in note
+    assert note.rstrip().endswith("Remember the milk.")
+
+
+def test_a_study_cannot_be_torn_apart(shown: Dashboard, finished: Place) -> None:
+    before = rows(finished)
+    assert shown.ask("/api/studies/1", "DELETE")[0] == 403
+    assert shown.ask("/api/studies/1/rename", "POST", {"study_name": "x"})[0] == 403
+    assert shown.ask("/api/trials/1/tell", "POST", {"state": "Fail"})[0] == 403
+    assert rows(finished) == before
+
+
+def test_read_only_changes_nothing_at_all(finished: Place, tmp_path: Path) -> None:
+    place = copy_of(finished, tmp_path)
+    before = place.database.read_bytes()
+    with dashboard(place, "tiny", "--read-only") as shown:
+        assert "read-only" in shown.running.stderr
+        assert len(shown.json("/api/studies/1")["trials"]) == 2
+        for method in ("PUT", "POST", "DELETE", "PATCH"):
+            assert shown.ask("/api/studies/1/note", method, {"version": 9, "body": "x"})[0] == 403
+        shown.running.terminate()
+        assert shown.running.code() == 0
+    assert place.database.read_bytes() == before
+
+
+def test_read_only_shows_what_is_written_later(finished: Place, tmp_path: Path) -> None:
+    place = copy_of(finished, tmp_path)
+    with dashboard(place, "--read-only") as shown:
+        assert len(shown.json("/api/studies")["study_summaries"]) == 1
+        place.done("run", "tiny.py", *RUN, "--name", "second", "--no-confirm")
+        summaries = shown.json("/api/studies")["study_summaries"]
+        assert [entry["study_name"] for entry in summaries] == ["tiny", "second"]
+
+
+def test_a_read_only_folder_can_be_looked_at(finished: Place, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("nothing is read-only for root")
+    place = copy_of(finished, tmp_path)
+    place.database.parent.chmod(0o555)
+    try:
+        with dashboard(place, "--read-only") as shown:
+            assert len(shown.json("/api/studies/1")["trials"]) == 2
+    finally:
+        place.database.parent.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/artifacts/1/..%2f..%2fmnist_tune.db",
+        "/artifacts/1/../../storage/mnist_tune.db",
+        "/artifacts/1/1/%2e%2e%2f%2e%2e%2fmnist_tune.db",
+        "/static/..%2f..%2f..%2fmnist_tune.db",
+        "/static/%2e%2e/%2e%2e/_app.py",
+    ],
+)
+def test_no_path_leads_out(shown: Dashboard, path: str) -> None:
+    status, body = shown.ask(path)
+    assert status in (403, 404)
+    assert b"SQLite format" not in body
+    assert b"import" not in body
+
+
+def test_a_picture_that_is_gone_is_not_found(finished: Place, tmp_path: Path) -> None:
+    place = copy_of(finished, tmp_path)
+    shutil.rmtree(place.database.parent / "artifacts")
+    with dashboard(place, "--read-only") as shown:
+        artifact = shown.json("/api/studies/1")["artifacts"][0]["artifact_id"]
+        assert shown.ask(f"/artifacts/1/{artifact}")[0] == 404
+        assert "Traceback" not in shown.running.stderr
+
+
+def test_foreign_names_are_refused(shown: Dashboard) -> None:
+    assert shown.ask("/api/studies", Host="evil.example")[0] == 403
+    assert shown.ask("/api/studies", Host="localhost:1")[0] == 200
+
+
+# Starting and ending
+
+
+def test_a_missing_storage_is_made(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with dashboard(place, "--read-only") as shown:
+        assert shown.json("/api/studies") == {"study_summaries": []}
+        assert place.database.stat().st_size > 0
+    assert place.done("list").stdout
+
+
+@pytest.mark.parametrize("send", ["ctrl_c", "terminate"])
+def test_ends_without_a_word(finished: Place, send: str) -> None:
+    with dashboard(finished) as shown:
+        shown.json("/api/studies")
+        getattr(shown.running, send)()
+        assert shown.running.code() == 0
+        shown.running.gone()
+        assert len(shown.running.stderr.splitlines()) == 1
+
+
+def test_another_port_is_found_where_its_own_is_taken(finished: Place) -> None:
+    try:
+        other = socket.create_server(("127.0.0.1", 8080))
+    except OSError:
+        other = None  # somebody has it already
+    with dashboard(finished) as shown:
+        assert shown.json("/api/studies")["study_summaries"]
+        assert ":8080/" not in shown.url
+    if other is not None:
+        other.close()
+
+
+def test_bad_input_is_one_line(finished: Place, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for arguments, said in (
+            (("dashboard", "--port", port), f"port {port} of 127.0.0.1 is taken"),
+            (("dashboard", "--host", "0.0.0.0"), "there is no password. Add --expose"),
+            (("dashboard", "--host", "no.such.name.invalid", "--expose"), "no name of this"),
+            (("dashboard", "nothing"), "nothing"),
+            (("dashboard", "--storage", "tiny.py"), "tiny.py"),
+        ):
+            refused = finished.call(*arguments)
+            assert refused.returncode == 2, arguments
+            (line,) = refused.stderr.splitlines()
+            assert said in line
+
+
+def test_other_machines_are_let_in_with_a_warning(finished: Place) -> None:
+    with dashboard(finished, "--host", "0.0.0.0", "--expose") as shown:
+        assert "WARNING: whoever reaches 0.0.0.0 can read all studies" in shown.running.stderr
+        port = shown.base.rpartition(":")[2]
+        assert shown.ask("/api/studies", Host=f"{socket.gethostname()}:{port}")[0] == 200
+        assert shown.ask("/api/studies", Host=f"evil.example:{port}")[0] == 403
+
+
+def test_other_names_are_allowed_one_by_one(finished: Place) -> None:
+    with dashboard(finished, "--allow-host", "Lab.Example") as shown:
+        assert shown.ask("/api/studies", Host="lab.example:8080")[0] == 200
+
+
+def test_pages_of_older_studies_are_drawn(finished: Place, tmp_path: Path) -> None:
+    place = copy_of(finished, tmp_path)
+    shutil.rmtree(place.database.parent / "artifacts")
+    with closing(sqlite3.connect(place.database)) as connection, connection:
+        connection.execute("DELETE FROM trial_system_attributes WHERE key LIKE 'artifacts:%'")
+        connection.execute(
+            "DELETE FROM study_system_attributes WHERE key LIKE 'artifacts:%' OR key LIKE 'dashboard:%'"
+        )
+    with dashboard(place) as shown:
+        study = shown.json("/api/studies/1")
+        assert "drawing the pages of tiny" in shown.running.stderr
+        assert study["note"]["body"]
+        for trial in study["trials"]:
+            artifact = trial["artifacts"][0]["artifact_id"]
+            assert shown.ask(f"/artifacts/1/{trial['trial_id']}/{artifact}")[0] == 200
+
+
+# Beside a search
+
+
+def test_beside_a_search_it_changes_no_result(tmp_path: Path) -> None:
+    alone, watched = Place(tmp_path / "alone"), Place(tmp_path / "watched")
+    for place in (alone, watched):
+        place.folder.mkdir()
+        place.study("mishaps", PATIENT)
+    alone.done("run", "mishaps.py", *RUN)
+    stopped = threading.Event()
+    answers: list[int] = []
+    with watched.start("run", "mishaps.py", *RUN, "--dashboard") as running:
+        running.until(lambda: "dashboard: http" in running.stderr, "the dashboard was there")
+        url = running.stderr.partition("dashboard: ")[2].split()[0]
+        shown = Dashboard(running, url)
+
+        def poll() -> None:
+            while not stopped.is_set():
+                answers.append(shown.ask("/api/studies/1")[0])
+
+        pollers = [threading.Thread(target=poll) for _ in range(3)]
+        for poller in pollers:
+            poller.start()
+        running.until(lambda: watched.states() == ["COMPLETE"] * 2, "all trials had ended")
+        stopped.set()
+        for poller in pollers:
+            poller.join()
+        assert running.code() == 0
+        running.gone()
+    assert len(answers) > 20
+    assert set(answers) == {200}
+    assert watched.exported("mishaps") == alone.exported("mishaps")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_it_ends_with_its_search_however_that_ends(tmp_path: Path, how: signal.Signals) -> None:
+    place = Place(tmp_path)
+    place.study("mishaps", PATIENT)
+    with place.start("run", "mishaps.py", *RUN, "--dashboard") as running:
+        running.until(lambda: "dashboard: http" in running.stderr, "the dashboard was there")
+        url = running.stderr.partition("dashboard: ")[2].split()[0]
+        port = int(url.split(":")[2].split("/")[0])
+        os.kill(running.process.pid, how)
+        running.process.wait(60)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 5).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the dashboard is still there")
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
+def test_the_storage_and_its_password_are_in_no_process_list(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.study("mishaps", PATIENT)
+    with place.start("run", "mishaps.py", *RUN, "--dashboard") as running:
+        running.until(lambda: "dashboard: http" in running.stderr, "the dashboard was there")
+        lines = [
+            path.read_bytes()
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if path.exists() and b"--with-parent" in path.read_bytes()
+        ]
+    assert lines
+    assert all(b"mnist_tune.db" not in line and b"--storage" not in line for line in lines)

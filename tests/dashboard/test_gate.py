@@ -1,0 +1,168 @@
+"""The gate before optuna-dashboard, request by request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from mnist_tune.dashboard.gate import Gate
+
+OURS = {("studies", 1): "l2_factor", ("trials", 7): "l2_factor"}
+
+
+class Behind:
+    """What is behind the gate: answers everything, and remembers what reached it."""
+
+    def __init__(self) -> None:
+        self.reached: list[tuple[str, str]] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.reached.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        start_response("200 OK", [("Access-Control-Allow-Origin", "*"), ("Content-Type", "x/y")])
+        return [b"answer"]
+
+
+class Asked:
+    """A gate, and what came of a request to it."""
+
+    def __init__(self, *, read_only: bool = False) -> None:
+        self.behind = Behind()
+        self._gate = Gate(
+            self.behind,
+            hosts=frozenset({"lab"}),
+            read_only=read_only,
+            owner=lambda kind, number: OURS.get((kind, number)),
+        )
+        self.status = ""
+        self.headers: dict[str, str] = {}
+        self.reason = ""
+
+    def ask(
+        self, method: str, path: str, host: str = "127.0.0.1:8080", origin: str | None = None
+    ) -> str:
+        environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": path, "HTTP_HOST": host}
+        if origin is not None:
+            environ["HTTP_ORIGIN"] = origin
+
+        def start(status: str, headers: list[tuple[str, str]], *_: object) -> None:
+            self.status, self.headers = status, dict(headers)
+
+        body = b"".join(self._gate(environ, start))  # type: ignore[arg-type]
+        self.reason = json.loads(body)["reason"] if self.status.startswith("403") else ""
+        return self.status[:3]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "localhost:8080", "LOCALHOST:1", "127.0.0.1", "[::1]:8080"),
+        *("192.168.1.7:8080", "lab", "LAB:8080"),
+    ],
+)
+def test_its_own_names_and_addresses_pass(host: str) -> None:
+    assert Asked().ask("GET", "/api/studies", host=host) == "200"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:8080", "localhost.evil.example", "lab.evil.example", ""),
+        *("127.0.0.1.evil.example", "127.0.0.1@evil.example", "[::1", "evil.example#127.0.0.1"),
+        *("x/127.0.0.1", "lab\x00", "127.0.0.1:8080.evil.example:80x"),
+    ],
+)
+def test_foreign_names_are_refused_with_what_to_do(host: str) -> None:
+    asked = Asked()
+    assert asked.ask("GET", "/api/studies", host=host) == "403"
+    assert asked.behind.reached == []
+    assert "--allow-host NAME" in asked.reason
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "delete", "X"])
+@pytest.mark.parametrize("path", ["/api/studies", "/api/studies/2", "/api/studies/1/note", "/x"])
+def test_read_only_refuses_every_change(method: str, path: str) -> None:
+    asked = Asked(read_only=True)
+    assert asked.ask(method, path) == "403"
+    assert asked.behind.reached == []
+    assert asked.reason == "this dashboard is read-only"
+
+
+def test_read_only_lets_read() -> None:
+    asked = Asked(read_only=True)
+    assert [asked.ask(method, "/api/studies/1") for method in ("GET", "HEAD")] == ["200"] * 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", "/api/studies/1"),
+        ("DELETE", "/api/studies/1/"),
+        ("delete", "/api/studies/1"),
+        ("POST", "/api/studies/1/rename"),
+        ("POST", "/api/studies/1/preference"),
+        ("POST", "/api/studies/1/7/skip"),
+        ("POST", "/api/trials/7/tell"),
+        ("POST", "/api/trials/7/user-attrs"),
+        ("POST", "/api/artifacts/1"),
+        ("POST", "/api/artifacts/1/7"),
+        ("DELETE", "/api/artifacts/1/7/0123"),
+        ("DELETE", "/api/studies/1/note/../"),
+    ],
+)
+def test_of_our_studies_nothing_changes_but_notes(method: str, path: str) -> None:
+    asked = Asked()
+    assert asked.ask(method, path) == "403"
+    assert asked.behind.reached == []
+    assert "`mnist-tune delete l2_factor`" in asked.reason
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("//api/studies/1", "/api//studies/1", "/api/studies/01x", "/api/studies/-1"),
+        *("/api/studies/+1", "/incompatible-rdb-schema", "/api/llm/trial_filter_query"),
+        "/api/studies/"
+        + "\u0661".encode().decode("latin-1"),  # a digit of another script, as WSGI has it
+    ],
+)
+def test_changes_that_are_not_understood_are_refused(path: str) -> None:
+    asked = Asked()
+    assert asked.ask("DELETE", path) == asked.ask("POST", path) == "403"
+    assert asked.behind.reached == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/api/studies/1/note"),
+        ("PUT", "/api/studies/1/7/note"),
+        ("POST", "/api/studies"),
+        ("DELETE", "/api/studies/2"),
+        ("POST", "/api/studies/2/rename"),
+        ("POST", "/api/trials/8/tell"),
+    ],
+)
+def test_notes_and_foreign_studies_may_be_changed(method: str, path: str) -> None:
+    assert Asked().ask(method, path) == "200"
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", ""])
+def test_another_page_may_not_change_anything(origin: str) -> None:
+    asked = Asked()
+    assert asked.ask("PUT", "/api/studies/1/note", origin=origin) == "403"
+    assert asked.behind.reached == []
+    assert asked.ask("PUT", "/api/studies/1/note", origin="http://127.0.0.1:8080") == "200"
+
+
+def test_another_page_can_read_nothing() -> None:
+    asked = Asked()
+    asked.ask("GET", "/artifacts/1/7/0123")
+    assert "Access-Control-Allow-Origin" not in asked.headers
+    assert asked.headers["X-Content-Type-Options"] == "nosniff"
+    assert asked.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert asked.headers["Content-Security-Policy"].startswith("sandbox;")
+    asked.ask("GET", "/dashboard")
+    assert "Content-Security-Policy" not in asked.headers  # the page has its own
