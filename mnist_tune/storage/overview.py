@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,8 +89,7 @@ def studies_overview(location: Location) -> tuple[StudyOverview, ...]:
     Raises:
         StorageError: what is there cannot be read, or is not ours.
     """
-    reader = _file_reader if location.is_sqlite else _server_reader
-    with reader(location) as source:
+    with reading_rows(location) as source:
         if source is None:
             return ()
         tables, rows = source
@@ -113,6 +112,16 @@ def study_overview(location: Location, name: str) -> StudyOverview:
 
 
 Source = tuple[frozenset[str], Rows]
+"""Names of the tables, and what asks them by SQL; all answers are of one state of the database."""
+
+
+def reading_rows(location: Location) -> AbstractContextManager[Source | None]:
+    """Open a database for reading; None where there is none.
+
+    Raises:
+        StorageError: what is there cannot be read.
+    """
+    return (_file_reader if location.is_sqlite else _server_reader)(location)
 
 
 @contextmanager

@@ -1,0 +1,162 @@
+"""`mnist-tune watch`: what it reads of a database, and how it shows that."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mnist_tune.cli import live as shown
+from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
+from mnist_tune.storage.database import open_database
+from mnist_tune.storage.lease import Holder, Lease
+from mnist_tune.storage.live import Live, read_live
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.optuna_adapter import create_study
+from mnist_tune.storage.records import TrialCounts
+from mnist_tune.storage.store import Store
+from tests.cli.conftest import Call
+from tests.storage.storage_samples import study_row
+from tests.storage.study_samples import make_study, uid_of
+
+NAME = "it's {x}"
+
+
+@pytest.fixture
+def location(tmp_path: Path) -> Location:
+    """A database with two studies of which two trials have ended and one is under way."""
+    location = Location.parse(tmp_path / "storage" / "mnist_tune.db")
+    with open_database(location, create=True) as database:
+        make_study(database, "other")
+        store = Store(database)
+        make_study(database, "tiny")
+        store.add_study(
+            study_row(uid=uid_of("new"), name=NAME, definition='{"recipe": {"epochs": 4}}')
+        )
+        study = create_study(database, name=NAME, uid=uid_of("new"), direction="maximize")
+        study.enqueue_plan([{"l2": 1e-6, "width": 64, "kind": "b"}, {"l2": 1e-4}])
+        trial = study.ask()
+        trial.suggest_float("l2", 0, 1)
+        trial.suggest_int("width", 32, 128)
+        trial.suggest_categorical("kind", ["a", "b"])
+        for step, value in ((1, 0.90), (2, 0.95)):
+            study.report(trial, value, step)
+    with closing(sqlite3.connect(location.path or "")) as connection, connection:
+        connection.execute(
+            'UPDATE mnist_tune_studies SET definition = \'{"recipe": {"epochs": 4}}\''
+        )
+    return location
+
+
+def read(location: Location, name: str = "tiny") -> Live:
+    return read_live(location, name, "val_accuracy")
+
+
+@contextmanager
+def held(location: Location, name: str) -> Iterator[None]:
+    with Lease(location, name):
+        yield
+
+
+def test_reads_trials_under_way_epoch_by_epoch(location: Location) -> None:
+    live = read(location, NAME)
+    (trial,) = live.running
+    assert trial.number == 0
+    assert trial.params == {"l2": 1e-6, "width": 64, "kind": "b"}
+    assert trial.values == {1: 0.90, 2: 0.95}
+    assert live.epochs == 4
+    assert live.ended == ()
+    assert live.overview.counts == TrialCounts(running=1, waiting=1)
+
+
+def test_reads_trials_that_have_ended(location: Location) -> None:
+    live = read(location)
+    assert [trial.number for trial in live.ended] == [0, 1]
+    assert live.ended[0].state == "complete"
+    assert len(live.best_values) == 1
+    assert [trial.number for trial in live.running] == [2]
+    assert live.running[0].values == {}
+
+
+def test_the_time_left_counts_epochs_under_way(location: Location) -> None:
+    live = read(location)
+    ended = tuple(replace(trial, elapsed_seconds=60.0) for trial in live.ended)
+    working = replace(live.overview, planned_trials=5, holder=Holder(7, "here", "now"))
+    (under_way,) = live.running
+    half = replace(under_way, values={1: 0.5, 2: 0.6})
+    live = replace(live, overview=working, ended=ended, running=(half,))
+    assert shown.eta_seconds(live) == pytest.approx(2.5 * 60)
+    assert shown.eta_seconds(replace(live, running=(half, half))) == pytest.approx(2 * 60 / 2)
+    assert shown.eta_seconds(replace(live, ended=())) is None
+    assert shown.eta_seconds(replace(live, overview=replace(working, holder=None))) is None
+    assert shown.eta_seconds(replace(live, overview=replace(working, planned_trials=2))) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "sign", "curve"),
+    [
+        ([], 1, ""),
+        ([0.5], 1, "▅"),
+        ([0.5, 0.5], 1, "▅▅"),
+        ([0.0, 0.5, 1.0], 1, "▁▅█"),
+        ([1.0, 0.5, 0.0], -1, "▁▅█"),
+        ([-9.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 1, "▁▁▂▃▄▅▆▇█"),
+    ],
+)
+def test_curves_in_a_few_characters(values: list[float], sign: int, curve: str) -> None:
+    assert shown.sparkline(values, sign) == curve
+
+
+def test_long_curves_keep_their_last_value() -> None:
+    rising = shown.sparkline([float(i) for i in range(1000)])
+    assert len(rising) <= 24
+    assert rising.endswith("█")
+
+
+def test_the_picture_fits_a_terminal_of_80_characters(location: Location) -> None:
+    console = Console(width=80, color_system=None)
+    with console.capture() as captured, held(location, NAME):
+        console.print(shown.picture(read(location, NAME), ACCURACY))
+    text = captured.get()
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "epoch 2/4" in text
+    assert "95.00 %" in text
+    assert "▁█" in text
+    assert re.search(r"0/\d+ trials", text)
+
+
+def test_a_line_says_it_all(location: Location) -> None:
+    with held(location, "tiny"):
+        line = shown.line(read(location), ACCURACY)
+    assert re.match(r"tiny: 2/\d+ trials \(2 complete, 1 running\); best ", line)
+    assert "trial 2 epoch 0/4" in line
+    assert "run by process " in line
+    assert "mnat" in shown.line(read(location), DENOISING_ERROR)
+
+
+def test_an_abandoned_study_says_what_to_type(call: Call, location: Location) -> None:
+    said = call("watch", NAME, "--once")
+    assert said.code == 0
+    assert said.out.count("\n") == 1
+    assert """nobody works on it: `mnist-tune resume 'it'"'"'s {x}'`""" in said.out
+
+
+def test_it_ends_when_the_study_is_finished(call: Call, location: Location) -> None:
+    with closing(sqlite3.connect(location.path or "")) as connection, connection:
+        connection.execute("UPDATE mnist_tune_studies SET planned_trials = 2")
+    said = call("watch", "tiny")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.rstrip().endswith("finished")
+
+
+def test_unknown_studies_are_named(call: Call, location: Location) -> None:
+    said = call("watch", "nothing")
+    assert said.code == 2
+    assert said.err.startswith("error: no study 'nothing'")
+    assert call("watch", "tiny", "--storage", "elsewhere.db").code == 2
