@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from mnist_tune.cli import comparing, digits, environment, keeping, results, studies
+from mnist_tune.cli import comparing, digits, environment, keeping, results, studies, watching
 from mnist_tune.cli.options import as_called, called
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
@@ -30,6 +30,8 @@ for command in (
     studies.list_studies,
     studies.status,
     studies.new,
+    watching.dashboard,
+    watching.watch,
     results.report,
     comparing.compare,
     comparing.baselines,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnist_tune.cli import options
+from mnist_tune.cli import options, running
 from mnist_tune.cli.options import Format, as_called, print_rows
+from mnist_tune.cli.running import How
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 from mnist_tune.metrics import metric_of_direction
 from mnist_tune.storage.location import Location
@@ -21,7 +22,6 @@ from mnist_tune.storage.location import Location
 if TYPE_CHECKING:  # these cost a second to import, which `list` and `status` do not have
     from mnist_tune.data.sources import Source
     from mnist_tune.definitions.definition import Definition
-    from mnist_tune.search.running import Options
     from mnist_tune.storage.overview import StudyOverview
     from mnist_tune.study import Study
 
@@ -47,13 +47,6 @@ _OVERRIDES = options.stacked(
     click.option("--study-seed", type=int, help="Seed of the sampler."),
     options.confirm_seeds,
 )
-_RUNNING = options.stacked(
-    options.workers,
-    options.checkpoint_seconds,
-    options.hang_seconds,
-    options.storage,
-    options.data,
-)
 
 
 @click.command()
@@ -62,17 +55,15 @@ _RUNNING = options.stacked(
 @_OVERRIDES
 @options.no_confirm
 @options.retry_failed
-@_RUNNING
+@running.how
+@options.storage
+@options.data
 def run(
     study: str,
     name: str | None,
-    no_confirm: bool,
-    retry_failed: bool,
-    workers: int | None,
-    checkpoint_seconds: float,
-    hang_seconds: float,
     storage: str | None,
     folder: Path | None,
+    how: How,
     **overridden: Any,
 ) -> None:
     """Run a study, or go on with it, then confirm its best trial and print the report.
@@ -81,73 +72,48 @@ def run(
     """
     from mnist_tune.baselines import find_baseline
     from mnist_tune.definitions.definition import Overrides, define
-    from mnist_tune.search.running import Options
 
     location = Location.find(storage)
     definition = define(study, Overrides(**overridden), name)
     find_baseline(definition.study.baseline)  # now, not after hours of training
-    running = Options(
-        workers=workers,
-        confirm=not no_confirm,
-        checkpoint_seconds=checkpoint_seconds,
-        hang_seconds=hang_seconds,
-        retry_failed=retry_failed,
-    )
-    _carry_out(location, definition, _found(folder), running)
+    _carry_out(location, definition, _found(folder), how)
 
 
 @click.command()
 @click.argument("study", required=False)
 @options.no_confirm
 @options.retry_failed
-@_RUNNING
-def resume(
-    study: str | None,
-    no_confirm: bool,
-    retry_failed: bool,
-    workers: int | None,
-    checkpoint_seconds: float,
-    hang_seconds: float,
-    storage: str | None,
-    folder: Path | None,
-) -> None:
+@running.how
+@options.storage
+@options.data
+def resume(study: str | None, storage: str | None, folder: Path | None, how: How) -> None:
     """Go on with a study as it was started, with all its options.
 
     STUDY is a name in the storage; it may be left out where one study is unfinished.
     """
-    from mnist_tune.search.running import Options
-
     location = Location.find(storage)
-    definition, source = _stored(
-        location, study or _only_unfinished(location, retry_failed), folder
-    )
-    running = Options(
-        workers=workers,
-        confirm=not no_confirm,
-        checkpoint_seconds=checkpoint_seconds,
-        hang_seconds=hang_seconds,
-        retry_failed=retry_failed,
-    )
-    _carry_out(location, definition, source, running)
+    name = study or _only_unfinished(location, how.retry_failed)
+    definition, source = _stored(location, name, folder)
+    _carry_out(location, definition, source, how)
 
 
 @click.command()
 @options.study_name
 @click.option("--again", is_flag=True, help="Open the test set once more; the report counts it.")
 @options.confirm_seeds
-@_RUNNING
+@running.how
+@options.storage
+@options.data
 def confirm(
     study: str,
     again: bool,
     confirm_seeds: int | None,
-    workers: int | None,
-    checkpoint_seconds: float,
-    hang_seconds: float,
     storage: str | None,
     folder: Path | None,
+    how: How,
 ) -> None:
     """Retrain the best trial on all training images and open the test set, once."""
-    from mnist_tune.search.running import Options, run_confirmation
+    from mnist_tune.search.running import run_confirmation
 
     location = Location.find(storage)
     definition, source = _stored(location, study, folder)
@@ -155,11 +121,10 @@ def confirm(
         definition = replace(
             definition, study=replace(definition.study, confirm_seeds=confirm_seeds)
         )
-    running = Options(
-        workers=workers, checkpoint_seconds=checkpoint_seconds, hang_seconds=hang_seconds
-    )
     with _interruptible(location, definition.name):
-        run_confirmation(location, definition, source, running, _console(), again=again)
+        run_confirmation(
+            location, definition, source, how.options(location), _console(), again=again
+        )
     _report(location, definition.name)
 
 
@@ -214,16 +179,14 @@ def new(path: Path) -> None:
     )
 
 
-def _carry_out(
-    location: Location, definition: Definition, source: Source, running: Options
-) -> None:
+def _carry_out(location: Location, definition: Definition, source: Source, how: How) -> None:
     from mnist_tune.search.running import run as run_study
 
     def introduce() -> None:
         _introduce(location, definition, source)
 
-    with _interruptible(location, definition.name, sealed=not running.confirm):
-        run_study(location, definition, source, running, _console(), introduce)
+    with _interruptible(location, definition.name, sealed=how.no_confirm):
+        run_study(location, definition, source, how.options(location), _console(), introduce)
     _report(location, definition.name)
 
 
@@ -232,7 +195,9 @@ def _introduce(location: Location, definition: Definition, source: Source) -> No
     lines = [
         f"{definition.name}: {definition.question or 'no question in its docstring'}",
         f"{_amount(study)}, protocol {study.protocol}; {source.describe()}",
-        f"watch it with: optuna-dashboard {_dashboard_url(location)}",
+        as_called(
+            f"watch it with `mnist-tune dashboard {shlex.quote(definition.name)}{_place(location)}`"
+        ),
     ]
     if definition.overrides.quick:
         lines.append(
@@ -275,11 +240,6 @@ def _place(location: Location) -> str:
     """The option that leads to the storage, where it is not the one taken without it."""
     usual = Location.find()
     return "" if location == usual else f" --storage {shlex.quote(str(location))}"
-
-
-def _dashboard_url(location: Location) -> str:
-    """What optuna-dashboard takes: a URL, not a path."""
-    return shlex.quote(f"sqlite:///{location.path}" if location.path else str(location))
 
 
 def _amount(study: Study) -> str:

@@ -1,0 +1,172 @@
+"""Commands that one keeps open beside a study: dashboard, watch."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from mnist_tune.cli import options
+from mnist_tune.cli.options import as_called
+from mnist_tune.errors import InputError
+from mnist_tune.storage.location import Location
+
+if TYPE_CHECKING:
+    from mnist_tune.storage.overview import StudyOverview
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_MANY_TRIALS = 5_000
+
+
+@click.command()
+@click.argument("study", required=False)
+@click.option("--port", type=click.IntRange(0, 65_535), help="8080, or the next free one.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address or name to listen on."
+)
+@click.option("--expose", is_flag=True, help="Let other machines in, who need no password.")
+@click.option(
+    "--allow-host",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="A name by which browsers call this machine; repeatable.",
+)
+@click.option("--read-only", is_flag=True, help="Refuse every change; else notes can be edited.")
+@click.option("--open", "browse", is_flag=True, help="Open a browser.")
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when stdin is closed.")
+@options.storage
+def dashboard(
+    study: str | None,
+    port: int | None,
+    host: str,
+    expose: bool,
+    names: tuple[str, ...],
+    read_only: bool,
+    browse: bool,
+    with_parent: bool,
+    storage: str | None,
+) -> None:
+    """Show studies in the browser, live; Ctrl-C ends it.
+
+    It is optuna-dashboard on the same storage. STUDY is the one whose page is opened.
+    """
+    from mnist_tune.dashboard import server
+    from mnist_tune.dashboard.application import application, page, prepare
+
+    if host not in _LOOPBACK and not expose:
+        raise InputError(
+            f"--host {host} would let everybody who reaches this machine read all studies and "
+            "edit their notes: there is no password. Add --expose if that is what you want, and "
+            "--read-only if they may only read; or keep to this machine and use ssh -L"
+        )
+    location = Location.find(storage)
+    prepare(location, read_only=read_only)
+    shown_page = page(location, study)
+    if not read_only:
+        _catch_up(location)
+    listening = server.bound(host, port)
+    shown = f"{server.url(listening, host)}{shown_page}"
+    click.echo(shown)
+    for line in _introduction(location, host, read_only=read_only):
+        click.echo(as_called(line), err=True)
+    if browse:
+        _open_browser(shown)
+    if with_parent:
+        _end_with_parent()
+    allowed = frozenset(name.lower() for name in (host, socket.gethostname(), *names))
+    server.serve(lambda: application(location, hosts=allowed, read_only=read_only), listening)
+
+
+@click.command()
+@options.study_name
+@click.option("--once", is_flag=True, help="Show it as it is now, and end.")
+@options.storage
+def watch(study: str, once: bool, storage: str | None) -> None:
+    """Show a study in the terminal while it runs; in a pipe, a line when something happens.
+
+    Ends when the study is finished; Ctrl-C ends it earlier and leaves the study alone.
+    """
+    from contextlib import suppress
+
+    from rich.console import Console
+
+    from mnist_tune.cli.live import watch as show
+    from mnist_tune.metrics import metric_of_direction
+    from mnist_tune.storage.live import read_live
+    from mnist_tune.storage.overview import study_overview
+
+    location = Location.find(storage)
+    metric = metric_of_direction(study_overview(location, study).direction)
+
+    with suppress(KeyboardInterrupt):
+        show(
+            lambda: read_live(location, study, f"val_{metric.column}"),
+            metric,
+            Console(highlight=False),
+            once=once,
+        )
+
+
+def _introduction(location: Location, host: str, *, read_only: bool) -> list[str]:
+    lines = [f"optuna-dashboard on {location}{', read-only' if read_only else ''}; Ctrl-C ends it"]
+    if host not in _LOOPBACK:
+        may = "read" if read_only else "read all studies and edit notes"
+        lines.append(f"WARNING: whoever reaches {host} can {may}, without a password or encryption")
+    lines += [_many(overview) for overview in _large(location)]
+    return lines
+
+
+def _large(location: Location) -> list[StudyOverview]:
+    from mnist_tune.storage.overview import studies_overview
+
+    return [o for o in studies_overview(location) if o.counts.total >= _MANY_TRIALS]
+
+
+def _many(overview: StudyOverview) -> str:
+    name = shlex.quote(overview.name)
+    return (
+        f"{overview.name} has {overview.counts.total:,} trials: its page takes about a second per "
+        f"thousand to open; `mnist-tune watch {name}` and `mnist-tune report {name}` do not wait"
+    )
+
+
+def _catch_up(location: Location) -> None:
+    """Draw the pages of studies that were finished before there were any."""
+    from mnist_tune.publishing.publication import publish
+    from mnist_tune.storage.database import open_database
+    from mnist_tune.storage.optuna_adapter import load_study
+    from mnist_tune.storage.overview import studies_overview
+    from mnist_tune.storage.store import Store
+
+    idle = [o for o in studies_overview(location) if o.holder is None and o.counts.finished]
+    with open_database(location, create=False) as database:
+        for overview in idle:
+            row = Store(database).study(overview.name)
+            study = load_study(database, name=row.name, uid=row.uid)
+            if not study.note():
+                click.echo(f"drawing the pages of {row.name}", err=True)
+                publish(database, study, row, whole=True)
+
+
+def _open_browser(url: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(url):
+        click.echo("no browser was found: open the address by hand", err=True)
+
+
+def _end_with_parent() -> None:
+    """End when whoever started this has ended, however that came about: its pipe closes then."""
+    import os
+    import signal
+    import threading
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
