@@ -12,6 +12,8 @@ from typing import Any
 
 from tests.processes import Place, Running
 
+RUN = ("--data", "embedded", "--workers", 1)
+
 
 @dataclass(frozen=True)
 class Dashboard:

@@ -9,35 +9,15 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import STUDY
-from tests.dashboard.dashboard_process import Dashboard, dashboard
+from tests.dashboard.dashboard_process import RUN, Dashboard, dashboard
 from tests.processes import PATIENT, Place, Rows
 
-RUN = ("--data", "embedded", "--workers", 1)
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A place with a finished study."""
-    place = Place(tmp_path_factory.mktemp("finished"))
-    place.study("tiny", STUDY)
-    place.done("run", "tiny.py", *RUN)
-    return place
-
-
-@pytest.fixture(scope="module")
-def shown(finished: Place) -> Iterator[Dashboard]:
-    """A dashboard on it."""
-    with dashboard(finished, "tiny") as found:
-        yield found
 
 
 def copy_of(place: Place, folder: Path) -> Place:
@@ -306,6 +286,21 @@ def test_beside_a_search_it_changes_no_result(tmp_path: Path) -> None:
     assert len(answers) > 20
     assert set(answers) == {200}
     assert watched.exported("mishaps") == alone.exported("mishaps")
+
+
+def test_watch_follows_a_search_to_its_end(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.study("mishaps", PATIENT)
+    with place.start("run", "mishaps.py", *RUN, "--no-confirm") as running:
+        running.until(lambda: place.under_way(0), "the first trial was under way")
+        with place.start("watch", "mishaps") as watching:
+            assert watching.code() == 0
+            lines = watching.stdout.splitlines()
+        assert running.code() == 0
+    assert lines[0].startswith("mishaps: 0/2 trials (1 running, 1 waiting); trial 0 epoch ")
+    assert "run by process" in lines[0]
+    assert lines[-1].startswith("mishaps: 2/2 trials (2 complete); best ")
+    assert lines[-1].endswith("; finished")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
