@@ -263,6 +263,13 @@ def test_a_changed_lock_is_installed_in_spite_of_failures(settled: Newcomer) -> 
     assert settled.run("bootstrap").stderr == ""
 
 
+def test_an_activated_environment_may_be_replaced(settled: Newcomer) -> None:
+    settled.lock_tiny("3.0")
+    path = f"{settled.venv / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = settled.run("mnist-tune", PATH=path, MNIST_TUNE_PYTHON="")
+    assert json.loads(done.stdout)["tiny"] == "3.0", done.stderr
+
+
 def test_ci_takes_the_data_that_lies_beside_the_checkout(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     shutil.copytree(CHECKOUT / ".ci", checkout / ".ci")
