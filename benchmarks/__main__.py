@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from benchmarks import checkpoints, cli, memory, networks, study, trainer
+from benchmarks import checkpoints, cli, dashboard, memory, networks, study, trainer
 from benchmarks.machine import this_machine
 from benchmarks.table import Report, document, table
 from mnist_tune.errors import MnistTuneError
@@ -101,14 +101,23 @@ def checkpoints_command(fast: bool, json_file: Path | None, **given: int | None)
     _show([lambda: _checkpoints(fast, **given)], json_file)
 
 
+@app.command("dashboard")
+@fast_option
+@json_option
+def dashboard_command(fast: bool, json_file: Path | None) -> None:
+    """Requests for the page of a study with 1,000 and 10,000 trials (2 minutes)."""
+    _show([lambda: _dashboard(fast)], json_file)
+
+
 @app.command("all")
 @fast_option
 @json_option
 def all_command(fast: bool, json_file: Path | None) -> None:
-    """All six, one after the other (an hour)."""
+    """All seven, one after the other (an hour)."""
     every: list[Callable[[bool], Report]] = [
         _cli,
         _checkpoints,
+        _dashboard,
         _memory,
         _trainer,
         _networks,
@@ -146,6 +155,10 @@ def _checkpoints(fast: bool, **given: int | None) -> Report:
     return checkpoints.run(
         **_chosen({"repetitions": 5 if fast else 30}, given), fast=fast, say=_say
     )
+
+
+def _dashboard(fast: bool) -> Report:
+    return dashboard.run(fast=fast, say=_say)
 
 
 def _chosen(usual: dict[str, int], given: dict[str, int | None]) -> dict[str, Any]:

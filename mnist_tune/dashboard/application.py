@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 from mnist_tune.dashboard.gate import Gate
 from mnist_tune.storage import files
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.optuna_adapter import open_optuna
+from mnist_tune.storage.optuna_adapter import open_optuna, read_all
 from mnist_tune.storage.overview import study_overview
 from mnist_tune.storage.ownership import optuna_id, our_study
 from mnist_tune.storage.shown import ShownFiles
@@ -57,7 +58,10 @@ def application(location: Location, *, hosts: frozenset[str], read_only: bool) -
     from optuna_dashboard import wsgi
 
     database = open_database(location, create=False, read_only=read_only, following=True)
-    dashboard = wsgi(open_optuna(database), artifact_store=_Artifacts(location))
+    storage = open_optuna(database)
+    # Optuna keeps finished trials once they are read: now, before somebody waits for them.
+    threading.Thread(target=read_all, args=(storage,), daemon=True).start()
+    dashboard = wsgi(storage, artifact_store=_Artifacts(location))
     return Gate(
         dashboard,
         hosts=hosts,

@@ -290,6 +290,15 @@ def open_optuna(database: Database) -> RDBStorage:
     return storage
 
 
+def read_all(storage: RDBStorage) -> None:
+    """Read all trials, of which the storage keeps those that are finished."""
+    for study in storage.get_all_studies():
+        try:
+            storage.get_all_trials(study._study_id, deepcopy=False)
+        except KeyError:  # deleted meanwhile
+            continue
+
+
 def create_study(
     database: Database,
     *,
