@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -260,9 +261,30 @@ def _store(analysis: Analysis, location: Location) -> None:
 
     try:
         with open_database(location, create=False) as database:
-            Store(database).write_analysis(analysis.row, analysis.pictures)
+            store = Store(database)
+            store.write_analysis(analysis.row, analysis.pictures)
+            names = [
+                study.name
+                for study in store.studies()
+                if analysis.name in {other.name for other in store.analyses_of(study)}
+            ]
     except StorageError as error:  # the files are there, and those are what was asked for
         _say(f"not stored for reports: {error}")
+        return
+    _show(location, names)
+
+
+def _show(location: Location, names: Sequence[str]) -> None:
+    """Show the analysis with the studies that took part in it; one that is run shows it itself."""
+    from mnist_tune.publishing.publication import publish_again
+    from mnist_tune.storage.lease import holder
+
+    for name in names:
+        if holder(location, name) is None:
+            try:
+                publish_again(location, name)
+            except (StorageError, OSError) as error:
+                _say(f"not shown in the dashboard with {name}: {error}")
 
 
 def _csv(analysis: Analysis) -> str:

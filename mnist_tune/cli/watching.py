@@ -136,20 +136,11 @@ def _many(overview: StudyOverview) -> str:
 
 def _catch_up(location: Location) -> None:
     """Draw the pages of studies that were finished before there were any."""
-    from mnist_tune.publishing.publication import publish
-    from mnist_tune.storage.database import open_database
-    from mnist_tune.storage.optuna_adapter import load_study
-    from mnist_tune.storage.overview import studies_overview
-    from mnist_tune.storage.store import Store
+    from mnist_tune.publishing.publication import publish_again, unpublished
 
-    idle = [o for o in studies_overview(location) if o.holder is None and o.counts.finished]
-    with open_database(location, create=False) as database:
-        for overview in idle:
-            row = Store(database).study(overview.name)
-            study = load_study(database, name=row.name, uid=row.uid)
-            if not study.note():
-                click.echo(f"drawing the pages of {row.name}", err=True)
-                publish(database, study, row, whole=True)
+    for name in unpublished(location):
+        click.echo(f"drawing the pages of {name}", err=True)
+        publish_again(location, name)
 
 
 def _open_browser(url: str) -> None:

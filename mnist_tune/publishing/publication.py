@@ -22,14 +22,21 @@ from mnist_tune.reports.figures import warning_of
 from mnist_tune.reports.illustrations import Sketch, sketches
 from mnist_tune.reports.results import Results, read_results
 from mnist_tune.reports.tables import read_tables
-from mnist_tune.storage.database import Database
-from mnist_tune.storage.optuna_adapter import OptunaStudy
+from mnist_tune.storage.database import Database, open_database
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.optuna_adapter import OptunaStudy, load_study
+from mnist_tune.storage.overview import studies_overview
 from mnist_tune.storage.records import StudyRow
 from mnist_tune.storage.shown import Shown, ShownFiles, of_trial
 from mnist_tune.storage.store import Store
 
 _DOTS_PER_INCH = 130  # as sharp as a card of the dashboard is wide
 _TABLES = ("configurations", "runs", "comparison", "epochs")
+
+_NOTED = """
+SELECT DISTINCT study_name FROM studies JOIN study_system_attributes USING (study_id)
+WHERE key LIKE 'dashboard:note_str:%'
+"""
 
 File = tuple[Shown, Callable[[], bytes]]
 
@@ -73,6 +80,29 @@ def publish(
                 files.write(shown.id, BytesIO(draw()))
         if whole:
             _publish_whole(database, connection, study, results, going_on)
+
+
+def publish_again(location: Location, name: str) -> None:
+    """Bring everything up to date that a study shows while nobody works on it.
+
+    Raises:
+        StorageError: there is no such study, or the database fails.
+        OSError: a file cannot be written.
+    """
+    with open_database(location, create=False) as database:
+        row = Store(database).study(name)
+        study = load_study(database, name=row.name, uid=row.uid)
+        publish(database, study, row, whole=True)
+
+
+def unpublished(location: Location) -> tuple[str, ...]:
+    """Names of studies with results and without a note, on which nobody works."""
+    idle = [o.name for o in studies_overview(location) if o.holder is None and o.counts.finished]
+    if not idle:
+        return ()
+    with open_database(location, create=False, read_only=True) as database:
+        noted = {name for (name,) in database.rows(_NOTED)}
+    return tuple(name for name in idle if name not in noted)
 
 
 def _write_note(study: OptunaStudy, results: Results) -> None:

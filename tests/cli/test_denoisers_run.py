@@ -106,6 +106,26 @@ def test_denoising_is_measured_drawn_and_stored(place: Place) -> None:
     assert "Recognising noisy digits" in page
 
 
+def test_denoised_digits_are_shown_with_their_autoencoder(place: Place) -> None:
+    printed(place, "denoise", "--levels", "0,0.6", "--out", "shown")
+    listed = place.rows(
+        "SELECT study_name, key, value_json FROM study_system_attributes "
+        "JOIN studies USING (study_id)"
+    )
+    for study in ("coder", "cnn"):
+        shown = [value for name, _, value in listed if name == study]
+        assert any("denoise_" in value for value in shown), study
+    (confirmed,) = place.rows(
+        "SELECT trial_id FROM mnist_tune_confirmations c "
+        "JOIN mnist_tune_studies s ON s.uid = c.study_uid "
+        "JOIN studies o ON o.study_name = s.name "
+        "JOIN trials t ON t.study_id = o.study_id AND t.number = c.trial_number "
+        "WHERE s.name = 'coder'"
+    )
+    prefix = f"dashboard:artifacts:{confirmed[0]}:"
+    assert any(key.startswith(prefix) and "denoise_" in value for _, key, value in listed)
+
+
 def test_digits_are_made_and_counted(place: Place) -> None:
     out = place.folder / "made"
     printed(place, "generate", "--count", "40", "--out", str(out))
