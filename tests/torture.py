@@ -18,8 +18,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import click
@@ -236,7 +237,9 @@ class Torturer:
         """Wait for a run; whether the study is finished."""
         code = running.code()
         self._wait_for_workers(running)
-        self.counts.tracebacks += "Traceback" in running.stderr
+        if "Traceback" in running.stderr:
+            self.counts.tracebacks += 1
+            self._say(f"{place.folder}: a run showed a traceback:\n{running.stderr}")
         numbers = [number for (number,) in place.rows("SELECT number FROM trials")]
         self.counts.duplicates += len(numbers) - len(set(numbers))
         return code == 0
@@ -245,7 +248,23 @@ class Torturer:
         counts = self.counts
         counts.zombies += place.states().count("RUNNING")
         counts.leftovers += len(place.checkpoints())
-        counts.different += place.exported(case.study) != self._undisturbed[case.name]
+        found, wanted = place.exported(case.study), self._undisturbed[case.name]
+        if found != wanted:
+            counts.different += 1
+            self._say("\n".join([f"{place.folder}: another result:", *_differences(found, wanted)]))
+
+
+def _differences(found: dict[str, bytes], wanted: dict[str, bytes]) -> Iterator[str]:
+    """Lines of text files that are not the same, and names of other files."""
+    for name in sorted(found.keys() | wanted.keys()):
+        ours, theirs = found.get(name, b""), wanted.get(name, b"")
+        if ours == theirs:
+            continue
+        if name.endswith((".csv", ".md")):
+            pairs = zip_longest(ours.decode().splitlines(), theirs.decode().splitlines())
+            yield from (f"{name}: {a!r} instead of {b!r}" for a, b in pairs if a != b)
+        else:
+            yield name
 
 
 def _arguments(case: Case) -> tuple[object, ...]:
@@ -355,11 +374,23 @@ _KINDS: dict[str, Callable[[Running, random.Random], bool]] = {
     multiple=True,
     help="Kind of study; repeatable; all by default.",
 )
-def main(disturbances: int, seed: int, names: tuple[str, ...]) -> None:
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Work in a new folder, and leave it there.",
+)
+def main(disturbances: int, seed: int, names: tuple[str, ...], keep: Path | None) -> None:
     """Kill, stop and suspend real studies at random moments, and count what is lost: nothing."""
     cases = [case for case in CASES if not names or case.name in names]
-    with tempfile.TemporaryDirectory(prefix="mnist-tune-torture-") as folder:
-        torturer = Torturer(Path(folder), seed)
+    with ExitStack() as stack:
+        if keep is None:
+            temporary = tempfile.TemporaryDirectory(prefix="mnist-tune-torture-")
+            folder = Path(stack.enter_context(temporary))
+        else:
+            folder = keep
+            folder.mkdir(parents=True)
+        torturer = Torturer(folder.resolve(), seed)
         for i, case in enumerate(cases):
             share = disturbances * (i + 1) // len(cases) - disturbances * i // len(cases)
             torturer.torture(case, share)

@@ -129,8 +129,8 @@ def _large(location: Location) -> list[StudyOverview]:
 def _many(overview: StudyOverview) -> str:
     name = shlex.quote(overview.name)
     return (
-        f"{overview.name} has {overview.counts.total:,} trials: its page takes about a second per "
-        f"thousand to open; `mnist-tune watch {name}` and `mnist-tune report {name}` do not wait"
+        f"{overview.name} has {overview.counts.total:,} trials: its page takes two seconds or more "
+        f"per thousand to open; `mnist-tune watch {name}` and `mnist-tune report {name}` do not wait"
     )
 
 

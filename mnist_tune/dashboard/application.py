@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
 from mnist_tune.dashboard.gate import Gate
 from mnist_tune.storage import files
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.optuna_adapter import open_optuna, read_all
+from mnist_tune.storage.optuna_adapter import open_cached, open_optuna, read_all
 from mnist_tune.storage.overview import study_overview
 from mnist_tune.storage.ownership import optuna_id, our_study
 from mnist_tune.storage.shown import ShownFiles
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from optuna.storages import BaseStorage
 
 
 def prepare(location: Location, *, read_only: bool) -> None:
@@ -58,16 +60,35 @@ def application(location: Location, *, hosts: frozenset[str], read_only: bool) -
     from optuna_dashboard import wsgi
 
     database = open_database(location, create=False, read_only=read_only, following=True)
-    storage = open_optuna(database)
-    # Optuna keeps finished trials once they are read: now, before somebody waits for them.
-    threading.Thread(target=read_all, args=(storage,), daemon=True).start()
-    dashboard = wsgi(storage, artifact_store=_Artifacts(location))
+    storage = open_cached(database)
     return Gate(
-        dashboard,
+        _warmed(wsgi(storage, artifact_store=_Artifacts(location)), storage),
         hosts=hosts,
         read_only=read_only,
         owner=lambda kind, number: our_study(database, kind, number),
     )
+
+
+def _warmed(dashboard: WSGIApplication, storage: BaseStorage) -> WSGIApplication:
+    """Read all trials before anybody asks for them.
+
+    Who asks meanwhile waits: two who read the same would take twice as long.
+    """
+    read = threading.Event()
+
+    def warm() -> None:
+        try:
+            read_all(storage)
+        finally:
+            read.set()
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if str(environ.get("PATH_INFO", "")).startswith("/api/studies/"):
+            read.wait()
+        return dashboard(environ, start_response)
+
+    threading.Thread(target=warm, daemon=True).start()
+    return application
 
 
 class _Artifacts(ShownFiles):

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from mnist_tune.errors import Interrupted, StorageError
-from mnist_tune.publishing.publication import publish
 from mnist_tune.search.crew import JobEnded
 from mnist_tune.search.session import Session
 from mnist_tune.trainer.states import EpochMetrics
@@ -37,21 +36,22 @@ class Publisher:
         self._news = threading.Event()
         self._leaving = threading.Event()
         self._said: set[str] = set()
+        self._any = False
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
 
     def start(self) -> None:
-        """Publish what is there, then what comes."""
-        self._news.set()
+        """Begin to wait for news: nothing is imported or drawn while there is none."""
         self._thread.start()
 
     def finish(self, *, whole: bool) -> None:
         """Stop after the picture under way, then publish the last state in this thread.
 
         Args:
-            whole: draw everything; else only the note is brought up to date.
+            whole: draw everything; else only the note is brought up to date, if there is news.
         """
         self.leave()
-        self._publish(whole=whole, going_on=lambda: whole)
+        if whole or self._any:
+            self._publish(whole=whole, going_on=lambda: whole)
 
     def leave(self) -> None:
         """Stop after the picture under way."""
@@ -67,6 +67,7 @@ class Publisher:
 
     def ended(self, ended: JobEnded, state: str) -> None:  # noqa: ARG002  as observers are told
         """There is something to show."""
+        self._any = True
         self._news.set()
 
     def say(self, line: str) -> None:
@@ -84,6 +85,9 @@ class Publisher:
             self._leaving.wait(max(_LEAST_SECONDS, _REST * took))
 
     def _publish(self, *, whole: bool, going_on: Callable[[], bool]) -> None:
+        # Brings pandas and matplotlib, which take seconds where a search has just begun.
+        from mnist_tune.publishing.publication import publish
+
         session = self._session
         try:
             publish(

@@ -31,7 +31,7 @@ import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import TrialState
 
 from mnist_tune.errors import StorageError
@@ -290,8 +290,17 @@ def open_optuna(database: Database) -> RDBStorage:
     return storage
 
 
-def read_all(storage: RDBStorage) -> None:
-    """Read all trials, of which the storage keeps those that are finished."""
+def open_cached(database: Database) -> BaseStorage:
+    """The same with Optuna's cache before it, which reads a trial no more once it is finished.
+
+    Raises:
+        StorageError: as `open_optuna`.
+    """
+    return get_storage(open_optuna(database))
+
+
+def read_all(storage: BaseStorage) -> None:
+    """Read all trials once, of which a storage with a cache keeps those that are finished."""
     for study in storage.get_all_studies():
         try:
             storage.get_all_trials(study._study_id, deepcopy=False)

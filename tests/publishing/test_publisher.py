@@ -13,7 +13,7 @@ import pytest
 
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, StorageError
-from mnist_tune.publishing import publisher
+from mnist_tune.publishing import publication, publisher
 from mnist_tune.publishing.publication import publish
 from mnist_tune.publishing.publisher import publishing
 from mnist_tune.search.crew import Crew
@@ -208,7 +208,7 @@ def test_a_database_that_fails_is_told_once(
     def broken(*_: object, **__: object) -> None:
         raise StorageError("the database is locked")
 
-    monkeypatch.setattr(publisher, "publish", broken)
+    monkeypatch.setattr(publication, "publish", broken)
     monkeypatch.setattr(publisher, "_LEAST_SECONDS", 0.0)
     session = opened(database)
     assert watched(session) == [
