@@ -13,7 +13,7 @@ from mnist_tune.reports.origins import origins
 from mnist_tune.reports.results import Results
 from mnist_tune.reports.verdict import verdict
 from mnist_tune.reports.views import (
-    DETAIL,
+    USEFUL,
     Column,
     View,
     baselines_view,
@@ -23,7 +23,7 @@ from mnist_tune.reports.views import (
 from mnist_tune.reports.warnings import warnings
 
 _MOST_ROWS = 20  # of configurations; more would push everything else out of sight
-_SPACE = "\u2002"  # the dashboard puts none between columns
+_SPACE = "\u00a0"  # the dashboard puts hardly any between columns
 _YOURS = "*Below this line the note is yours: what you write here stays.*"
 
 
@@ -110,15 +110,11 @@ def _commands(name: str) -> str:
 
 
 def _table(view: View) -> str:
-    spaced = (
-        replace(
-            column,
-            title=f"{_SPACE}{column.title}{_SPACE}",
-            cells=tuple(f"{_SPACE}{cell}{_SPACE}" for cell in column.cells),
-        )
-        for column in view.columns
-    )
-    return markdown_table(View(tuple(spaced)))
+    head, rule, *rows = markdown_table(view).splitlines()
+    wide = [
+        line.replace("| ", f"| {_SPACE}").replace(" |", f"{_SPACE} |") for line in (head, *rows)
+    ]
+    return "\n".join([wide[0], rule, *wide[1:]])
 
 
 def _first(view: View, rows: int) -> View:
@@ -127,4 +123,4 @@ def _first(view: View, rows: int) -> View:
 
 def _narrow(view: View) -> View:
     """Without the columns that go first where there is no room."""
-    return View(tuple(column for column in view.columns if column.rank <= DETAIL))
+    return View(tuple(column for column in view.columns if column.rank <= USEFUL))
