@@ -163,25 +163,12 @@ def test_something_in_the_way_of_artifacts_is_named(
     assert_nothing_shows(place, undisturbed)
 
 
-def test_a_disk_that_fills_up_under_way(place: Place, undisturbed: dict[str, bytes]) -> None:
-    """The disk is a small one of its own, full from the moment at which trials are under way."""
-    resumed, exported = place.folder / "resumed.txt", place.folder / "export"
-    storage = place.database.parent
-    script = f"""
-mount -t tmpfs -o size=2m none {storage} || exit 77
-{" ".join(command(*RUN))} 2> first.txt & run=$!
-until [ -n "$(find {storage}/checkpoints -name '*.ckpt' 2> /dev/null)" ]; do
-  kill -0 $run || exit 78
-  sleep 0.05
-done
-cat /dev/zero > {storage}/ballast 2> /dev/null
-wait $run
-echo $? > code.txt
-rm {storage}/ballast
-{" ".join(command(*RESUME))} 2> {resumed} || exit 79
-{" ".join(command("export", "mishaps", "--out", exported))}
-"""
-    storage.mkdir()
+def on_a_small_disk(place: Place, script: str) -> str:
+    """Run a script that may mount disks which nobody else sees; what its first command said.
+
+    The script writes what that says to first.txt, its exit code to code.txt, and exports in the
+    end to `export`.
+    """
     ended = subprocess.run(
         ["unshare", "--mount", "--map-root-user", "sh", "-c", script],
         cwd=place.folder,
@@ -196,9 +183,52 @@ rm {storage}/ballast
     assert ended.returncode == 0, ended.stderr
     said = (place.folder / "first.txt").read_text(encoding="utf-8")
     assert (place.folder / "code.txt").read_text(encoding="utf-8") == "2\n", said
-    assert "the disk is full; free some space and type the same command again" in said
     assert "Traceback" not in said
-    assert results_in(exported) == undisturbed
+    return said
+
+
+def test_a_disk_that_fills_up_under_way(place: Place, undisturbed: dict[str, bytes]) -> None:
+    """The disk is a small one of its own, full from the moment at which trials are under way."""
+    storage = place.database.parent
+    storage.mkdir()
+    script = f"""
+mount -t tmpfs -o size=2m none {storage} || exit 77
+{" ".join(command(*RUN))} 2> first.txt & run=$!
+until [ -n "$(find {storage}/checkpoints -name '*.ckpt' 2> /dev/null)" ]; do
+  kill -0 $run || exit 78
+  sleep 0.05
+done
+cat /dev/zero > {storage}/ballast 2> /dev/null
+wait $run
+echo $? > code.txt
+rm {storage}/ballast
+{" ".join(command(*RESUME))} 2> resumed.txt || exit 79
+{" ".join(command("export", "mishaps", "--out", "export"))}
+"""
+    said = on_a_small_disk(place, script)
+    assert "the disk is full; free some space and type the same command again" in said
+    assert results_in(place.folder / "export") == undisturbed
+
+
+def test_a_disk_too_small_for_artifacts(place: Place, undisturbed: dict[str, bytes]) -> None:
+    """Neither pictures nor the weights of the confirmation find room; all trials do."""
+    artifacts = place.database.parent / "artifacts"
+    artifacts.mkdir(parents=True)
+    script = f"""
+mount -t tmpfs -o size=16k none {artifacts} || exit 77
+{" ".join(command(*RUN))} 2> first.txt
+echo $? > code.txt
+umount {artifacts}
+{" ".join(command(*RESUME))} 2> resumed.txt || exit 79
+{" ".join(command("export", "mishaps", "--out", "export"))}
+"""
+    said = on_a_small_disk(place, script)
+    assert "(2/2)" in said
+    assert f"{artifacts}" in said.splitlines()[-1]
+    assert "(No space left on device): make room there" in said.splitlines()[-1]
+    assert place.states() == ["COMPLETE"] * 2
+    assert results_in(place.folder / "export") == undisturbed
+    assert list(artifacts.rglob("seed-*.ckpt"))
 
 
 # Clocks
