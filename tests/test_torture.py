@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture import CASES, Counts, Torturer
+from tests.torture import CASES, Counts, Torturer, shows_a_traceback
 
 
 @pytest.mark.slow
@@ -28,3 +28,13 @@ def test_each_kind_of_harm_counts(what: str) -> None:
     assert counts.harm == 0
     setattr(counts, what, 1)
     assert counts.harm == 1
+
+
+def test_tracebacks_count_but_for_those_of_a_killed_helper_of_python() -> None:
+    head = "Traceback (most recent call last):\n"
+    helper = f'{head}  File "…/multiprocessing/resource_tracker.py", line 239\nKeyError: "/mp-x"\n'
+    ours = f'{head}  File "mnist_tune/cli/main.py", line 9\nKeyboardInterrupt\n'
+    assert not shows_a_traceback("all is well\n")
+    assert not shows_a_traceback(helper + helper)
+    assert shows_a_traceback(helper + ours)
+    assert shows_a_traceback(ours)

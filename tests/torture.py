@@ -237,7 +237,7 @@ class Torturer:
         """Wait for a run; whether the study is finished."""
         code = running.code()
         self._wait_for_workers(running)
-        if "Traceback" in running.stderr:
+        if shows_a_traceback(running.stderr):
             self.counts.tracebacks += 1
             self._say(f"{place.folder}: a run showed a traceback:\n{running.stderr}")
         numbers = [number for (number,) in place.rows("SELECT number FROM trials")]
@@ -252,6 +252,15 @@ class Torturer:
         if found != wanted:
             counts.different += 1
             self._say("\n".join([f"{place.folder}: another result:", *_differences(found, wanted)]))
+
+
+def shows_a_traceback(said: str) -> bool:
+    """Whether there is one that is not of Python's own process that looks after shared resources.
+
+    Where that one was killed, its successor does not know what it is told to forget.
+    """
+    _, *tracebacks = said.split("Traceback (most recent call last):")
+    return any("resource_tracker.py" not in text for text in tracebacks)
 
 
 def _differences(found: dict[str, bytes], wanted: dict[str, bytes]) -> Iterator[str]:
