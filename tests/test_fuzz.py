@@ -6,6 +6,8 @@ Checkpoints have their own in tests/test_checkpoints.py.
 from __future__ import annotations
 
 import gzip
+import shutil
+import webbrowser
 from pathlib import Path
 
 import click
@@ -15,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mnist_tune.cli.main import app
+from mnist_tune.dashboard import server
 from mnist_tune.data import idx
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import DataError, DefinitionError
@@ -61,14 +64,15 @@ def test_garbled_study_files(tmp_path: Path, data: st.DataObject) -> None:
 
 # Command lines
 
-COMMANDS = sorted(set(app.commands) - {"doctor"})  # which starts TensorFlow to look for a device
+# doctor starts TensorFlow to look for a device, dashboard serves until somebody stops it.
+COMMANDS = sorted(set(app.commands) - {"doctor", "dashboard"})
 HARMLESS = {"list", "baselines"}
 OPTIONS = sorted(
     {
         option
         for command in app.commands.values()
         for parameter in command.params
-        if isinstance(parameter, click.Option)
+        if isinstance(parameter, click.Option) and not parameter.hidden
         for option in parameter.opts
     }
     - {"--data", "--help", "-h", "--storage"}
@@ -116,6 +120,28 @@ def test_garbled_command_lines(folder: Path, call: Call, command: str, words: li
     last = said.err.splitlines()[-1]
     assert last.lower().startswith(("error: ", "incomplete: "))
     assert last.isprintable()
+    assert contents(folder) == before
+
+
+@many
+@given(words=st.lists(st.sampled_from(OPTIONS) | VALUES, max_size=6))
+def test_garbled_lines_of_the_dashboard(
+    folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    served: list[object] = []
+    monkeypatch.setattr(server, "serve", lambda _, listening: served.append(listening.close()))
+    monkeypatch.setattr(webbrowser, "open", lambda _: True)
+    before = contents(folder)
+    said = call("dashboard", *words)
+    assert "Traceback" not in said.err
+    if said.code == 0:
+        assert len(served) == 1
+        assert said.out.startswith("http://")
+        shutil.rmtree(folder / "storage")
+        return
+    assert said.code in (2, 3), said
+    assert said.out == ""
+    assert said.err.splitlines()[-1].lower().startswith(("error: ", "incomplete: "))
     assert contents(folder) == before
 
 

@@ -56,6 +56,7 @@ def dashboard(
     """
     from mnist_tune.dashboard import server
     from mnist_tune.dashboard.application import application, page, prepare
+    from mnist_tune.storage.overview import study_overview
 
     if host not in _LOOPBACK and not expose:
         raise InputError(
@@ -64,21 +65,22 @@ def dashboard(
             "--read-only if they may only read; or keep to this machine and use ssh -L"
         )
     location = Location.find(storage)
-    prepare(location, read_only=read_only)
-    shown_page = page(location, study)
-    if not read_only:
-        _catch_up(location)
-    listening = server.bound(host, port)
-    shown = f"{server.url(listening, host)}{shown_page}"
-    click.echo(shown)
-    for line in _introduction(location, host, read_only=read_only):
-        click.echo(as_called(line), err=True)
-    if browse:
-        _open_browser(shown)
-    if with_parent:
-        _end_with_parent()
-    allowed = frozenset(name.lower() for name in (host, socket.gethostname(), *names))
-    server.serve(lambda: application(location, hosts=allowed, read_only=read_only), listening)
+    if study is not None:
+        study_overview(location, study)  # refuses an unknown one before anything is made
+    with server.bound(host, port) as listening:
+        prepare(location, read_only=read_only)
+        if not read_only:
+            _catch_up(location)
+        shown = f"{server.url(listening, host)}{page(location, study)}"
+        click.echo(shown)
+        for line in _introduction(location, host, read_only=read_only):
+            click.echo(as_called(line), err=True)
+        if browse:
+            _open_browser(shown)
+        if with_parent:
+            _end_with_parent()
+        allowed = frozenset(name.lower() for name in (host, socket.gethostname(), *names))
+        server.serve(lambda: application(location, hosts=allowed, read_only=read_only), listening)
 
 
 @click.command()

@@ -11,7 +11,6 @@ from mnist_tune.storage import files
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import open_cached, open_optuna, read_all
-from mnist_tune.storage.overview import study_overview
 from mnist_tune.storage.ownership import optuna_id, our_study
 from mnist_tune.storage.shown import ShownFiles
 
@@ -33,14 +32,9 @@ def prepare(location: Location, *, read_only: bool) -> None:
 
 
 def page(location: Location, study: str | None) -> str:
-    """Return the path of a study's page, or of the list of all.
-
-    Raises:
-        StorageError: there is no study of that name.
-    """
+    """Return the path of a study's page, or of the list of all."""
     if study is None:
         return "dashboard"
-    study_overview(location, study)
     with open_database(location, create=False, read_only=True) as database:
         number = optuna_id(database, study)
     return "dashboard" if number is None else f"dashboard/studies/{number}"
