@@ -151,9 +151,11 @@ class _StopsOn:
 def _serve_gunicorn(
     base: Any, make: Callable[[], WSGIApplication], listening: socket.socket
 ) -> None:
+    number = listening.detach()  # gunicorn closes it in the end
+
     class Application(base):  # type: ignore[misc]
         def load_config(self) -> None:
-            self.cfg.set("bind", f"fd://{listening.fileno()}")
+            self.cfg.set("bind", f"fd://{number}")
             self.cfg.set("threads", _THREADS)
             self.cfg.set("loglevel", "warning")
 

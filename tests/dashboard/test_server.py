@@ -26,9 +26,9 @@ def make():
         return [environ["wsgi.url_scheme"].encode(), b" ", environ["REQUEST_METHOD"].encode()]
     return application
 
-listening = server.bound("127.0.0.1", 0)
-print(server.url(listening, "127.0.0.1"), flush=True)
-server.serve(make, listening)
+with server.bound("127.0.0.1", 0) as listening:
+    print(server.url(listening, "127.0.0.1"), flush=True)
+    server.serve(make, listening)
 print("ended", flush=True)
 """
 
