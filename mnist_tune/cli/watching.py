@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mnist_tune.storage.overview import StudyOverview
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_MANY_TRIALS = 5_000
+MANY_TRIALS = 5_000
 
 
 @click.command()
@@ -73,7 +73,7 @@ def dashboard(
             _catch_up(location)
         shown = f"{server.url(listening, host)}{page(location, study)}"
         click.echo(shown)
-        for line in _introduction(location, host, read_only=read_only):
+        for line in introduction(location, host, read_only=read_only):
             click.echo(as_called(line), err=True)
         if browse:
             _open_browser(shown)
@@ -113,7 +113,8 @@ def watch(study: str, once: bool, storage: str | None) -> None:
         )
 
 
-def _introduction(location: Location, host: str, *, read_only: bool) -> list[str]:
+def introduction(location: Location, host: str, *, read_only: bool) -> list[str]:
+    """What people should know of the dashboard that they have started, in lines."""
     lines = [f"optuna-dashboard on {location}{', read-only' if read_only else ''}; Ctrl-C ends it"]
     if host not in _LOOPBACK:
         may = "read" if read_only else "read all studies and edit notes"
@@ -125,7 +126,7 @@ def _introduction(location: Location, host: str, *, read_only: bool) -> list[str
 def _large(location: Location) -> list[StudyOverview]:
     from mnist_tune.storage.overview import studies_overview
 
-    return [o for o in studies_overview(location) if o.counts.total >= _MANY_TRIALS]
+    return [o for o in studies_overview(location) if o.counts.total >= MANY_TRIALS]
 
 
 def _many(overview: StudyOverview) -> str:

@@ -13,6 +13,8 @@ import pytest
 from rich.console import Console
 
 from mnist_tune.cli import live as shown
+from mnist_tune.cli import watching
+from mnist_tune.cli.watching import introduction
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Holder, Lease
@@ -160,3 +162,13 @@ def test_unknown_studies_are_named(call: Call, location: Location) -> None:
     assert said.code == 2
     assert said.err.startswith("error: no study 'nothing'")
     assert call("watch", "tiny", "--storage", "elsewhere.db").code == 2
+
+
+def test_the_dashboard_says_what_many_trials_cost(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(introduction(location, "127.0.0.1", read_only=True)) == 1
+    monkeypatch.setattr(watching, "MANY_TRIALS", 3)
+    _, line = introduction(location, "127.0.0.1", read_only=True)[:2]
+    assert line.startswith("other has 3 trials: its page takes two seconds or more per thousand")
+    assert "`mnist-tune watch other`" in line
