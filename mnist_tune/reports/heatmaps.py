@@ -24,6 +24,7 @@ class Plane:
         log: whether each is searched on a log scale.
         points: value of the first, of the second, mean of the metric.
         best: place of the best of them.
+        deeper: whether networks with more layers than these two widths are among them.
         metric: that is shown.
         images: `validation` or `test`, which it is measured on.
     """
@@ -34,6 +35,7 @@ class Plane:
     best: int
     metric: Metric
     images: str
+    deeper: bool = False
 
     @property
     def full(self) -> bool:
@@ -46,7 +48,8 @@ class Plane:
 def plane(results: Results) -> Plane | None:
     """Find the two numbers to draw; None unless a study has two that say something together.
 
-    These are the two widths of networks with exactly two layers, or the only two parameters.
+    These are the only two parameters, or the first two widths: of networks with exactly two layers
+    if there are enough of them, else of all that have two or more.
     """
     numeric = {p.name: p for p in results.provenance.parameters if p.numeric}
     names: tuple[str, ...] = tuple(numeric)
@@ -56,14 +59,13 @@ def plane(results: Results) -> Plane | None:
         return None
     if len(names) != 2:
         return None
-    chosen = [
+    having = [
         entry
         for entry in results.configurations
-        if entry.complete
-        and entry.summary
-        and set(names) <= set(entry.trial.params)
-        and entry.trial.params.get("width_3") is None
+        if entry.complete and entry.summary and set(names) <= set(entry.trial.params)
     ]
+    exact = [entry for entry in having if entry.trial.params.get("width_3") is None]
+    chosen = exact if len(exact) >= _FEWEST else having
     if len(chosen) < _FEWEST:
         return None
     first, second = names
@@ -81,13 +83,15 @@ def plane(results: Results) -> Plane | None:
     log = (numeric[first].log, numeric[second].log)
     images = results.provenance.validation_name
     # They are ranked: the best comes first.
-    return Plane((first, second), log, points, 0, results.metric, images)
+    deeper = len(chosen) > len(exact)
+    return Plane((first, second), log, points, 0, results.metric, images, deeper)
 
 
 def caption(found: Plane) -> str:
     """What the figure shows."""
     first, second = (name.replace("_", " ") for name in found.names)
-    of = " of networks with two hidden layers" if found.names == _PREFERRED else ""
+    layers = "two or more" if found.deeper else "two"
+    of = f" of networks with {layers} hidden layers" if found.names == _PREFERRED else ""
     mark = "cell" if found.full else "dot"
     return (
         f"Mean {found.images} {found.metric.name}{of} over {first} and {second}: each {mark} is a "

@@ -107,14 +107,14 @@ def test_multiply_adds_stand_beside_the_parameters_of_convolutional_networks(rea
 
 
 def test_a_plane_needs_two_numbers(read: Read) -> None:
-    assert heatmaps.plane(read(samples.widths())) is None  # two points make no plane
+    one_parameter_alone = samples.l2_search()
+    assert heatmaps.plane(read(one_parameter_alone)) is None
     found = heatmaps.plane(read(two_layers()))
     assert found is not None
     assert found.names == ("width_1", "width_2")
     assert found.points[found.best] == pytest.approx((1024.0, 512.0, 0.98267), abs=1e-5)
     places = {point[:2] for point in found.points}
     assert places == {(300.0, 100.0), (1024.0, 512.0), (64.0, 32.0)}
-    assert heatmaps.plane(read(samples.l2_search())) is None
     assert heatmaps.plane(read(samples.autoencoders())) is None  # the width is always 128
 
 
@@ -239,6 +239,20 @@ def test_long_names_in_the_figure_give_way_to_the_trial(read: Read) -> None:
     widths = plot(read(samples.widths()))
     assert widths is not None
     assert "1024-512" in {point.tag for point in widths.points}
+
+
+def test_deeper_networks_join_the_plane_where_two_layers_are_too_few(read: Read) -> None:
+    results = read(samples.widths())
+    found = heatmaps.plane(results)
+    assert found is not None
+    depths = {e.trial.params["depth"] for e in results.configurations if e.complete}
+    assert depths == {1, 2, 3}
+    having = [e for e in results.configurations if e.complete and e.trial.params["depth"] > 1]
+    assert len(found.points) == len(having)
+    assert "of networks with two or more hidden layers" in heatmaps.caption(found)
+    two = heatmaps.plane(read(two_layers()))
+    assert two is not None
+    assert "of networks with two hidden layers" in heatmaps.caption(two)
 
 
 def test_networks_of_one_cost_are_not_drawn_against_it(read: Read) -> None:
