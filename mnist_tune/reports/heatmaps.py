@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from mnist_tune.metrics import Metric
 from mnist_tune.reports import canvas
@@ -125,6 +126,11 @@ def draw(found: Plane, warning: str) -> Figure:
         )
         axes.set_xscale("log" if found.log[0] else "linear")
         axes.set_yscale("log" if found.log[1] else "linear")
+        for axis, log in zip((axes.xaxis, axes.yaxis), found.log, strict=True):
+            if log:  # 200 and 500, not 2 × 10²
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axis.set_minor_formatter(NullFormatter())
         ring = (x[found.best], y[found.best])
         axes.margins(0.1)
     axes.plot(*ring, "o", markersize=10, markerfacecolor="none", color=canvas.VERMILION)
