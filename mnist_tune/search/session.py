@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from mnist_tune import checkpoints
 from mnist_tune.data.sources import Source
 from mnist_tune.definitions.definition import Definition
 from mnist_tune.definitions.fingerprint import differences, document, fingerprint
@@ -14,6 +15,7 @@ from mnist_tune.errors import DefinitionError
 from mnist_tune.search.samplers import DerivedSampler, pruner
 from mnist_tune.storage.database import Database
 from mnist_tune.storage.guard import Guard
+from mnist_tune.storage.health import stale_checkpoints
 from mnist_tune.storage.optuna_adapter import OptunaStudy, create_study, requeue_failed
 from mnist_tune.storage.records import StudyRow, new_uid, utc_now
 from mnist_tune.storage.store import Store
@@ -110,7 +112,23 @@ def open_session(
     optuna_study.enqueue_plan(
         study.plan.points if isinstance(study.plan, Grid) else study.plan.first[: study.plan.trials]
     )
-    return Session(definition, source, row, optuna_study, store, guard, retried)
+    session = Session(definition, source, row, optuna_study, store, guard, retried)
+    _forget_finished(session)
+    return session
+
+
+def _forget_finished(session: Session) -> None:
+    """Remove checkpoints of trials that ended just before their coordinator was killed.
+
+    What is finished is for Optuna to say, which hears of it last.
+    """
+    searched = {(0, number) for number in session.optuna.finished()}
+    confirmed = {
+        (row.confirmation, row.trial_number)
+        for row in session.store.confirmations(session.row.uid)
+        if row.state == "complete"
+    }
+    checkpoints.remove(stale_checkpoints(session.checkpoints, searched | confirmed))
 
 
 def _new_row(definition: Definition, source: Source, text: str) -> StudyRow:

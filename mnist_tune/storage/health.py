@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,21 @@ def repair(location: Location) -> tuple[str, ...]:
         raise explain(error, location) from error
 
 
+def stale_checkpoints(folder: Path, finished: Collection[tuple[int, int]]) -> list[Path]:
+    """Return checkpoints from which nothing will ever go on, since their trial has ended.
+
+    Args:
+        folder: of a study's checkpoints.
+        finished: (confirmation, trial) of what has ended; the search is confirmation 0.
+    """
+    return [
+        path
+        for path in _entries(folder)
+        if (named := _CHECKPOINT.fullmatch(path.name)) is not None
+        and (int(named[2] or 0), int(named[3])) in finished
+    ]
+
+
 def _damages(connection: sqlite3.Connection) -> Iterator[Fault]:
     """What SQLite finds in its own pages."""
     found = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")]
@@ -159,13 +174,10 @@ def _ownerless(location: Location, studies: dict[str, _Study]) -> list[Path]:
 
 
 def _stale(location: Location, studies: dict[str, _Study]) -> list[Path]:
-    """Checkpoints whose trial has ended, so that nothing will ever go on from them."""
     return [
         path
         for uid, study in studies.items()
-        for path in _entries(location.checkpoints / uid)
-        if (named := _CHECKPOINT.fullmatch(path.name)) is not None
-        and (int(named[2] or 0), int(named[3])) in study.finished
+        for path in stale_checkpoints(location.checkpoints / uid, study.finished)
     ]
 
 

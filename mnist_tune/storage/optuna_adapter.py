@@ -264,6 +264,13 @@ class OptunaStudy:
             self.requeue(number)
         return numbers
 
+    def finished(self) -> frozenset[int]:
+        """Numbers of the complete and pruned trials, by plain SQL."""
+        with self.database.reading() as connection:
+            return frozenset(
+                number for _, number in connection.execute(_FINISHED, {"name": self.name})
+            )
+
     def counts(self) -> TrialCounts:
         """Count the trials by state, by plain SQL."""
         return counts_by_name(self.database.rows(COUNTS_SQL)).get(self.name, TrialCounts())

@@ -56,6 +56,24 @@ def test_same_definition_opens_the_same_study(database: Database) -> None:
     assert again.optuna.counts() == TrialCounts(complete=1, waiting=4)
 
 
+def test_checkpoints_of_what_has_ended_are_removed(database: Database) -> None:
+    session = opened(database)
+    trials = [session.optuna.ask() for _ in range(4)]
+    session.optuna.tell(trials[0], 0.5)
+    session.optuna.report(trials[1], 0.5, 1)
+    session.optuna.tell(trials[1], state=TrialState.PRUNED)
+    session.optuna.tell(trials[2], state=TrialState.FAIL)  # may be tried again, from there
+    session.checkpoints.mkdir(parents=True)
+    names = {f"trial-{number}-seed-{seed}.ckpt" for number in range(4) for seed in range(2)}
+    confirmation = "confirmation-1-trial-0-seed-1000.ckpt"  # not begun
+    for name in (*names, "trial-0-seed-0.ckpt.partial", confirmation, "mine.txt"):
+        (session.checkpoints / name).touch()
+    opened(database)
+    left = {path.name for path in session.checkpoints.iterdir()}
+    kept = {f"trial-{number}-seed-{seed}.ckpt" for number in (2, 3) for seed in range(2)}
+    assert left == kept | {confirmation, "mine.txt"}
+
+
 def test_another_definition_is_refused_with_what_differs(database: Database) -> None:
     opened(database)
     with pytest.raises(DefinitionError) as caught:
