@@ -6,6 +6,7 @@ both take a socket that is bound already, so that a port cannot be lost between 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -94,8 +95,6 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _why(error: OSError, host: str, port: int) -> InputError:
-    import errno
-
     if error.errno == errno.EADDRINUSE:
         return _Taken(f"port {port} of {host} is taken: give another --port, or none")
     if error.errno == errno.EACCES:

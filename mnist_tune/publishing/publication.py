@@ -19,7 +19,7 @@ from mnist_tune.publishing.notes import early_note, study_note, test_note, with_
 from mnist_tune.reports import canvas, curves, diagrams, formats
 from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.figures import warning_of
-from mnist_tune.reports.illustrations import Sketch, sketches
+from mnist_tune.reports.illustrations import sketches
 from mnist_tune.reports.results import Results, read_results
 from mnist_tune.reports.tables import read_tables
 from mnist_tune.storage.database import Database, open_database
@@ -164,7 +164,7 @@ def _study_files(
     """Files of the study, and whether each is about the confirmed trial alone."""
     of_study = partial(Shown, results.provenance.uid, "study")
     for sketch in sketches(connection, results):
-        yield of_study(f"{sketch.name}.png"), partial(_sketched, sketch), sketch.confirmed
+        yield of_study(f"{sketch.name}.png"), partial(_png, sketch.draw), sketch.confirmed
     for analysis in store.analyses_of(store.study(results.provenance.name)):
         for picture in store.pictures(analysis.name):
             name = f"{analysis.name}_{picture.name}.png"
@@ -172,10 +172,6 @@ def _study_files(
     frames = read_tables(connection, results)
     for name in _TABLES:
         yield of_study(f"{name}.csv"), partial(formats.csv, getattr(frames, name)), False
-
-
-def _sketched(sketch: Sketch) -> bytes:
-    return _png(sketch.draw)
 
 
 def _png(draw: canvas.Draw) -> bytes:

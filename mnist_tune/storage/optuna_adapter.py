@@ -182,7 +182,7 @@ class OptunaStudy:
         Args:
             files: trial number → what it shows.
         """
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             known = {
                 (trial_id, key)
                 for trial_id, key in connection.execute(_ANNOUNCED, {"name": self.name})
@@ -197,7 +197,8 @@ class OptunaStudy:
                 for shown in files.get(number, ())
                 if (trial_id, _artifact_key(shown)) not in known
             ]
-            if missing:
+        if missing:  # mostly nothing is, and then nobody is kept from writing
+            with self.database.transaction() as connection:
                 connection.execute(sqlalchemy.insert(_SYSTEM_ATTRIBUTES), missing)
 
     def show(self, files: Sequence[Shown], trial_number: int | None = None) -> None:
