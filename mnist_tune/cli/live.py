@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
-from statistics import fmean, stdev
+from statistics import fmean
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live as Screen
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_tune.metrics import Metric
-from mnist_tune.search.progress import described, duration
+from mnist_tune.search.progress import described, duration, mean_std
 from mnist_tune.storage.live import Ended, Live, UnderWay
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -168,15 +168,11 @@ def _best(live: Live, metric: Metric) -> str:
     best = live.overview.best
     if best is None:
         return ""
-    shown = _mean_std(live.best_values, metric) or metric.shown(best.objective)
+    seeds = len(live.best_values)
+    shown = metric.shown(best.objective)
+    if seeds > 1:
+        shown = f"{mean_std(metric, live.best_values)} ({seeds} seeds)"
     return f"best {shown}, trial {best.trial_number}  {described(best.params)}"
-
-
-def _mean_std(values: tuple[float, ...], metric: Metric) -> str:
-    if len(values) < 2:
-        return ""
-    scaled = [metric.scale * value for value in values]
-    return f"{fmean(scaled):.2f} ± {stdev(scaled):.2f} {metric.unit} ({len(values)} seeds)"
 
 
 def _running(live: Live, metric: Metric) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from types import TracebackType
@@ -92,9 +92,9 @@ class _Line:
             return "starting"
         metric = self.job.network.metric
         if not self.job.confirmation:
-            return _mean_std(metric, results.validated(metric, self.metrics))
+            return mean_std(metric, results.validated(metric, self.metrics))
         trained = [getattr(m, f"train_{metric.column}") for m in self.metrics.values()]
-        return f"training {metric.name} {_mean_std(metric, trained)}"
+        return f"training {metric.name} {mean_std(metric, trained)}"
 
     @property
     def eta(self) -> str:
@@ -189,7 +189,7 @@ class Progress:
         line, metric = self._lines.pop(ended.job.key), self._metric
         if ended.job.confirmation:
             scores = [getattr(score, metric.column) for score in ended.scores.values()]
-            shown = _mean_std(metric, scores)
+            shown = mean_std(metric, scores)
             self.say(f"{line.name}: test {metric.name} {shown} over {_seeds(len(scores))}")
             return
         self._finished += 1
@@ -198,7 +198,7 @@ class Progress:
         else:
             last = {seed: history[-1] for seed, history in ended.histories.items()}
             self._note_best(results.objective(metric, last), ended.job.trial_number, state)
-            shown = _mean_std(metric, results.validated(metric, last))
+            shown = mean_std(metric, results.validated(metric, last))
             what = f"validation {metric.name} {shown} over {_seeds(len(last))}"
             what += (
                 f", pruned at epoch {max(m.epoch for m in last.values())}"
@@ -246,7 +246,8 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
 
 
-def _mean_std(metric: Metric, stored: list[float]) -> str:
+def mean_std(metric: Metric, stored: Sequence[float]) -> str:
+    """Values of a metric as `98.31 ± 0.06 %`; one alone has no ±, none is `–`."""
     if not stored:
         return "–"
     values = [metric.scale * value for value in stored]
