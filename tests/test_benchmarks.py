@@ -227,6 +227,7 @@ def test_every_command_and_option_has_help() -> None:
         "cli",
         "memory",
         "checkpoints",
+        "dashboard",
         "all",
     }
     for command in app.commands.values():
