@@ -5,6 +5,7 @@
     │   ├── DataError           a data folder or one of its files
     │   ├── DefinitionError     a study file, a network, a recipe or an option
     │   ├── StorageError        the database, its folder, its disk or its lease
+    │   │   └── ServerLost          the server of a database cannot be reached (any more)
     │   └── WorkersGone         no worker process can be started
     ├── TrialFailed         this trial is over, the study goes on
     │   ├── Diverged            a loss or a metric is no longer finite
@@ -37,6 +38,10 @@ class DefinitionError(InputError):
 
 class StorageError(InputError):
     """The database cannot be opened, written, or is used by somebody else."""
+
+
+class ServerLost(StorageError):
+    """The server of a database does not answer, or has cut the connection; it may come back."""
 
 
 class WorkersGone(InputError):

@@ -23,6 +23,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil
+import psycopg
+
+from tests import postgresql
 
 CHECKOUT = Path(__file__).parent.parent
 PATIENCE_SECONDS = 90.0  # TensorFlow alone may take 20 s to start on a busy machine
@@ -77,9 +80,10 @@ def command(*arguments: object) -> list[str]:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder to work in, with a storage of its own."""
+    """A folder to work in, with a storage of its own: a file, or a database of a server."""
 
     folder: Path
+    server: str = ""
 
     @property
     def database(self) -> Path:
@@ -91,6 +95,11 @@ class Place:
         path.write_text(text, encoding="utf-8")
         return path
 
+    def environment(self, **changes: str) -> dict[str, str]:
+        """What its commands find in their environment."""
+        storage = {"MNIST_TUNE_STORAGE": self.server} if self.server else {}
+        return environment(self.folder, **storage, **changes)
+
     def call(
         self, *arguments: object, wrapper: tuple[str, ...] = (), **variables: str
     ) -> subprocess.CompletedProcess[str]:
@@ -98,7 +107,7 @@ class Place:
         return subprocess.run(
             [*wrapper, *command(*arguments)],
             cwd=self.folder,
-            env=environment(self.folder, **variables),
+            env=self.environment(**variables),
             capture_output=True,
             text=True,
             timeout=2 * PATIENCE_SECONDS,
@@ -117,6 +126,11 @@ class Place:
 
     def rows(self, statement: str) -> Rows:
         """Ask the database through a second connection; nothing where nothing is stored yet."""
+        if self.server:
+            try:
+                return postgresql.rows(self.server, statement)
+            except psycopg.errors.UndefinedTable:
+                return []
         try:
             with closing(
                 sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)
@@ -180,7 +194,7 @@ class Running:
             self.process = subprocess.Popen(
                 command(*arguments),
                 cwd=place.folder,
-                env=environment(place.folder, **variables),
+                env=place.environment(**variables),
                 stdout=out,
                 stderr=err,
                 start_new_session=True,

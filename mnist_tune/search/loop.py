@@ -69,7 +69,7 @@ class _Loop:
     def _until_idle(self, fill: Callable[[], None], left: Callable[[], int]) -> None:
         """Keep the crew at work until there is nothing to start and nothing under way."""
         while True:
-            self._session.guard.check()
+            self._session.check()
             if not self._stop.count:
                 fill()
             if not self._crew.busy:
@@ -130,7 +130,7 @@ class _SearchLoop(_Loop):
         while self._left and self._crew.idle:
             trial = self._session.optuna.ask()
             study = self._session.definition.study
-            configuration = study.configuration(trial)
+            configuration = self._session.optuna.suggested(trial, study.configuration)
             job = Job(
                 trial_number=trial.number,
                 network=configuration.network,

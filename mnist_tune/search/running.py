@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mnist_tune.data.sources import Source
 from mnist_tune.definitions.definition import Definition
-from mnist_tune.errors import DefinitionError, Incomplete
+from mnist_tune.errors import DefinitionError, Incomplete, ServerLost
 from mnist_tune.search.crew import Crew
 from mnist_tune.search.loop import confirm, search
 from mnist_tune.search.progress import Audience, Observer, Progress
@@ -28,6 +28,10 @@ from mnist_tune.workers.cluster import Cluster, visible_gpus, worker_plan
 # How long a write waits for other programs: longer than elsewhere, as a study may run unattended
 # while somebody copies or compacts the database; but Ctrl-C is not heard meanwhile.
 _BUSY_SECONDS = 90.0
+# How long a study waits for a server that has gone.
+_SERVER_SECONDS = 600.0
+# After that the server may still believe that this very process is at work.
+_OWN_LEASE_SECONDS = 60.0
 
 
 # What goes on beside a search or a confirmation, told what happens if it is an observer; its second
@@ -78,23 +82,69 @@ def run(
         InputError: nothing was harmed; the message says what to mend.
         Interrupted: everything is saved.
     """
-    with _opened(location, definition, source, retry_failed=options.retry_failed) as session:
-        introduce()
-        if options.retry_failed:
-            console.print(_retried(session), highlight=False)
-        unfinished = session.unfinished_trials()
-        confirming = (
-            options.confirm
-            and definition.study.protocol == "holdout"
-            and not _is_confirmed(session)
-        )
-        if not unfinished and not confirming:
-            return
-        with _crew(session, options, console) as (crew, stop, audience):
-            if unfinished:
-                search(session, crew, stop, audience)
-            if confirming:
-                confirm(session, crew, stop, audience, session.store.best_trial(session.row))
+    again = False
+
+    def work() -> None:
+        nonlocal again
+        retry_failed = options.retry_failed and not again
+        with _opened(
+            location, definition, source, retry_failed=retry_failed, again=again
+        ) as session:
+            if not again:
+                introduce()
+            again = True
+            if retry_failed:
+                console.print(_retried(session), highlight=False)
+            _finish(session, options, console)
+
+    _outlast(location, console, work, lambda: again)
+
+
+def _finish(session: Session, options: Options, console: Console) -> None:
+    """Do what is left of a study."""
+    unfinished = session.unfinished_trials()
+    confirming = (
+        options.confirm
+        and session.definition.study.protocol == "holdout"
+        and not _is_confirmed(session)
+    )
+    if not unfinished and not confirming:
+        return
+    with _crew(session, options, console) as (crew, stop, audience):
+        if unfinished:
+            search(session, crew, stop, audience)
+        if confirming:
+            confirm(session, crew, stop, audience, session.store.best_trial(session.row))
+
+
+def _outlast(
+    location: Location, console: Console, work: Callable[[], None], begun: Callable[[], bool]
+) -> None:
+    """Work as if it had been killed and resumed, each time that the server goes and comes back.
+
+    Raises:
+        ServerLost: it was never there, or does not come back.
+    """
+    while True:
+        try:
+            return work()
+        except ServerLost as lost:
+            if not begun():
+                raise
+            console.print(
+                f"warning: {lost}; waiting for it up to {_SERVER_SECONDS / 60:g} min, everything up to "
+                "here is saved",
+                style="yellow",
+                highlight=False,
+            )
+            _wait_for_server(location)
+            console.print(f"{location} is back", highlight=False)
+
+
+def _wait_for_server(location: Location) -> None:
+    from mnist_tune.storage.server import wait_for
+
+    wait_for(location, _SERVER_SECONDS)
 
 
 def run_confirmation(
@@ -145,13 +195,18 @@ def _is_confirmed(session: Session) -> bool:
 
 @contextmanager
 def _opened(
-    location: Location, definition: Definition, source: Source, *, retry_failed: bool = False
+    location: Location,
+    definition: Definition,
+    source: Source,
+    *,
+    retry_failed: bool = False,
+    again: bool = False,
 ) -> Iterator[Session]:
     with (
         open_database(location, create=True, busy_seconds=_BUSY_SECONDS) as database,
-        Lease(location, definition.name),
+        Lease(location, definition.name, _OWN_LEASE_SECONDS if again else 0.0) as lease,
     ):
-        session = open_session(database, definition, source, retry_failed=retry_failed)
+        session = open_session(database, definition, source, lease=lease, retry_failed=retry_failed)
         try:
             yield session
         finally:

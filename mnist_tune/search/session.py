@@ -16,6 +16,7 @@ from mnist_tune.search.samplers import DerivedSampler, pruner
 from mnist_tune.storage.database import Database
 from mnist_tune.storage.guard import Guard
 from mnist_tune.storage.health import stale_checkpoints
+from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.optuna_adapter import OptunaStudy, create_study, requeue_failed
 from mnist_tune.storage.records import StudyRow, new_uid, utc_now
 from mnist_tune.storage.store import Store
@@ -36,6 +37,7 @@ class Session:
         optuna: the Optuna half.
         store: our tables.
         guard: watches the files of the database.
+        lease: on the study; None where nobody else can come.
         retried: numbers of the failed trials that are to be trained again.
     """
 
@@ -45,6 +47,7 @@ class Session:
     optuna: OptunaStudy
     store: Store
     guard: Guard
+    lease: Lease | None = None
     retried: tuple[int, ...] = ()
 
     @property
@@ -62,13 +65,28 @@ class Session:
         """Folder for what is kept beside the database."""
         return self.optuna.database.location.artifacts / self.row.uid
 
+    def check(self) -> None:
+        """Make sure that the database is there, and the study ours; called every second or so.
+
+        Raises:
+            StorageError: it was deleted, moved or replaced, or its server has gone.
+        """
+        self.guard.check()
+        if self.lease is not None:
+            self.lease.check()
+
     def unfinished_trials(self) -> int:
         """How many trials are still to be finished."""
         return max(0, self.planned_trials - self.optuna.counts().finished)
 
 
 def open_session(
-    database: Database, definition: Definition, source: Source, *, retry_failed: bool = False
+    database: Database,
+    definition: Definition,
+    source: Source,
+    *,
+    lease: Lease | None = None,
+    retry_failed: bool = False,
 ) -> Session:
     """Create the study, or open it and make sure that it is the same.
 
@@ -76,6 +94,7 @@ def open_session(
         database: that holds it, or will.
         definition: of the study.
         source: of the images.
+        lease: on the study, which is held.
         retry_failed: put failed trials back into the queue.
 
     Raises:
@@ -112,7 +131,7 @@ def open_session(
     optuna_study.enqueue_plan(
         study.plan.points if isinstance(study.plan, Grid) else study.plan.first[: study.plan.trials]
     )
-    session = Session(definition, source, row, optuna_study, store, guard, retried)
+    session = Session(definition, source, row, optuna_study, store, guard, lease, retried)
     _forget_finished(session)
     return session
 

@@ -17,15 +17,14 @@ import sqlalchemy
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, QueuePool, event, insert, inspect
 
-from mnist_tune.errors import MnistTuneError, StorageError
+from mnist_tune.errors import StorageError
 from mnist_tune.storage import files
-from mnist_tune.storage.faults import explain, is_database_error
+from mnist_tune.storage.faults import explain, translated
 from mnist_tune.storage.identity import SCHEMA_VERSION, is_ours, nothing_stored, stored_version
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.server import queue_up, server_engine
 from mnist_tune.storage.tables import metadata, schema
 from mnist_tune.storage.upgrades import upgrade
-
-_CONNECT_SECONDS = 10
 
 
 class Database:
@@ -52,7 +51,11 @@ class Database:
         self.following = following
         self.busy_seconds = busy_seconds
         self._others = ExitStack()
-        self.engine = self._sqlite_engine() if location.is_sqlite else _server_engine(location)
+        self.engine = (
+            self._sqlite_engine()
+            if location.is_sqlite
+            else server_engine(location, read_only=read_only)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -73,16 +76,21 @@ class Database:
     def transaction(self) -> Iterator[Connection]:
         """Write: all of the block is committed, or nothing.
 
-        SQLite: BEGIN IMMEDIATE, so that what the block reads cannot change before it writes.
+        Writers queue, so that what the block reads cannot change before it writes.
         """
         with translated(self.location), self.engine.begin() as connection:
+            if not self.location.is_sqlite:
+                queue_up(connection, self.busy_seconds)
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Read; SQLite shows one state to the whole block, and blocks no writer meanwhile."""
+        """Read: one state is shown to the whole block, which blocks no writer meanwhile."""
         with translated(self.location), self.engine.connect() as connection:
-            yield connection.execution_options(mnist_tune_begin="DEFERRED")
+            if self.location.is_sqlite:
+                yield connection.execution_options(mnist_tune_begin="DEFERRED")
+            else:
+                yield connection.execution_options(isolation_level="REPEATABLE READ")
 
     def rows(self, statement: str) -> Sequence[tuple[Any, ...]]:
         """Return the rows of one plain SELECT."""
@@ -168,8 +176,14 @@ def creation_lock(location: Location, seconds: float = files.BUSY_SECONDS) -> It
     """Let one process at a time make tables.
 
     Raises:
-        StorageError: the lock file cannot be made, or another process keeps it.
+        StorageError: the lock cannot be taken, or another process keeps it.
     """
+    if not location.is_sqlite:
+        from mnist_tune.storage.advisory_locks import exclusively
+
+        with exclusively(location, "creation", seconds):
+            yield
+        return
     lock = FileLock(location.locks / "creation.lock", timeout=seconds)
     try:
         location.locks.mkdir(parents=True, exist_ok=True)
@@ -185,19 +199,6 @@ def creation_lock(location: Location, seconds: float = files.BUSY_SECONDS) -> It
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def translated(location: Location) -> Iterator[None]:
-    """Turn errors of the database, its disk or its server into StorageError."""
-    try:
-        yield
-    except MnistTuneError:
-        raise
-    except Exception as error:
-        if not is_database_error(error):
-            raise
-        raise explain(error, location) from error
 
 
 def _check_file(location: Location, *, create: bool, read_only: bool) -> None:
@@ -250,15 +251,6 @@ def _upgrade(location: Location, busy_seconds: float) -> None:
     opened = Database(location, read_only=False, busy_seconds=busy_seconds)
     with creation_lock(location), opened as database:
         upgrade(database.transaction, location)
-
-
-def _server_engine(location: Location) -> Engine:
-    url = location.url
-    seconds = {"connect_timeout": _CONNECT_SECONDS} if url.drivername.startswith("postgres") else {}
-    try:
-        return sqlalchemy.create_engine(url, pool_pre_ping=True, connect_args=seconds)
-    except (sqlalchemy.exc.NoSuchModuleError, ImportError) as error:
-        raise explain(error, location) from error
 
 
 def _begin(connection: Connection) -> None:

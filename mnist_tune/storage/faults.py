@@ -7,8 +7,10 @@ errors; the innermost one says what happened.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from mnist_tune.errors import StorageError
+from mnist_tune.errors import MnistTuneError, ServerLost, StorageError
 from mnist_tune.storage.location import Location
 
 # Part of the innermost message, in lower case, and what it means.
@@ -21,7 +23,12 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
         ),
     ),
     (
-        ("database is locked", "database table is locked", "database schema is locked"),
+        (
+            "database is locked",
+            "database table is locked",
+            "database schema is locked",
+            "lock timeout",
+        ),
         (
             "{where}: another program keeps the database locked; close it (a database browser, a copy, "
             "a sync tool) and type the same command again"
@@ -68,17 +75,31 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
         ),
     ),
     (
-        ("authentication failed", "no password supplied", "access denied"),
+        ("authentication failed", "no password supplied", "access denied", "pg_hba.conf", 'role "'),
         "{where}: the server refuses this user or password; correct the URL in --storage",
     ),
-    (
-        ("connection", "could not connect", "could not translate", "timeout", "timed out", "host"),
-        "{where}: the database server cannot be reached; start it or correct the URL in --storage",
-    ),
+)
+
+# Of a server.
+_REFUSED = ("permission denied", "read-only transaction")
+_LOST = (
+    "connection",
+    "connect",
+    "could not translate",
+    "timeout",
+    "timed out",
+    "host",
+    "terminating",
+    "starting up",
+    "shutting down",
+    "recovery mode",
+    "consuming input",
 )
 
 # What a database may do to a correct program. Others (IntegrityError, a wrong statement) are bugs.
 _KINDS = frozenset({"DatabaseError", "OperationalError", "InterfaceError", "InternalError"})
+# Of PostgreSQL's driver, which has a class for each code: what we may not, and what is gone.
+_CODES = frozenset({"InsufficientPrivilege", "UndefinedTable"})
 _BUGS = ("syntax error", "no such column", "has no column", "no such function")
 
 
@@ -89,18 +110,51 @@ def explain(error: BaseException, location: Location) -> StorageError:
     if isinstance(cause, ImportError) or type(cause).__name__ == "NoSuchModuleError":
         return StorageError(_missing_driver(message, location))
     words = message.lower()
+    if not location.is_sqlite and any(sign in words for sign in _REFUSED):
+        return StorageError(
+            f"{location}: the server lets this user read only ({_line(message)}); give it the right to "
+            "write and to make tables, or give another --storage"
+        )
     for signs, meaning in _MEANINGS:
         if any(sign in words for sign in signs):
             return StorageError(meaning.format(where=location))
-    line = " ".join(message.split())
-    return StorageError(f"{location}: the database refused: {line}; type `mnist-tune doctor`")
+    if not location.is_sqlite and any(sign in words for sign in _LOST):
+        return ServerLost(
+            f"{location}: the database server cannot be reached; start it or correct the URL in --storage"
+        )
+    return StorageError(
+        f"{location}: the database refused: {_line(message)}; type `mnist-tune doctor`"
+    )
 
 
 def is_database_error(error: BaseException) -> bool:
     """Whether the database, its disk or its server failed, rather than this program."""
     cause = innermost(error)
     bug = any(sign in str(cause).lower() for sign in _BUGS)
-    return type(cause).__name__ in _KINDS and not bug
+    return _is_ones_fault(type(cause)) and not bug
+
+
+def _is_ones_fault(kind: type[BaseException]) -> bool:
+    """Whether such an error may happen to a correct program.
+
+    A driver may have classes of its own below those of Python's database interface.
+    """
+    names = {base.__name__ for base in kind.__mro__}
+    special = names & {"OperationalError", "InterfaceError", "InternalError"}
+    return kind.__name__ in _KINDS | _CODES or bool(special)
+
+
+@contextmanager
+def translated(location: Location) -> Iterator[None]:
+    """Turn errors of the database, its disk or its server into StorageError."""
+    try:
+        yield
+    except MnistTuneError:
+        raise
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        raise explain(error, location) from error
 
 
 def innermost(error: BaseException) -> BaseException:
@@ -109,6 +163,10 @@ def innermost(error: BaseException) -> BaseException:
         return error
     cause = getattr(error, "orig", None) or error.__cause__
     return innermost(cause) if isinstance(cause, BaseException) else error
+
+
+def _line(message: str) -> str:
+    return " ".join(message.split())
 
 
 def _missing_driver(message: str, location: Location) -> str:

@@ -1,45 +1,20 @@
 """The lease: at most one coordinator at a time works on a study.
 
-A lock of the operating system on a file in the storage's `locks` folder. It ends with the process
-that holds it, also after kill -9, and does not pass to the workers that it spawned. Who holds it
-is written beside it, for people. Cheap to import: filelock comes in with `acquire`.
+A lock on a file beside the database file; on a server an advisory lock. Either ends with the
+process that holds it. Cheap to import: what locks comes in when it is used.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import os
-import re
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from mnist_tune.errors import StorageError
+from mnist_tune.storage.holders import Holder
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.records import utc_now
+from mnist_tune.storage.lock_files import LockFile, held_files
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
-# `holder` borrows the lock for microseconds; a coordinator that meets it waits it out.
-_PATIENCE_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a lease; pid 0 if it has not said so."""
-
-    pid: int = 0
-    host: str = ""
-    since: str = ""
-
-    def __str__(self) -> str:
-        if not self.pid:
-            return "another process"
-        return f"process {self.pid} on {self.host}, since {self.since}"
+    from mnist_tune.storage.advisory_locks import AdvisoryLock
 
 
 class Lease:
@@ -50,13 +25,14 @@ class Lease:
     Args:
         location: of the database.
         study: name of the study; any characters.
+        patience_seconds: how long to wait for somebody else.
     """
 
-    def __init__(self, location: Location, study: str) -> None:
+    def __init__(self, location: Location, study: str, patience_seconds: float = 0.0) -> None:
         self._location = location
         self._study = study
-        self._file = _lock_file(location, study)
-        self._lock: BaseFileLock | None = None
+        self._patience_seconds = patience_seconds
+        self._lock = _lock(location, study)
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -66,58 +42,36 @@ class Lease:
         self.release()
 
     def acquire(self) -> None:
-        """Take the lease, or refuse at once.
+        """Take the lease, or refuse.
 
         Raises:
-            StorageError: somebody has it, or the lock file cannot be made.
+            StorageError: somebody has it, or it cannot be taken.
         """
-        from filelock import FileLock, Timeout
+        if not self._lock.acquire(self._patience_seconds):
+            raise StorageError(self._refusal())
 
-        lock = FileLock(
-            self._file, timeout=_PATIENCE_SECONDS, poll_interval=0.02, thread_local=False
-        )
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-            self._lock = lock
-            _write(_note(self._file))
-        except Timeout as error:
-            raise StorageError(self._refusal()) from error
-        except OSError as error:
-            self.release()
-            raise StorageError(
-                f"the lock file {self._file} cannot be made ({error.strerror}): "
-                "make its folder writable, or give another --storage"
-            ) from error
+    def check(self) -> None:
+        """Make sure that the lease is still held; called every second or so.
+
+        Raises:
+            ServerLost: the connection that holds it is lost, and somebody else may have it.
+        """
+        self._lock.check()
 
     def release(self) -> None:
         """Give the lease back; does nothing if it is not held."""
-        if self._lock is None:
-            return
-        with suppress(OSError):
-            _note(self._file).unlink(missing_ok=True)
         self._lock.release()
-        self._lock = None
 
     def has_files(self) -> bool:
-        """Whether somebody has or had the lease."""
-        return self._file.exists()
+        """Whether somebody has or had the lease and left files of it."""
+        return self._lock.has_files()
 
     def discard(self) -> None:
-        """Give the lease back together with its files: there is no study any more.
-
-        They are removed while it is held. Whoever waits for the lock notices that its file is
-        gone, and makes a new one.
-        """
-        if self._lock is None:
-            return
-        with suppress(OSError):
-            for file in (_note(self._file), _temporary(self._file), self._file):
-                file.unlink(missing_ok=True)
-        self.release()
+        """Give the lease back together with its files: there is no study any more."""
+        self._lock.discard()
 
     def _refusal(self) -> str:
-        who = _read(_note(self._file))
+        who = self._lock.holder()
         stop = f" (`kill {who.pid}` on {who.host})" if who.pid else ""
         return (
             f"{self._study} in {self._location} is being worked on by {who}: "
@@ -127,51 +81,25 @@ class Lease:
 
 def holder(location: Location, study: str) -> Holder | None:
     """Tell who holds the lease of a study, without taking it; None if it is free."""
-    file = _lock_file(location, study)
-    return _read(_note(file)) if _is_locked(file) else None
+    return holders(location, [study]).get(study)
 
 
-def _is_locked(file: Path) -> bool:
-    try:
-        descriptor = os.open(file, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        # Shared: two that ask at the same time do not meet each other.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
+def holders(location: Location, studies: list[str]) -> dict[str, Holder]:
+    """Study → holder of its lease; studies whose lease is free are left out.
+
+    Raises:
+        StorageError: the server cannot be asked.
+    """
+    if location.is_sqlite:
+        return held_files(location, studies)
+    from mnist_tune.storage.advisory_locks import held_locks
+
+    return held_locks(location, studies)
 
 
-def _lock_file(location: Location, study: str) -> Path:
-    """Name a file after a study: readable, unique, and legal whatever the study is called."""
-    database = location.path.name if location.path else str(location)
-    digest = hashlib.sha256(f"{database}\n{study}".encode(errors="surrogateescape")).hexdigest()
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", study)[:40]
-    return location.locks / f"{readable}-{digest[:16]}.lock"
+def _lock(location: Location, study: str) -> LockFile | AdvisoryLock:
+    if location.is_sqlite:
+        return LockFile(location, study)
+    from mnist_tune.storage.advisory_locks import AdvisoryLock
 
-
-def _note(file: Path) -> Path:
-    return file.with_suffix(".json")
-
-
-def _temporary(file: Path) -> Path:
-    return file.with_suffix(".tmp")
-
-
-def _write(note: Path) -> None:
-    me = Holder(pid=os.getpid(), host=os.uname().nodename, since=utc_now())
-    temporary = _temporary(note)
-    temporary.write_text(json.dumps(asdict(me)), encoding="utf-8")
-    temporary.replace(note)
-
-
-def _read(note: Path) -> Holder:
-    try:
-        return Holder(**json.loads(note.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return Holder()
+    return AdvisoryLock(location, study)

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import optuna
 import sqlalchemy
@@ -37,9 +37,11 @@ from optuna.trial import TrialState
 from mnist_tune.errors import StorageError
 from mnist_tune.storage import clocks, statements
 from mnist_tune.storage.counts import COUNTS_SQL, counts_by_name
-from mnist_tune.storage.database import Database, creation_lock, translated
+from mnist_tune.storage.database import Database, creation_lock
+from mnist_tune.storage.faults import translated
 from mnist_tune.storage.notices import notice
 from mnist_tune.storage.records import TrialCounts, plain
+from mnist_tune.storage.server import server_options
 from mnist_tune.storage.shown import Shown
 
 UID_ATTRIBUTE = "mnist_tune_uid"
@@ -84,6 +86,7 @@ _NONE = "null"  # the JSON of an artifact that is no longer listed
 _PIECE = 2_045  # characters of a note; a value of an attribute holds 2,048
 
 Direction = Literal["maximize", "minimize"]
+Suggested = TypeVar("Suggested")
 
 
 class OptunaStudy:
@@ -122,6 +125,13 @@ class OptunaStudy:
         """Start the first queued trial, or a new one."""
         with translated(self.database.location):
             return self.study.ask()
+
+    def suggested(
+        self, trial: optuna.Trial, suggest: Callable[[optuna.Trial], Suggested]
+    ) -> Suggested:
+        """What a study file makes of a trial, whose parameters are stored as it suggests them."""
+        with translated(self.database.location):
+            return suggest(trial)
 
     def tell(
         self,
@@ -451,11 +461,12 @@ def _is_complete(database: Database) -> bool:
 
 def _rdb_storage(database: Database, *, skip_table_creation: bool) -> RDBStorage:
     location = database.location
-    kwargs: dict[str, Any] = {"pool_pre_ping": True}
     if location.is_sqlite:
         # A creator, since the very first connections must have the pragmas too. sqlite3 begins
         # transactions before the first write (IMMEDIATE), as Optuna reads before it writes.
-        kwargs = {"creator": database.sqlite_connector("IMMEDIATE")}
+        kwargs: dict[str, Any] = {"creator": database.sqlite_connector("IMMEDIATE")}
+    else:
+        kwargs = server_options(location, read_only=database.read_only)
     # Optuna takes the URL for a template of str.format; rendered, it has no brace: %7B instead.
     url = location.url.render_as_string(hide_password=False)
     try:

@@ -16,8 +16,9 @@ from typing import Any
 from mnist_tune.storage import files
 from mnist_tune.storage.counts import COUNTS_SQL, counts_by_name
 from mnist_tune.storage.faults import explain
+from mnist_tune.storage.holders import Holder
 from mnist_tune.storage.identity import Rows, is_ours, nothing_stored, unknown_study
-from mnist_tune.storage.lease import Holder, holder
+from mnist_tune.storage.lease import holders
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import TrialCounts
 
@@ -141,10 +142,18 @@ def _file_reader(location: Location) -> Iterator[Source | None]:
 
 @contextmanager
 def _server_reader(location: Location) -> Iterator[Source | None]:
+    from sqlalchemy import inspect
+
     from mnist_tune.storage.database import Database
 
-    with Database(location, read_only=True, busy_seconds=files.BUSY_SECONDS) as database:
-        yield database.tables(), database.rows
+    with (
+        Database(location, read_only=True, busy_seconds=files.BUSY_SECONDS) as database,
+        database.reading() as connection,  # one state for all that is read
+    ):
+        yield (
+            frozenset(inspect(connection).get_table_names()),
+            lambda statement: [tuple(row) for row in connection.exec_driver_sql(statement)],
+        )
 
 
 def _overviews(tables: frozenset[str], rows: Rows, location: Location) -> tuple[StudyOverview, ...]:
@@ -155,8 +164,9 @@ def _overviews(tables: frozenset[str], rows: Rows, location: Location) -> tuple[
     objectives, failures = rows(_OBJECTIVES), rows(_FAILURES)
     confirmed: dict[str, int] = dict(rows(_CONFIRMED))
     finished: dict[str, str] = dict(rows(_FINISHED))
-    studies = []
-    for uid, name, source, question, protocol, rehearsal, planned, created in rows(_STUDIES):
+    stored, studies = rows(_STUDIES), []
+    held = holders(location, [study[1] for study in stored])
+    for uid, name, source, question, protocol, rehearsal, planned, created in stored:
         direction = directions.get(name, "maximize")
         studies.append(
             StudyOverview(
@@ -174,7 +184,7 @@ def _overviews(tables: frozenset[str], rows: Rows, location: Location) -> tuple[
                 best=_best([row[1:] for row in objectives if row[0] == uid], direction),
                 confirmed=confirmed.get(uid, 0),
                 finished_at=finished.get(uid),
-                holder=holder(location, name),
+                holder=held.get(name),
             )
         )
     return tuple(studies)

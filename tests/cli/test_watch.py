@@ -17,7 +17,8 @@ from mnist_tune.cli import watching
 from mnist_tune.cli.watching import introduction
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
 from mnist_tune.storage.database import open_database
-from mnist_tune.storage.lease import Holder, Lease
+from mnist_tune.storage.holders import Holder
+from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.live import Live, read_live
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import create_study

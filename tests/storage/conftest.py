@@ -1,4 +1,7 @@
-"""Real databases in `tmp_path`; a back end joins the conformance tests by a line in BACK_ENDS."""
+"""Real databases: a file in `tmp_path`, and one of a PostgreSQL server.
+
+Tests run with both unless they are about files and say so: `@sqlite_only`.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,20 @@ from sqlalchemy import event
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.store import Store
+from tests.postgresql import Server
 
-BACK_ENDS = ["sqlite"]
+BACK_ENDS = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(params=BACK_ENDS)
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    assert request.param == "sqlite"
-    return Location.parse(tmp_path / "storage" / "trials.db")
+def location(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Location:
+    if request.param == "sqlite":
+        return Location.parse(tmp_path / "storage" / "trials.db")
+    monkeypatch.chdir(tmp_path)  # files that belong to a server's studies lie in ./storage
+    server: Server = request.getfixturevalue("postgresql")
+    return Location.parse(server.database())
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import (
     EpochRow,
     PredictionRow,
@@ -18,7 +21,9 @@ from mnist_tune.storage.records import (
     TimingRow,
     TrialRow,
 )
+from tests import postgresql
 
+sqlite_only = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 CHECKOUT = Path(__file__).parents[2]
 UID = "0123456789abcdef" * 2
 NOW = "2026-11-23T21:20:58.123456Z"
@@ -102,8 +107,11 @@ def prediction_row(
     )
 
 
-def raw(path: Path | None, statement: str) -> list[tuple[Any, ...]]:
-    """Ask the file through a second connection that knows nothing of the package."""
+def raw(place: Location | Path, statement: str) -> list[tuple[Any, ...]]:
+    """Ask the database through a second connection that knows nothing of the package."""
+    if isinstance(place, Location) and place.server is not None:
+        return postgresql.rows(place.server, statement)
+    path = place.path if isinstance(place, Location) else place
     assert path is not None
     with closing(sqlite3.connect(path, timeout=0)) as connection:
         return connection.execute(statement).fetchall()

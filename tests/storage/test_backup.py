@@ -103,7 +103,7 @@ def assert_whole(source: Location, target: Location) -> None:
         assert found.pop(table) == kept
     assert found == {table: others[table] for table in found}
     assert orphans(target.path) == []
-    assert raw(target.path, "PRAGMA integrity_check") == [("ok",)]
+    assert raw(target, "PRAGMA integrity_check") == [("ok",)]
     folder = target.folder
     assert {p.name for p in folder.iterdir()} == {"a.db", "artifacts"}
     assert files_below(target.artifacts) == {
@@ -155,7 +155,7 @@ def test_one_state_of_a_study_that_is_running(source: Location, tmp_path: Path) 
         rows = content(target.path)
         runs = [row[2] for row in rows["mnist_tune_runs"] if row[1] == 0 and row[2] > 1]
         assert len(runs) == 2 * len(set(runs))  # no trial without its second run
-        complete = raw(target.path, "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE'")
+        complete = raw(target, "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE'")
         assert 0 <= len(rows["mnist_tune_trials"]) - complete[0][0] <= 1
         assert orphans(target.path) == []
         trials.append(len(rows["mnist_tune_trials"]))

@@ -16,7 +16,7 @@ from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import create_study, load_study, open_optuna
 from mnist_tune.storage.records import utc_now
 from mnist_tune.storage.store import Store
-from tests.storage.storage_samples import UID, raw, study_row, timing_row, trial_row
+from tests.storage.storage_samples import UID, raw, sqlite_only, study_row, timing_row, trial_row
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def test_optuna_writes_utc_and_nothing_is_said(finished: Database) -> None:
     ("by", "words"),
     [("+2 hours", "+2 h"), ("-5 hours", "-5 h"), ("+345 minutes", "+5.75 h")],
 )
+@sqlite_only
 def test_a_shift_by_a_time_zone(finished: Database, by: str, words: str) -> None:
     line = shift(finished, by)
     assert line is not None
@@ -62,10 +63,12 @@ def test_a_shift_by_a_time_zone(finished: Database, by: str, words: str) -> None
 
 
 @pytest.mark.parametrize("by", ["+20 seconds", "+7 minutes", "+20 minutes", "+3 days"])
+@sqlite_only
 def test_a_coordinator_that_slept_is_not_a_time_zone(finished: Database, by: str) -> None:
     assert shift(finished, by) is None
 
 
+@sqlite_only
 def test_a_database_that_optuna_4_made(finished: Database) -> None:
     change(finished, "UPDATE version_info SET library_version = '4.9.0'")
     line = warning(finished.rows, finished.location)
@@ -74,6 +77,7 @@ def test_a_database_that_optuna_4_made(finished: Database) -> None:
     assert "Optuna 4.9.0" in line
 
 
+@sqlite_only
 def test_a_coordinator_is_told_in_one_line_once(
     finished: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,5 +95,5 @@ def test_what_optuna_is_installed_here_writes_utc(tmp_path: Path) -> None:
     location = Location.parse(tmp_path / "trials.db")
     with open_database(location, create=True) as database:
         open_optuna(database)
-    ((version,),) = raw(location.path, "SELECT library_version FROM version_info")
+    ((version,),) = raw(location, "SELECT library_version FROM version_info")
     assert int(version.partition(".")[0]) >= 5

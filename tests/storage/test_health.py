@@ -14,7 +14,7 @@ from mnist_tune.storage.health import faults, repair
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.store import Store
-from tests.storage.storage_samples import UID, study_row, trial_row
+from tests.storage.storage_samples import UID, sqlite_only, study_row, trial_row
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def test_nothing_stored_is_no_fault(tmp_path: Path) -> None:
     assert not missing.folder.exists()
 
 
+@sqlite_only
 def test_checkpoints_of_finished_trials_are_told_and_removed(kept: Location) -> None:
     (fault,) = faults(kept)
     assert fault.what.startswith("2 checkpoints of finished trials")
@@ -84,12 +85,14 @@ def test_checkpoints_of_finished_trials_are_told_and_removed(kept: Location) -> 
     assert faults(kept) == ()
 
 
+@sqlite_only
 def test_nothing_is_removed_while_the_study_is_worked_on(kept: Location) -> None:
     with Lease(kept, "l2_factor"), pytest.raises(StorageError, match="is being worked on by"):
         repair(kept)
     assert len(checkpoints(kept)) == 6
 
 
+@sqlite_only
 def test_folders_of_unknown_studies_are_told_and_left(location: Location, store: Store) -> None:
     store.add_study(study_row())
     other = location.artifacts / ("f" * 32)
@@ -102,6 +105,7 @@ def test_folders_of_unknown_studies_are_told_and_left(location: Location, store:
     assert other.is_dir()
 
 
+@sqlite_only
 def test_an_index_is_made_anew_after_a_copy(kept: Location) -> None:
     assert kept.path is not None
     damage_an_index(kept.path)
@@ -115,6 +119,7 @@ def test_an_index_is_made_anew_after_a_copy(kept: Location) -> None:
         assert rows.fetchall() == [("another",)] * 2
 
 
+@sqlite_only
 def test_damaged_pages_are_told_and_left_alone(kept: Location) -> None:
     assert kept.path is not None
     content = bytearray(kept.path.read_bytes())

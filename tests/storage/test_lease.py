@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage.lease import Holder, Lease, holder
+from mnist_tune.storage.holders import Holder
+from mnist_tune.storage.lease import Lease, holder, holders
 from mnist_tune.storage.location import Location
-from tests.storage.storage_samples import kill, python, receive, send, start_python
+from tests.storage.storage_samples import kill, python, receive, send, sqlite_only, start_python
 
 HOLD = """
 import subprocess, sys, time
@@ -36,13 +37,15 @@ time.sleep(60)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Location:
-    return Location.parse(tmp_path / "trials.db")
+def place(location: Location) -> Location:
+    return location
 
 
 def start_holders(place: Location, count: int, *more: str) -> list[subprocess.Popen[str]]:
     """Processes that all reach for the lease at the same moment."""
-    processes = [start_python(HOLD, place.path, "l2/factor", *more) for _ in range(count)]
+    processes = [
+        start_python(HOLD, place.server or place.path, "l2/factor", *more) for _ in range(count)
+    ]
     for process in processes:
         assert receive(process) == "ready"
     for process in processes:
@@ -84,11 +87,12 @@ def test_one_lease_for_each_study_and_database(place: Location, tmp_path: Path) 
     leases.append(Lease(Location.parse(tmp_path / "other.db"), "a"))
     for lease in leases:
         lease.acquire()
-    assert {path.parent for path in tmp_path.rglob("*.lock")} == {place.locks}
+    assert set(holders(place, names)) == set(names)
     for lease in leases:
         lease.release()
 
 
+@sqlite_only
 def test_two_names_of_one_file_share_a_lease(place: Location, tmp_path: Path) -> None:
     assert place.path is not None
     (tmp_path / "far").mkdir()
@@ -162,6 +166,7 @@ def test_asking_never_makes_an_acquisition_fail(place: Location) -> None:
             asker.join()
 
 
+@sqlite_only
 def test_those_who_ask_do_not_meet_each_other(place: Location) -> None:
     with Lease(place, "l2"):
         pass
@@ -171,6 +176,7 @@ def test_those_who_ask_do_not_meet_each_other(place: Location) -> None:
         assert holder(place, "l2") is None
 
 
+@sqlite_only
 def test_broken_note_of_a_holder_is_no_obstacle(place: Location) -> None:
     with Lease(place, "l2"):
         (note,) = place.locks.glob("*.json")
@@ -200,6 +206,7 @@ assert "filelock" not in sys.modules
     assert not list(tmp_path.iterdir())
 
 
+@sqlite_only
 def test_who_waits_while_the_files_go_gets_a_lease_on_new_ones(place: Location) -> None:
     first, waiting = Lease(place, "l2"), Lease(place, "l2")
     first.acquire()
@@ -214,6 +221,7 @@ def test_who_waits_while_the_files_go_gets_a_lease_on_new_ones(place: Location) 
             Lease(place, "l2").acquire()
 
 
+@sqlite_only
 def test_discarding_leaves_no_file(place: Location) -> None:
     other = Lease(place, "other")
     for lease in (Lease(place, "l2"), other):

@@ -27,6 +27,7 @@ from tests.storage.storage_samples import (
     UID,
     python,
     run_row,
+    sqlite_only,
     start_python,
     study_row,
     timing_row,
@@ -158,6 +159,7 @@ def test_shows_one_moment(
     assert studies_overview(location) == (EXPECTED,)
 
 
+@sqlite_only
 def test_leaves_a_closed_database_as_it_is(location: Location) -> None:
     with open_database(location, create=True) as database:
         fill(database)
@@ -167,6 +169,7 @@ def test_leaves_a_closed_database_as_it_is(location: Location) -> None:
     assert "trials.db-wal" not in before
 
 
+@sqlite_only
 def test_reads_a_database_without_a_log(location: Location) -> None:
     """As `VACUUM INTO` and some backup programs write it."""
     with open_database(location, create=True) as database:
@@ -179,6 +182,7 @@ def test_reads_a_database_without_a_log(location: Location) -> None:
     open_database(Location.parse(copy), create=True).close()
 
 
+@sqlite_only
 def test_sees_what_a_killed_writer_committed(location: Location) -> None:
     with open_database(location, create=True) as database:
         fill(database)
@@ -192,7 +196,7 @@ with database.transaction() as connection:
     connection.exec_driver_sql("UPDATE mnist_tune_studies SET planned_trials = 9")
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    with start_python(code, location.path) as writer:
+    with start_python(code, location.server or location.path) as writer:
         assert writer.wait(timeout=30) == -signal.SIGKILL
     assert listing(location)["trials.db-wal"]
     assert studies_overview(location) == (replace(EXPECTED, planned_trials=9),)
@@ -217,6 +221,7 @@ def test_foreign_and_broken_databases_are_refused(tmp_path: Path) -> None:
             studies_overview(Location.parse(tmp_path / name))
 
 
+@sqlite_only
 def test_damage_is_told(location: Location) -> None:
     with open_database(location, create=True) as database:
         fill(database)
@@ -227,6 +232,7 @@ def test_damage_is_told(location: Location) -> None:
         studies_overview(location)
 
 
+@sqlite_only
 def test_needs_the_standard_library_only(location: Location) -> None:
     with open_database(location, create=True) as database:
         fill(database)
@@ -238,19 +244,10 @@ print(len(studies_overview(Location.parse(sys.argv[1]))))
 slow = {"sqlalchemy", "optuna", "numpy", "pandas", "filelock", "tensorflow", "alembic"}
 print(slow & set(sys.modules))
 """
-    assert python(code, location.path) == "1\nset()\n"
+    assert python(code, location.server or location.path) == "1\nset()\n"
 
 
-def test_server_answers_the_same_sql(
-    database: Database, location: Location, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The way by SQLAlchemy, tried on a file until a server is at hand."""
-    fill(database)
-    monkeypatch.setattr(Location, "is_sqlite", property(lambda _: False))
-    monkeypatch.setattr("mnist_tune.storage.database._server_engine", lambda _: database.engine)
-    assert studies_overview(location) == (EXPECTED,)
-
-
+@sqlite_only
 def test_copy_of_the_file_is_the_database(location: Location, tmp_path: Path) -> None:
     with open_database(location, create=True) as database:
         fill(database)

@@ -211,7 +211,7 @@ class TestTrials:
         assert store.trials(UID)[0].params == {"x": None}
         if location.path:
             kinds = "SELECT typeof(val_loss), typeof(val_accuracy) FROM mnist_tune_runs"
-            assert raw(location.path, kinds) == [("null", "real")]
+            assert raw(location, kinds) == [("null", "real")]
 
     def test_numpy_scalars_are_stored_as_numbers(self, store: Store) -> None:
         values: dict[str, Any] = {
@@ -232,7 +232,7 @@ class TestTrials:
     def test_commit_is_seen_by_a_second_connection(self, store: Store, location: Location) -> None:
         write_trial(store)
         if location.path:
-            assert raw(location.path, "SELECT COUNT(*) FROM mnist_tune_epochs") == [(4,)]
+            assert raw(location, "SELECT COUNT(*) FROM mnist_tune_epochs") == [(4,)]
 
 
 def confirm(store: Store, seeds: list[int], confirmation: int = 1) -> None:

@@ -58,7 +58,7 @@ def test_adds_what_is_missing_and_keeps_what_is_there(
             assert [row.state for row in store.confirmations(study.uid)] == ["complete"]
             assert len(store.predictions(study.uid, 1)) == 3
             assert store.analyses() == ()
-    assert raw(old.path, VERSIONS) == [(1,), (SCHEMA_VERSION,)]
+    assert raw(old, VERSIONS) == [(1,), (SCHEMA_VERSION,)]
     assert backups(old) == {KEPT}
 
 
@@ -104,7 +104,7 @@ def test_no_copy_no_upgrade(old: Location, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("mnist_tune.storage.upgrades.copy_database", full)
     with pytest.raises(StorageError, match="the disk is full"):
         open_database(old, create=False)
-    assert raw(old.path, VERSIONS) == [(1,)]
+    assert raw(old, VERSIONS) == [(1,)]
 
 
 def test_a_read_only_file_says_so(old: Location, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ open_database(Location.parse(sys.argv[1]), create=False).close()
             assert (process.returncode, out) == (0, "")
             said.append(err)
     assert backups(old) == {KEPT}
-    assert raw(old.path, VERSIONS) == [(1,), (SCHEMA_VERSION,)]
+    assert raw(old, VERSIONS) == [(1,), (SCHEMA_VERSION,)]
     assert sorted(line.count("\n") for line in said) == [0, 1]
 
 
@@ -150,4 +150,4 @@ def test_no_writer_comes_between_copy_and_upgrade(
 
     monkeypatch.setattr(upgrades, "copy_database", copy_and_write)
     open_database(old, create=False).close()
-    assert raw(old.path, VERSIONS) == [(1,), (SCHEMA_VERSION,)]
+    assert raw(old, VERSIONS) == [(1,), (SCHEMA_VERSION,)]
