@@ -162,7 +162,7 @@ class Place:
 
     def checkpoints(self) -> list[str]:
         """Names of the states of unfinished runs."""
-        return sorted(p.name for p in (self.folder / "storage" / "checkpoints").rglob("*.ckpt"))
+        return sorted(p.name for p in (self.folder / "storage").rglob("*.ckpt"))
 
     def exported(self, study: str) -> dict[str, bytes]:
         """Export a study; file name → content of all files but those that hold times."""

@@ -1,4 +1,4 @@
-"""Commands that keep studies, or do not: backup, delete."""
+"""Commands that keep studies, or do not: backup, copy, delete."""
 
 from __future__ import annotations
 
@@ -43,6 +43,37 @@ def backup(study: str, file: str, storage: str | None) -> None:
         ),
         err=True,
     )
+
+
+@click.command()
+@click.argument("study", required=False)
+@click.option(
+    "--from",
+    "source",
+    envvar="MNIST_TUNE_STORAGE",
+    show_envvar=True,
+    metavar="PATH|URL",
+    help="Storage to copy from; ./storage/mnist_tune.db by default.",
+)
+@click.option("--to", "target", required=True, metavar="PATH|URL", help="Storage to copy to.")
+def copy(study: str | None, source: str | None, target: str) -> None:
+    """Copy STUDY, or all studies, to another storage: from file to server, or back.
+
+    Rows and artifacts are copied and compared; the original stays. It may be running.
+    """
+    from mnist_tune.storage.overview import studies_overview
+    from mnist_tune.storage.transfer import transfer
+
+    here, there = Location.find(source), Location.parse(target)
+    names = [study] if study is not None else [o.name for o in studies_overview(here)]
+    if not names:
+        raise InputError(f"nothing is stored at {here}: give another --from")
+    for name in names:
+        made = transfer(here, name, there)
+        parts = [_number(made.trials, "finished trial"), _number(made.artifacts, "artifact")]
+        if made.unfinished:
+            parts.insert(1, f"{made.unfinished} unfinished, which would start anew")
+        click.echo(f"copied {name} to {there}: {', '.join(parts)}", err=True)
 
 
 @click.command()

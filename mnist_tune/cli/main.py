@@ -40,6 +40,7 @@ for command in (
     digits.denoise,
     digits.generate,
     keeping.backup,
+    keeping.copy,
     keeping.delete,
     environment.data,
     environment.doctor,

@@ -79,12 +79,12 @@ def back_up(location: Location, name: str, target: Location) -> Backup:
     Raises:
         StorageError: there is no such study, or the copy cannot be made; none is left then.
     """
-    if location.path is None or target.path is None:
-        server = location if location.path is None else target
+    if target.path is None:
         raise StorageError(
-            f"{server} is a server: `mnist-tune backup` copies SQLite files into SQLite files; "
-            "use the server's own backup, such as pg_dump"
+            f"{target} is a server: a backup is a file; `mnist-tune copy {name} --to` copies to a server"
         )
+    if location.path is None:
+        return _of_server(location, name, target)
     study = study_overview(location, name)
     work = _Work(
         study,
@@ -107,6 +107,17 @@ def back_up(location: Location, name: str, target: Location) -> Backup:
         lease.discard()
         with suppress(OSError):  # there are other locks
             target.locks.rmdir()
+
+
+def _of_server(location: Location, name: str, target: Location) -> Backup:
+    """Bring a study from a server into a new file."""
+    from mnist_tune.storage.transfer import transfer
+
+    assert target.path is not None
+    if os.path.lexists(target.path):
+        raise StorageError(f"{target} exists: a backup overwrites nothing, give another FILE")
+    study = study_overview(location, name)
+    return Backup(study, transfer(location, name, target).artifacts)
 
 
 def _refuse_taken(work: _Work, location: Location, target: Location) -> None:

@@ -89,8 +89,12 @@ class Location:
 
     @property
     def folder(self) -> Path:
-        """Folder of the database file; `./storage` for a server."""
-        return Path("storage").absolute() if self.path is None else self.path.parent
+        """Folder of the database file; for a server one of its own in `./storage`."""
+        if self.path is not None:
+            return self.path.parent
+        # Two databases must not share artifacts: what is deleted in one would be gone in the other.
+        place = re.sub(r"^.*?://(.*@)?", "", self.shown).partition("?")[0]
+        return Path("storage", "servers", re.sub(r"[^A-Za-z0-9._-]+", "-", place)).absolute()
 
     @property
     def artifacts(self) -> Path:

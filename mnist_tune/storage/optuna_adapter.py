@@ -12,6 +12,8 @@ What is relied on, and pinned by tests/storage/test_optuna_facts.py:
   time with many of them;
 - a note is text in pieces, `dashboard:note_str:0`, `…:1`, …, of which the dashboard joins as many as there
   are, beside a number that grows with each change; of a trial `dashboard:TRIAL_ID:note_str:…`;
+- the tables are described by SQLAlchemy's metadata, and rows refer to studies and trials by the columns
+  `study_id` and `trial_id` alone;
 - a finished trial is a row of `trials` with its state and the time at which it ended, a failed one
   has no row in `trial_values`, and a storage opened later believes these tables.
 
@@ -22,6 +24,7 @@ frozen: Optuna refuses to change them. `requeue_failed` alone goes round that, b
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
@@ -32,6 +35,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
 
 from mnist_tune.errors import StorageError
@@ -82,6 +86,7 @@ _BACK_INTO_THE_QUEUE = (
 )
 
 _ARTIFACTS = "artifacts:"
+_OF_A_TRIAL = re.compile(rf"(dashboard:(?:{_ARTIFACTS})?)(\d+)(?=:)")
 _NONE = "null"  # the JSON of an artifact that is no longer listed
 _PIECE = 2_045  # characters of a note; a value of an attribute holds 2,048
 
@@ -315,6 +320,25 @@ def open_cached(database: Database) -> BaseStorage:
         StorageError: as `open_optuna`.
     """
     return get_storage(open_optuna(database))
+
+
+def optuna_tables() -> tuple[sqlalchemy.Table, ...]:
+    """Optuna's tables of studies and trials, referenced ones before those that refer to them."""
+    names = BaseModel.metadata.sorted_tables
+    return tuple(table for table in names if table.name != "version_info")
+
+
+def with_trial_ids(key: str, ids: Mapping[int, int]) -> str:
+    """An attribute's key of a study, in which the ids of its trials are replaced.
+
+    Args:
+        key: such as `dashboard:7:note_str:0` or `dashboard:artifacts:7:…`, or any other.
+        ids: old → new.
+    """
+    found = _OF_A_TRIAL.match(key)
+    if found is None or int(found[2]) not in ids:
+        return key
+    return f"{found[1]}{ids[int(found[2])]}{key[found.end() :]}"
 
 
 def read_all(storage: BaseStorage) -> None:

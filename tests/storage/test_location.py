@@ -96,7 +96,15 @@ def test_a_password_is_never_shown(url: str) -> None:
 def test_server_keeps_its_password_in_the_url() -> None:
     location = Location.parse("postgresql://me:s3cret@host/trials")
     assert location.url.password == "s3cret"
-    assert location.folder == Path("storage").absolute()
+
+
+def test_each_server_has_a_folder_of_its_own() -> None:
+    folders = {
+        Location.parse(f"postgresql://{url}").folder
+        for url in ("me:s3cret@host/a", "you@host/a?sslmode=require", "host/b", "host:5433/a")
+    }
+    parent = Path("storage/servers").absolute()
+    assert folders == {parent / name for name in ("host-a", "host-b", "host-5433-a")}
 
 
 def test_folders_lie_beside_the_file(tmp_path: Path) -> None:
