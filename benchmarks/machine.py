@@ -13,7 +13,7 @@ import psutil
 
 from mnist_tune.data.sources import Source
 from mnist_tune.trainer.runtime import available_cores
-from mnist_tune.workers.cluster import visible_gpus
+from mnist_tune.workers.machine import visible_gpus
 
 _PACKAGES = ("mnist-tune", "tensorflow", "keras", "numpy", "optuna", "distributed", "click")
 _GIB = 2**30
@@ -57,7 +57,7 @@ def this_machine() -> Machine:
     return Machine(
         cpu=_cpu_model(),
         cores=available_cores(),
-        gpus=visible_gpus(),
+        gpus=len(visible_gpus()),
         memory_gib=round(psutil.virtual_memory().total / _GIB, 1),
         system=platform.platform(),
         load=round(os.getloadavg()[0], 2),

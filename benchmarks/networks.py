@@ -12,8 +12,8 @@ from benchmarks.table import Report, Target, medians, ratios
 from mnist_tune.data.sources import find
 from mnist_tune.networks import Autoencoder, Block, Cnn, Network, network_to_json
 from mnist_tune.recipes import Adam, Recipe, Sgd, recipe_to_json
-from mnist_tune.trainer.runtime import available_cores
-from mnist_tune.workers.cluster import visible_gpus, worker_plan
+from mnist_tune.workers.machine import this_machine as found
+from mnist_tune.workers.plan import Wish, plan
 
 _MANY_RUNS = 10**6
 _CNN = Cnn(blocks=(Block(filters=32, pool=1), Block(filters=64, pool=3, dropout=0.4)), dense=(64,))
@@ -73,7 +73,8 @@ def run(*, repetitions: int, images: int, fast: bool, say: Callable[[str], Any])
     """
     source = find(say=say)
     images = min(images, source.train_size)
-    workers, threads = worker_plan(None, _MANY_RUNS, available_cores(), visible_gpus())
+    seats = plan(Wish(), found(), _MANY_RUNS)
+    workers, threads = len(seats), seats[0].threads
     scale = source.train_size / images
     rows = []
     for case in CASES:

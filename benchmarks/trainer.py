@@ -19,7 +19,8 @@ from benchmarks.table import Report, Row, Target, medians, ratios
 from mnist_tune.data.sources import Source, find
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.trainer.runtime import available_cores
-from mnist_tune.workers.cluster import visible_gpus, worker_plan
+from mnist_tune.workers.machine import this_machine as found
+from mnist_tune.workers.plan import Wish, plan
 
 _PRODUCTS = 10
 _MANY_RUNS = 10**6
@@ -56,7 +57,8 @@ def run(
 ) -> Report:
     """Measure both networks, in turns with the notebook's loop."""
     source = find(say=say)
-    workers, threads = worker_plan(None, _MANY_RUNS, available_cores(), visible_gpus())
+    seats = plan(Wish(), found(), _MANY_RUNS)
+    workers, threads = len(seats), seats[0].threads
     limits: list[float] = []
     samples = [_Samples() for _ in CASES]
     for repetition in range(repetitions):

@@ -90,11 +90,20 @@ def save(path: Path, state: RunState, identity: str) -> None:
     Raises:
         OSError: the disk is full, the folder is not writable, and so on; the old file stays.
     """
+    write(path, _pieces(state, identity))
+
+
+def write(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file of which another machine has made the content, as `save` does.
+
+    Raises:
+        OSError: as of `save`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
-            for piece in _pieces(state, identity):
+            for piece in pieces:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())

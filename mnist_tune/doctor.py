@@ -57,6 +57,7 @@ def examine(location: Location, folder: Path | None) -> tuple[Check, ...]:
         _packages(),
         _guarded("data", lambda: _data(folder)),
         _device(),
+        _guarded("workers", _workers),
         _guarded("storage", lambda: _storage(location)),
         _guarded("integrity", lambda: _integrity(location)),
         _disk(location),
@@ -120,6 +121,14 @@ def _device() -> Check:
     if found.startswith("CPU") and computes_bfloat16() is False:
         found += "; --precision bfloat16 would be slow"
     return Check("device", True, found, hint)
+
+
+def _workers() -> Check:
+    """What `run` would start for a study of many runs."""
+    from mnist_tune.workers.machine import this_machine
+    from mnist_tune.workers.plan import Wish, plan, told
+
+    return Check("workers", True, told(plan(Wish(), this_machine())))
 
 
 def _storage(location: Location) -> Check:

@@ -10,7 +10,16 @@ import sys
 
 import click
 
-from mnist_tune.cli import comparing, digits, environment, keeping, results, studies, watching
+from mnist_tune.cli import (
+    comparing,
+    digits,
+    environment,
+    joining,
+    keeping,
+    results,
+    studies,
+    watching,
+)
 from mnist_tune.cli.options import as_called, called
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
@@ -42,6 +51,7 @@ for command in (
     keeping.backup,
     keeping.copy,
     keeping.delete,
+    joining.worker,
     environment.data,
     environment.doctor,
 ):

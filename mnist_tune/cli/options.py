@@ -37,7 +37,51 @@ data = click.option(
 workers = click.option(
     "--workers",
     type=click.IntRange(1, 1_024),
-    help="Worker processes; as many as cores by default. Changes no result of a plan.",
+    help="Worker processes; as many as GPUs, else cores, by default. Changes no result of a plan.",
+)
+gpus = click.option(
+    "--gpus",
+    default="auto",
+    show_default=True,
+    metavar="auto|none|0,1,…",
+    help="GPUs of this machine to train on.",
+)
+workers_per_gpu = click.option(
+    "--workers-per-gpu",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Worker processes that share a GPU.",
+)
+_FILE = click.Path(path_type=Path)
+tls_ca = click.option(
+    "--tls-ca",
+    type=_FILE,
+    envvar="MNIST_TUNE_TLS_CA",
+    show_envvar=True,
+    metavar="FILE",
+    help="Certificate of the authority that signed those of coordinator and workers, PEM.",
+)
+tls_cert = click.option(
+    "--tls-cert",
+    type=_FILE,
+    envvar="MNIST_TUNE_TLS_CERT",
+    show_envvar=True,
+    metavar="FILE",
+    help="Certificate of this machine, PEM.",
+)
+tls_key = click.option(
+    "--tls-key",
+    type=_FILE,
+    envvar="MNIST_TUNE_TLS_KEY",
+    show_envvar=True,
+    metavar="FILE",
+    help="Key of that certificate, PEM.",
+)
+insecure = click.option(
+    "--insecure",
+    is_flag=True,
+    help="Use an address that others can reach without TLS: whoever reaches it runs code as you.",
 )
 checkpoint_seconds = click.option(
     "--checkpoint-seconds",

@@ -22,9 +22,31 @@ from mnist_tune.storage.location import VARIABLE, Location
 if TYPE_CHECKING:
     from mnist_tune.search.running import Attend, Options
     from mnist_tune.search.session import Session
+    from mnist_tune.workers.hands import Hands
 
 _OPTIONS = options.stacked(
     options.workers,
+    options.gpus,
+    options.workers_per_gpu,
+    click.option(
+        "--listen",
+        metavar="ADDRESS",
+        help="Let workers of other machines join (`mnist-tune worker`), such as tls://0.0.0.0:8786.",
+    ),
+    click.option(
+        "--cluster", metavar="ADDRESS", help="Use the workers of a Dask cluster that is there."
+    ),
+    click.option(
+        "--priority",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Against other studies on the same cluster; higher ones come first.",
+    ),
+    options.tls_ca,
+    options.tls_cert,
+    options.tls_key,
+    options.insecure,
     options.checkpoint_seconds,
     options.hang_seconds,
     click.option("--dashboard", is_flag=True, help="Show the study in the browser meanwhile."),
@@ -42,12 +64,43 @@ class How:
     """What was chosen on the command line; see `--help` for each."""
 
     workers: int | None
+    gpus: str
+    workers_per_gpu: int
+    listen: str | None
+    cluster: str | None
+    priority: int
+    tls_ca: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    insecure: bool
     checkpoint_seconds: float
     hang_seconds: float
     dashboard: bool
     tensorboard: Path | None
     no_confirm: bool = False
     retry_failed: bool = False
+
+    def hands(self) -> Hands:
+        """Which workers there are to be.
+
+        Raises:
+            DefinitionError: that cannot be.
+        """
+        from mnist_tune.workers.hands import Hands
+        from mnist_tune.workers.network import find_tls, parse_address
+        from mnist_tune.workers.plan import Wish
+
+        tls = find_tls(self.tls_ca, self.tls_cert, self.tls_key)
+        listen, cluster = (
+            None if text is None else parse_address(text, tls, insecure=self.insecure)
+            for text in (self.listen, self.cluster)
+        )
+        return Hands(
+            wish=Wish(workers=self.workers, gpus=self.gpus, workers_per_gpu=self.workers_per_gpu),
+            listen=listen,
+            cluster=cluster,
+            priority=self.priority,
+        )
 
     def options(self, location: Location) -> Options:
         """The same for those who run studies."""
@@ -62,7 +115,7 @@ class How:
         if self.dashboard:
             attend.append(partial(_dashboard, location))
         return Options(
-            workers=self.workers,
+            hands=self.hands(),
             confirm=not self.no_confirm,
             checkpoint_seconds=self.checkpoint_seconds,
             hang_seconds=self.hang_seconds,

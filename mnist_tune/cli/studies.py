@@ -220,9 +220,9 @@ def _introduce(location: Location, definition: Definition, source: Source) -> No
 
 def _likes_bfloat16() -> bool:
     from mnist_tune.processor import computes_bfloat16
-    from mnist_tune.workers.cluster import visible_gpus
+    from mnist_tune.workers.machine import visible_gpus
 
-    return computes_bfloat16() is not False or visible_gpus() > 0
+    return computes_bfloat16() is not False or bool(visible_gpus())
 
 
 @contextmanager

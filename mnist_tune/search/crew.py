@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import queue
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +28,9 @@ _WORTH_MOVING_SECONDS = 6.0  # a move costs one save, one load and one compilati
 class Workers(Protocol):
     """What the crew needs of a cluster."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many tasks may be under way at a time; may change with `tend`."""
 
     def submit(self, task: Task) -> None:
         """Start a task; its name is put into the events when it has ended."""
@@ -42,8 +44,8 @@ class Workers(Protocol):
     def replace(self, name: str) -> None:
         """Replace the worker of a hung task, without waiting for it; the task ends, as lost."""
 
-    def tend(self) -> None:
-        """Bring back workers that went for good; called every second or so."""
+    def tend(self) -> Sequence[str]:
+        """Look after the workers, called every second or so; lines for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,14 @@ class Warned:
     line: str
 
 
-CrewEvent = EpochDone | JobEnded | Warned
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something has changed that people may want to know."""
+
+    line: str
+
+
+CrewEvent = EpochDone | JobEnded | Warned | Told
 
 
 class Crew:
@@ -179,6 +188,8 @@ class Crew:
         if not more_to_start:
             self._share_out()
         self._look_after_workers()
+        if self._ready:
+            timeout_seconds = 0.0
         try:
             event = self._events.get(timeout=timeout_seconds)
         except queue.Empty:
@@ -192,7 +203,8 @@ class Crew:
         self._watch.tick(self._clock())
         if not self._events.empty():
             return
-        self._workers.tend()
+        self._ready += map(Told, self._workers.tend())
+        self._dispatch()  # there may be more workers now
         for name, seconds in self._watch.hung().items():
             self._hung[name] = seconds
             self._workers.replace(name)

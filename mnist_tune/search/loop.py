@@ -18,7 +18,7 @@ from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.search import results
 from mnist_tune.search.attempts import RETRIED
-from mnist_tune.search.crew import Crew, CrewEvent, EpochDone, JobEnded, Warned
+from mnist_tune.search.crew import Crew, CrewEvent, EpochDone, JobEnded, Told, Warned
 from mnist_tune.search.progress import Observer
 from mnist_tune.search.references import write_references
 from mnist_tune.search.session import Session
@@ -72,7 +72,7 @@ class _Loop:
             self._session.check()
             if not self._stop.count:
                 fill()
-            if not self._crew.busy:
+            if not self._crew.busy and (self._stop.count or not left()):
                 break
             for event in self._crew.wait(
                 _WAIT_SECONDS, more_to_start=bool(left()) or bool(self._stop.count)
@@ -93,6 +93,8 @@ class _Loop:
     def _on(self, event: CrewEvent) -> None:
         if isinstance(event, Warned):
             self._observer.say(f"warning: {event.line}")
+        elif isinstance(event, Told):
+            self._observer.say(event.line)
         elif isinstance(event, EpochDone):
             self._observer.epoch(event.job, event.epoch, event.metrics)
             self._on_epoch(event)

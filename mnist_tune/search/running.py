@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -22,8 +22,8 @@ from mnist_tune.search.watch import HANG_SECONDS
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
-from mnist_tune.trainer.runtime import available_cores
-from mnist_tune.workers.cluster import Cluster, visible_gpus, worker_plan
+from mnist_tune.workers.cluster import Cluster
+from mnist_tune.workers.hands import Hands
 
 # How long a write waits for other programs: longer than elsewhere, as a study may run unattended
 # while somebody copies or compacts the database; but Ctrl-C is not heard meanwhile.
@@ -44,7 +44,7 @@ class Options:
     """How to run, which changes no result of a trial.
 
     Attributes:
-        workers: processes; None decides by the machine.
+        hands: which workers there are.
         confirm: whether the test set is opened when the search is finished.
         checkpoint_seconds: least time between two checkpoints of a task.
         hang_seconds: silence after which a worker is replaced.
@@ -52,7 +52,7 @@ class Options:
         attend: who hears what happens, besides the person at the terminal.
     """
 
-    workers: int | None = None
+    hands: Hands = field(default_factory=Hands)
     confirm: bool = True
     checkpoint_seconds: float = 10.0
     hang_seconds: float = HANG_SECONDS
@@ -221,19 +221,14 @@ def _crew(
     runs = max(
         session.unfinished_trials() * study.seeds, study.confirm_seeds if options.confirm else 1
     )
-    workers, threads = worker_plan(options.workers, runs, available_cores(), visible_gpus())
-    if session.definition.one_thread:
-        threads = 1  # with more, results would depend on the number of workers
+    fleet, told = options.hands.fleet(runs, one_thread=session.definition.one_thread)
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     counts = session.optuna.counts()
     best = session.store.best_trial(session.row) if counts.complete else None
-    console.print(
-        f"{workers} worker{'s' if workers > 1 else ''} with {threads} CPU thread{'s' if threads > 1 else ''} each",
-        highlight=False,
-    )
+    console.print(told, highlight=False)
     with (
         StopRequests(events) as stop,
-        Cluster(workers, threads, events) as cluster,
+        Cluster(fleet, events, priority=options.hands.priority) as cluster,
         Progress(
             console,
             total=session.planned_trials,

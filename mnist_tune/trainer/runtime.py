@@ -80,7 +80,10 @@ def _set_up(threads: int) -> Device:
     if not gpus:
         return Device("CPU", "/CPU:0", threads)
     details = tf.config.experimental.get_device_details(gpus[0])
-    return Device(details.get("device_name", "GPU"), "/GPU:0", threads, stacks_seeds=True)
+    # Which of several, where that was chosen before TensorFlow came in.
+    number = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
+    name = f"GPU {number} {details.get('device_name', '')}".replace("  ", " ").strip()
+    return Device(name, "/GPU:0", threads, stacks_seeds=True)
 
 
 def available_cores() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnist_tune.data.sources import Source
@@ -79,12 +79,29 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Some seeds of a job, to be trained together by one worker."""
+    """Some seeds of a job, to be trained together by one worker.
+
+    Attributes:
+        name: unique for its coordinator.
+        job, seeds: what is trained.
+        checkpoint_seconds: least time between two checkpoints.
+        run: of which coordinator, where several use the same workers.
+        mark: name of a file that the coordinator has put beside its checkpoints; a worker that
+            does not find it there is on a machine that shares no folder with it. Empty where all
+            are on one machine.
+    """
 
     name: str
     job: Job
     seeds: tuple[int, ...]
     checkpoint_seconds: float
+    run: str = ""
+    mark: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name that is unique on the workers."""
+        return f"{self.name}-{self.run}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +117,7 @@ class Outcome:
         started_at, finished_at: ISO-8601 UTC.
         train_seconds: in the training program, compilation included.
         host, device, threads: where it ran.
+        weights: seed → file of its final weights, from a machine that cannot write it itself.
     """
 
     finished: bool
@@ -112,3 +130,4 @@ class Outcome:
     host: str
     device: str
     threads: int
+    weights: dict[int, bytes] = field(default_factory=dict)

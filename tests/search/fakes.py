@@ -154,8 +154,9 @@ class FakeWorkers:
         assert name in self.running, "nobody works on it"
         self.replacing.append(name)
 
-    def tend(self) -> None:
+    def tend(self) -> tuple[str, ...]:
         self.tended += 1
+        return ()
 
     # What a test calls
 

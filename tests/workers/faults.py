@@ -13,7 +13,8 @@ from typing import Any
 from distributed import get_worker
 
 from mnist_tune.errors import Diverged, WorkerFailed
-from mnist_tune.workers.tasks import EPOCH_TOPIC, Outcome, Task
+from mnist_tune.workers.tasks import Outcome, Task
+from mnist_tune.workers.training import topic
 from tests.search.fakes import outcome
 
 WELL, DIES, HANGS, OUT_OF_MEMORY, RAISES, DIVERGES, STOPPED = range(7)
@@ -24,7 +25,7 @@ def misbehave(task: Task) -> Outcome:
     """Do what the task's trial number says, after the word that it has begun."""
     worker = get_worker()
     message: dict[str, Any] = {"task": task.name, "trained": False, "metrics": []}
-    worker.log_event(EPOCH_TOPIC, message | {"worker": worker.address, PID_EVENT: os.getpid()})
+    worker.log_event(topic(task.run), message | {"worker": worker.address, PID_EVENT: os.getpid()})
     time.sleep(0.3)  # until that is sent
     _happen(task.job.trial_number)
     return outcome({}, device=str(os.getpid()))

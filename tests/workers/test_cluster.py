@@ -12,6 +12,8 @@ import pytest
 
 from mnist_tune.errors import Diverged, TrialFailed, WorkersGone
 from mnist_tune.workers.cluster import Cluster
+from mnist_tune.workers.fleets import LocalFleet
+from mnist_tune.workers.plan import Seat
 from mnist_tune.workers.tasks import Outcome, Task
 from tests.search.fakes import job
 from tests.workers import faults
@@ -25,8 +27,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 class Tasks:
     """Hands tasks to a cluster and waits for what becomes of them."""
 
-    def __init__(self, cluster: Cluster, events: queue.SimpleQueue[Any]) -> None:
+    def __init__(self, cluster: Cluster, events: queue.SimpleQueue[Any], fleet: LocalFleet) -> None:
         self.cluster = cluster
+        self.fleet = fleet
         self.pids: dict[str, int] = {}
         self._events = events
         self._ended: list[str] = []
@@ -68,8 +71,9 @@ class Tasks:
 @pytest.fixture(scope="module")
 def started() -> Iterator[Tasks]:
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    with Cluster(1, 1, events, memory_limit=MEMORY, work=faults.misbehave) as cluster:
-        yield Tasks(cluster, events)
+    fleet = LocalFleet([Seat(threads=1)], MEMORY)
+    with Cluster(fleet, events, work=faults.misbehave) as cluster:
+        yield Tasks(cluster, events, fleet)
 
 
 @pytest.fixture
@@ -132,7 +136,7 @@ def test_task_that_no_worker_takes_is_ended(tasks: Tasks) -> None:
 
 class TestTending:
     def test_worker_that_was_dropped_is_started_again(self, tasks: Tasks) -> None:
-        cluster = tasks.cluster._cluster  # noqa: SLF001
+        cluster = tasks.fleet.spec
         (name,) = cluster.workers
         cluster.sync(cluster.workers.pop(name).close)  # as Dask does when no process comes up
         task = tasks.submit(faults.WELL)
@@ -148,7 +152,7 @@ class TestTending:
         for _ in range(10):  # it looks at every tenth call, and forgets what was before
             tasks.cluster.tend()
         nobody: dict[str, Any] = {"workers": {}}
-        monkeypatch.setattr(tasks.cluster._cluster, "scheduler_info", nobody)  # noqa: SLF001
+        monkeypatch.setattr(tasks.fleet.spec, "scheduler_info", nobody)
         for _ in range(250):  # some minutes; how many calls there were before is unknown
             tasks.cluster.tend()
         with pytest.raises(WorkersGone, match="type the same command again"):

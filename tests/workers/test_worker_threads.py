@@ -15,8 +15,9 @@ import pytest
 from mnist_tune.data.sources import load
 from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp, Network
 from mnist_tune.recipes import Adam, Recipe, compiled_on_cpus
+from mnist_tune.workers.plan import THREADS_VARIABLE
 from mnist_tune.workers.tasks import Job, Task
-from mnist_tune.workers.training import THREADS_VARIABLE, carry_out
+from mnist_tune.workers.training import carry_out
 
 CHECKOUT = Path(__file__).parent.parent.parent
 CNN = Cnn(blocks=(Block(filters=16, convolutions=2, pool=4),), dense=(16,))
