@@ -120,9 +120,9 @@ class Place:
         assert finished.returncode == 0, finished.stderr
         return finished
 
-    def start(self, *arguments: object, **variables: str) -> Running:
+    def start(self, *arguments: object, wrapper: tuple[str, ...] = (), **variables: str) -> Running:
         """Start a command, `variables` being added to its environment; use as a context manager."""
-        return Running(self, arguments, variables)
+        return Running(self, [*wrapper, *command(*arguments)], variables)
 
     def rows(self, statement: str) -> Rows:
         """Ask the database through a second connection; nothing where nothing is stored yet."""
@@ -162,7 +162,7 @@ class Place:
 
     def checkpoints(self) -> list[str]:
         """Names of the states of unfinished runs."""
-        return sorted(p.name for p in (self.folder / "storage").rglob("*.ckpt"))
+        return sorted(p.name for p in (self.folder / "storage").rglob("checkpoints/*/*.ckpt"))
 
     def exported(self, study: str) -> dict[str, bytes]:
         """Export a study; file name → content of all files but those that hold times."""
@@ -182,9 +182,7 @@ class Running:
     What is left of it and of its workers when the block ends is killed.
     """
 
-    def __init__(
-        self, place: Place, arguments: tuple[object, ...], variables: dict[str, str]
-    ) -> None:
+    def __init__(self, place: Place, command: list[str], variables: dict[str, str]) -> None:
         self._place = place
         stamp = time.monotonic_ns()
         self._out, self._err = (
@@ -192,7 +190,7 @@ class Running:
         )
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
-                command(*arguments),
+                command,
                 cwd=place.folder,
                 env=place.environment(**variables),
                 stdout=out,

@@ -250,10 +250,10 @@ def mean_std(metric: Metric, stored: Sequence[float]) -> str:
     """Values of a metric as `98.31 ± 0.06 %`; one alone has no ±, none is `–`."""
     if not stored:
         return "–"
-    values = [metric.scale * value for value in stored]
-    if len(values) < 2:
-        return f"{values[0]:.2f} {metric.unit}"
-    return f"{fmean(values):.2f} ± {stdev(values):.2f} {metric.unit}"
+    mean = f"{metric.scale * fmean(stored):.2f}"  # in this order, as reports do it: the same digits
+    if len(stored) < 2:
+        return f"{mean} {metric.unit}"
+    return f"{mean} ± {metric.scale * stdev(stored):.2f} {metric.unit}"
 
 
 def _seeds(count: int) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mnist_tune.data.sources import Source
 from mnist_tune.definitions.definition import Definition
-from mnist_tune.errors import DefinitionError, Incomplete, ServerLost
+from mnist_tune.errors import DefinitionError, Incomplete, Interrupted, ServerLost
 from mnist_tune.search.crew import Crew
 from mnist_tune.search.loop import confirm, search
 from mnist_tune.search.progress import Audience, Observer, Progress
@@ -124,6 +124,7 @@ def _outlast(
 
     Raises:
         ServerLost: it was never there, or does not come back.
+        Interrupted: somebody asked to stop while it was away.
     """
     while True:
         try:
@@ -136,15 +137,18 @@ def _outlast(
                 "here is saved",
                 style="yellow",
                 highlight=False,
+                soft_wrap=True,
             )
             _wait_for_server(location)
-            console.print(f"{location} is back", highlight=False)
+            console.print(f"{location} is back", highlight=False, soft_wrap=True)
 
 
 def _wait_for_server(location: Location) -> None:
     from mnist_tune.storage.server import wait_for
 
-    wait_for(location, _SERVER_SECONDS)
+    with StopRequests(queue.SimpleQueue()) as stop:
+        if not wait_for(location, _SERVER_SECONDS, lambda: stop.count):
+            raise Interrupted
 
 
 def run_confirmation(

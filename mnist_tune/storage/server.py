@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy
@@ -67,8 +68,16 @@ def queue_up(connection: Connection, seconds: float) -> None:
     connection.exec_driver_sql(_QUEUE.format(milliseconds=int(seconds * 1000)))
 
 
-def wait_for(location: Location, seconds: float) -> None:
+def wait_for(location: Location, seconds: float, stop: Callable[[], object]) -> bool:
     """Wait until a server answers again.
+
+    Args:
+        location: of its database.
+        seconds: to wait at most.
+        stop: whether to wait no more.
+
+    Returns:
+        Whether it answers; False after a word to stop.
 
     Raises:
         ServerLost: it does not do so in time.
@@ -77,14 +86,15 @@ def wait_for(location: Location, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     engine = server_engine(location)
     try:
-        while True:
+        while not stop():
             try:
                 with translated(location), engine.connect() as connection:
                     connection.execute(text("SELECT 1"))
-                return
+                return True
             except ServerLost:
                 if time.monotonic() > deadline:
                     raise
             time.sleep(_LOOK_SECONDS)
+        return False
     finally:
         engine.dispose()

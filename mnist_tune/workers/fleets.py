@@ -43,6 +43,8 @@ SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
+    # Lines of Dask's own are nothing that people could act on.
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
 }
 
 
@@ -338,9 +340,16 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def silence() -> None:
+    """Keep Dask from logging: what people can act on is told as a line, or raised."""
+    for name in list(logging.root.manager.loggerDict):  # some have levels of their own
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 @contextlib.contextmanager
 def _settings() -> Iterator[None]:
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    silence()
     with dask.config.set(SETTINGS):
         yield
 

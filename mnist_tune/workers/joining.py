@@ -18,7 +18,12 @@ from distributed.core import Status
 from distributed.system import MEMORY_LIMIT
 
 from mnist_tune.errors import DefinitionError, Incomplete
-from mnist_tune.workers.fleets import SETTINGS, VERSIONS_KEY, signals_kept_from_children
+from mnist_tune.workers.fleets import (
+    SETTINGS,
+    VERSIONS_KEY,
+    signals_kept_from_children,
+    silence,
+)
 from mnist_tune.workers.network import Address
 from mnist_tune.workers.plan import Seat
 from mnist_tune.workers.versions import difference, versions_here
@@ -53,7 +58,7 @@ def join(
         Incomplete: no coordinator has come.
         DefinitionError: it has other versions of what results depend on.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    silence()
     with dask.config.set(SETTINGS):
         asyncio.run(_Guest(address, seats, wait_seconds, memory_limit, name, say).stay())
 

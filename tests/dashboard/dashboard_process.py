@@ -59,6 +59,6 @@ class Dashboard:
 @contextmanager
 def dashboard(place: Place, *arguments: object, **variables: str) -> Iterator[Dashboard]:
     """Start a dashboard on the place's storage and wait until it has said where it is."""
-    with place.start("dashboard", *arguments, **variables) as running:
+    with place.start("dashboard", *arguments, wrapper=(), **variables) as running:
         running.until(lambda: "\n" in running.stdout, "it had printed its address")
         yield Dashboard(running, running.stdout.splitlines()[0])
