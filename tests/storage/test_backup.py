@@ -149,7 +149,7 @@ def test_a_database_of_an_older_schema_stays_as_it_is(tmp_path: Path, target: Lo
 def test_one_state_of_a_study_that_is_running(source: Location, tmp_path: Path) -> None:
     coordinator = start_python(COORDINATOR, source.path, uid_of("a"))
     assert receive(coordinator) == "ready"
-    trials = []
+    trials: list[int] = []
     deadline = time.monotonic() + 60
     while len(trials) < 4 or trials[0] == trials[-1]:
         assert time.monotonic() < deadline, "nothing was written meanwhile"
