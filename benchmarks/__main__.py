@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from benchmarks import checkpoints, cli, dashboard, memory, networks, study, trainer
+from benchmarks import checkpoints, cli, dashboard, memory, networks, scaling, study, trainer
 from benchmarks.machine import this_machine
 from benchmarks.table import Report, document, table
 from mnist_tune.errors import MnistTuneError
@@ -109,11 +109,26 @@ def dashboard_command(fast: bool, json_file: Path | None) -> None:
     _show([lambda: _dashboard(fast)], json_file)
 
 
+@app.command("scaling")
+@click.option(
+    "--server",
+    "servers",
+    multiple=True,
+    metavar="URL",
+    help="An empty PostgreSQL database to measure besides a file, such as `scripts/postgres start` makes.",
+)
+@fast_option
+@json_option
+def scaling_command(fast: bool, json_file: Path | None, servers: tuple[str, ...]) -> None:
+    """Workers that one coordinator keeps busy: 1, 8, 64, 256 that sleep (3 minutes)."""
+    _show([lambda: scaling.run(servers=servers, fast=fast, say=_say)], json_file)
+
+
 @app.command("all")
 @fast_option
 @json_option
 def all_command(fast: bool, json_file: Path | None) -> None:
-    """All seven, one after the other (an hour)."""
+    """All but scaling, one after the other (an hour)."""
     every: list[Callable[[bool], Report]] = [
         _cli,
         _checkpoints,

@@ -228,6 +228,7 @@ def test_every_command_and_option_has_help() -> None:
         "memory",
         "checkpoints",
         "dashboard",
+        "scaling",
         "all",
     }
     for command in app.commands.values():
