@@ -21,6 +21,7 @@ import pytest
 import trustme
 import yaml
 
+from tests.postgresql import Server
 from tests.processes import PATIENT, Place, Running
 
 CHECKOUT = Path(__file__).parent.parent
@@ -251,6 +252,37 @@ def test_a_dask_cluster_that_is_there(
         assert second.process.poll() is None
         assert still_there.process.poll() is None
     assert_nothing_shows(place, undisturbed)
+
+
+def test_several_studies_share_a_cluster_and_a_database(
+    place: Place, guest: Place, undisturbed: Place, address: str, postgresql: Server
+) -> None:
+    shared = Place(place.folder, postgresql.database())
+    port = address.rpartition(":")[2]
+    scheduler = ("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
+    with (
+        dask(guest, *scheduler) as first,
+        dask(guest, "worker", address),
+        dask(guest, "worker", address),
+    ):
+        first.until(lambda: "Scheduler at" in first.stderr, "the scheduler listened")
+        options = (*RUN, "--cluster", address)
+        with (
+            shared.start(*options) as one,
+            shared.start(*options, "--name", "twin", "--priority", 5) as other,
+        ):
+            one.until(lambda: len(shared.states()) == 4, "both were there")
+            status = shared.done("status").stdout
+            assert one.code() == 0, one.stderr
+            assert other.code() == 0, other.stderr
+    assert status.count("running") == 2
+    assert shared.states() == ["COMPLETE"] * 4
+    tables = [
+        shared.exported("spread")["runs.csv"],
+        shared.exported("twin")["runs.csv"],
+        undisturbed.exported("spread")["runs.csv"],
+    ]
+    assert tables[0] == tables[1] == tables[2]
 
 
 def test_nobody_at_the_address(place: Place, guest: Place, address: str) -> None:
