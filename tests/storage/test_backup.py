@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,8 +147,10 @@ def test_a_database_of_an_older_schema_stays_as_it_is(tmp_path: Path, target: Lo
     assert content(target.path) == content(old)
 
 
-def test_one_state_of_a_study_that_is_running(source: Location, tmp_path: Path) -> None:
-    coordinator = start_python(COORDINATOR, source.path, uid_of("a"))
+def _copied_meanwhile(
+    coordinator: subprocess.Popen[str], source: Location, tmp_path: Path
+) -> list[int]:
+    """Copy a study until it has grown; the number of trials in each copy."""
     assert receive(coordinator) == "ready"
     trials: list[int] = []
     deadline = time.monotonic() + 60
@@ -163,7 +166,15 @@ def test_one_state_of_a_study_that_is_running(source: Location, tmp_path: Path) 
         assert orphans(target.path) == []
         trials.append(len(rows["mnist_tune_trials"]))
     assert coordinator.poll() is None
-    kill(coordinator)
+    return trials
+
+
+def test_one_state_of_a_study_that_is_running(source: Location, tmp_path: Path) -> None:
+    coordinator = start_python(COORDINATOR, source.path, uid_of("a"))
+    try:
+        trials = _copied_meanwhile(coordinator, source, tmp_path)
+    finally:
+        kill(coordinator)
     assert sorted(trials) == trials
 
 
