@@ -117,11 +117,33 @@ def dashboard_command(fast: bool, json_file: Path | None) -> None:
     metavar="URL",
     help="An empty PostgreSQL database to measure besides a file, such as `scripts/postgres start` makes.",
 )
+@click.option(
+    "--workers",
+    type=_COUNT,
+    multiple=True,
+    help="How many there are; repeatable. 1, 8, 64 and 256 by default.",
+)
+@epochs_option
 @fast_option
 @json_option
-def scaling_command(fast: bool, json_file: Path | None, servers: tuple[str, ...]) -> None:
-    """Workers that one coordinator keeps busy: 1, 8, 64, 256 that sleep (3 minutes)."""
-    _show([lambda: scaling.run(servers=servers, fast=fast, say=_say)], json_file)
+def scaling_command(
+    fast: bool,
+    json_file: Path | None,
+    servers: tuple[str, ...],
+    workers: tuple[int, ...],
+    epochs: int | None,
+) -> None:
+    """Workers that one coordinator keeps busy, with some that sleep (6 minutes, and 6 for a server)."""
+    usual = scaling.WORKERS[:2] if fast else scaling.WORKERS
+    many = epochs or (5 if fast else scaling.EPOCHS)
+    _show(
+        [
+            lambda: scaling.run(
+                servers=servers, workers=workers or usual, epochs=many, fast=fast, say=_say
+            )
+        ],
+        json_file,
+    )
 
 
 @app.command("all")

@@ -39,7 +39,7 @@ from mnist_tune.workers.network import parse_address
 WORKERS = (1, 8, 64, 256)
 EFFICIENCY = Target("at least", 95.0)  # % with 64 workers and epochs of a second
 _TRIALS = 2  # of each worker
-_EPOCHS = 10
+EPOCHS = 40  # as in l2_factor
 _EPOCH_SECONDS = 1.0
 _IN_ONE_PROCESS = 64
 _PATIENCE_SECONDS = 120.0
@@ -67,12 +67,21 @@ study = Study(
 '''
 
 
-def run(*, servers: Sequence[str], fast: bool, say: Callable[[str], Any]) -> Report:
+def run(
+    *,
+    servers: Sequence[str],
+    workers: Sequence[int],
+    epochs: int,
+    fast: bool,
+    say: Callable[[str], Any],
+) -> Report:
     """Measure each number of workers on each kind of database.
 
     Args:
         servers: URLs of empty databases on servers; a file is measured in any case.
-        fast: fewer workers.
+        workers: how many there are, one number after the other.
+        epochs: of each trial.
+        fast: whether it is a rehearsal.
         say: tells what is being measured.
     """
     rows: list[Row] = []
@@ -82,15 +91,15 @@ def run(*, servers: Sequence[str], fast: bool, say: Callable[[str], Any]) -> Rep
         for kind, storage in places.items():
             say(f"scaling: reports to {kind}")
             rows.append(_reports(kind, Location.parse(storage), Path(folder)))
-            for workers in WORKERS[:2] if fast else WORKERS:
-                say(f"scaling: {workers} workers, {kind}")
-                rows += _busy(kind, Location.parse(storage), workers, Path(folder))
+            for count in workers:
+                say(f"scaling: {count} workers, {kind}")
+                rows += _busy(kind, Location.parse(storage), count, epochs, Path(folder))
     return Report(
         name="scaling",
         fast=fast,
         settings={
             "trials of each worker": _TRIALS,
-            "epochs": _EPOCHS,
+            "epochs": epochs,
             "seconds of an epoch": _EPOCH_SECONDS,
         },
         notes=("CPU and memory are the coordinator's, with Dask's scheduler in it.",),
@@ -101,7 +110,7 @@ def run(*, servers: Sequence[str], fast: bool, say: Callable[[str], Any]) -> Rep
 def _reports(kind: str, location: Location, folder: Path) -> Row:
     """How many epochs a second can be stored, one after the other, as the search loop does."""
     with open_database(location, create=True) as database:
-        study = _session(database, folder, f"reports-{kind}", trials=1).optuna
+        study = _session(database, folder, f"reports-{kind}", trials=1, epochs=1).optuna
         trial = study.ask()
         began, count = time.monotonic(), 300
         for step in range(1, count + 1):
@@ -112,7 +121,7 @@ def _reports(kind: str, location: Location, folder: Path) -> Row:
     return Row(what=f"{kind}: epochs stored one by one", value=count / seconds, unit="/s")
 
 
-def _busy(kind: str, location: Location, workers: int, folder: Path) -> Iterator[Row]:
+def _busy(kind: str, location: Location, workers: int, epochs: int, folder: Path) -> Iterator[Row]:
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = parse_address(f"tcp://127.0.0.1:{free.getsockname()[1]}")
@@ -120,7 +129,7 @@ def _busy(kind: str, location: Location, workers: int, folder: Path) -> Iterator
     name = f"scaling-{kind}-{workers}"
     with ExitStack() as stack:
         database = stack.enter_context(open_database(location, create=True))
-        session = _session(database, folder, name, trials=workers * _TRIALS)
+        session = _session(database, folder, name, trials=workers * _TRIALS, epochs=epochs)
         cluster = stack.enter_context(Cluster(fleet, events, work=sleepers.sleep))
         stack.enter_context(_sleepers(str(address), workers))
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -136,7 +145,7 @@ def _busy(kind: str, location: Location, workers: int, folder: Path) -> Iterator
         seconds, after = time.monotonic() - began, process.cpu_times()
         memory = process.memory_info().rss
     cpu = after.user + after.system - before.user - before.system
-    ideal = _TRIALS * _EPOCHS * _EPOCH_SECONDS
+    ideal = _TRIALS * epochs * _EPOCH_SECONDS
     what = f"{kind}, {workers} workers"
     yield Row(
         what=f"{what}: efficiency",
@@ -148,10 +157,10 @@ def _busy(kind: str, location: Location, workers: int, folder: Path) -> Iterator
     yield Row(what=f"{what}: memory", value=memory / 2**20, unit="MiB")
 
 
-def _session(database: Any, folder: Path, name: str, trials: int) -> Session:
+def _session(database: Any, folder: Path, name: str, trials: int, epochs: int) -> Session:
     file = folder / f"{name}.py"
     file.write_text(
-        _STUDY.format(epochs=_EPOCHS, milliseconds=int(_EPOCH_SECONDS * 1_000), trials=trials)
+        _STUDY.format(epochs=epochs, milliseconds=int(_EPOCH_SECONDS * 1_000), trials=trials)
     )
     return open_session(database, define(str(file), Overrides(), None), _SOURCE)
 

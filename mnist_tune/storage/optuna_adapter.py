@@ -35,7 +35,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage, get_storage
-from optuna.storages._rdb.models import BaseModel
+from optuna.storages._rdb.models import BaseModel, TrialIntermediateValueModel
 from optuna.trial import TrialState
 
 from mnist_tune.errors import StorageError
@@ -52,7 +52,10 @@ UID_ATTRIBUTE = "mnist_tune_uid"
 FAILURE_ATTRIBUTES = ("failure", "failure_message", "failure_attempts")
 
 _ATTRIBUTES = sqlalchemy.table(
-    "trial_user_attributes", sqlalchemy.column("trial_id"), sqlalchemy.column("key")
+    "trial_user_attributes",
+    sqlalchemy.column("trial_id"),
+    sqlalchemy.column("key"),
+    sqlalchemy.column("value_json"),
 )
 _SYSTEM_ATTRIBUTES = sqlalchemy.table(
     "trial_system_attributes",
@@ -67,6 +70,10 @@ _ANNOUNCED = sqlalchemy.text(
 _FINISHED = sqlalchemy.text(
     "SELECT trial_id, number FROM trials JOIN studies USING (study_id) "
     "WHERE study_name = :name AND state IN ('COMPLETE', 'PRUNED')"
+)
+_WAITING = sqlalchemy.text(
+    "SELECT trial_id FROM trials JOIN studies USING (study_id) "
+    "WHERE study_name = :name AND state = 'WAITING' ORDER BY number LIMIT 1"
 )
 # States are literals, since they are an enumeration of their own in PostgreSQL.
 _FAILED = sqlalchemy.text(
@@ -107,6 +114,7 @@ class OptunaStudy:
     def __init__(self, study: optuna.Study, database: Database) -> None:
         self.study = study
         self.database = database
+        self._has_read_all = False
 
     @property
     def name(self) -> str:
@@ -127,9 +135,21 @@ class OptunaStudy:
         return len(missing)
 
     def ask(self) -> optuna.Trial:
-        """Start the first queued trial, or a new one."""
+        """Start the first queued trial, or a new one.
+
+        Optuna's own way to the first queued one reads them all, which takes longer the more there are.
+        """
+        with self.database.reading() as connection:
+            waiting = connection.execute(_WAITING, {"name": self.name}).scalar()
         with translated(self.database.location):
-            return self.study.ask()
+            if waiting is None:
+                return self.study.ask()
+            if not self._has_read_all:  # Optuna's cache knows no ids but of trials that it has seen
+                self.study.get_trials(deepcopy=False)
+                self._has_read_all = True
+            self.study._thread_local.cached_all_trials = None  # as `ask` does
+            self.study._storage.set_trial_state_values(waiting, TrialState.RUNNING)
+            return optuna.Trial(self.study, waiting)
 
     def suggested(
         self, trial: optuna.Trial, suggest: Callable[[optuna.Trial], Suggested]
@@ -155,10 +175,25 @@ class OptunaStudy:
             self.study.tell(trial, None if value is None else float(value), state=state)
 
     def report(self, trial: optuna.Trial, value: float, step: int) -> None:
-        """Store a value for the pruner; a step that is stored already stays as it is."""
-        with translated(self.database.location):
-            if step not in trial._cached_frozen_trial.intermediate_values:
-                trial.report(float(value), step)
+        """Store a value for the pruner; a step that is stored already stays as it is.
+
+        By one statement, since Optuna takes three, and many workers report each second.
+        """
+        known = trial._cached_frozen_trial.intermediate_values
+        if step in known:
+            return
+        stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(float(value))
+        with self.database.transaction() as connection:
+            connection.execute(
+                sqlalchemy.insert(TrialIntermediateValueModel),
+                {
+                    "trial_id": trial._trial_id,
+                    "step": step,
+                    "intermediate_value": stored,
+                    "intermediate_value_type": kind,
+                },
+            )
+        known[step] = float(value)
 
     def should_prune(self, trial: optuna.Trial, step: int) -> bool:
         """Ask the pruner about a step that was just reported.
@@ -171,10 +206,9 @@ class OptunaStudy:
             return step >= last_step and trial.should_prune()
 
     def set_attributes(self, trial: optuna.Trial, attributes: Mapping[str, Any]) -> None:
-        """Set user attributes of a running trial, in the given order."""
-        with translated(self.database.location):
-            for name, value in attributes.items():
-                trial.set_user_attr(name, plain(value))
+        """Set user attributes of a running trial, in the given order and all at once."""
+        rows = {name: json.dumps(plain(value)) for name, value in attributes.items()}
+        self._set(_ATTRIBUTES, trial, rows)
 
     def set_study_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set user attributes of the study, in the given order."""
@@ -184,10 +218,25 @@ class OptunaStudy:
 
     def announce(self, trial: optuna.Trial, files: Sequence[Shown]) -> None:
         """Say which files a running trial will show; the dashboard lists them from then on."""
-        storage = self.study._storage
-        with translated(self.database.location):
-            for shown in files:
-                storage.set_trial_system_attr(trial._trial_id, _artifact_key(shown), shown.entry)
+        rows = {_artifact_key(shown): json.dumps(shown.entry) for shown in files}
+        self._set(_SYSTEM_ATTRIBUTES, trial, rows)
+
+    def _set(
+        self, table: sqlalchemy.TableClause, trial: optuna.Trial, rows: Mapping[str, str]
+    ) -> None:
+        """Set attributes of a trial in one transaction, where Optuna would need one for each."""
+        if not rows:
+            return
+        own = table.c.trial_id == trial._trial_id
+        with self.database.transaction() as connection:
+            connection.execute(sqlalchemy.delete(table).where(own, table.c.key.in_(list(rows))))
+            connection.execute(
+                sqlalchemy.insert(table),
+                [
+                    {"trial_id": trial._trial_id, "key": key, "value_json": value}
+                    for key, value in rows.items()
+                ],
+            )
 
     def announce_finished(self, files: Mapping[int, Sequence[Shown]]) -> None:
         """Announce, by SQL, files of finished trials that have not done so themselves.

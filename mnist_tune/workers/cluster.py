@@ -56,6 +56,7 @@ class Cluster:
         self._run = uuid.uuid4().hex[:12]  # other coordinators may use the same workers
         self._tasks: dict[str, Task] = {}
         self._futures: dict[str, Future[Outcome]] = {}
+        self._ended: dict[str, Outcome | BaseException] = {}
         self._addresses: dict[str, str] = {}  # task → worker that has begun it
         self._over_memory: set[str] = set()  # addresses of workers that were killed for it
         self._images: Future[Any] | None = None  # for workers that have none
@@ -91,8 +92,11 @@ class Cluster:
         """The outcome of a task that has ended, or the exception that ended it."""
         address = self._addresses.pop(name, "")
         task = self._tasks.pop(name)
+        del self._futures[name]
+        ended = self._ended.pop(name)
         try:
-            outcome: Outcome = self._futures.pop(name).result()
+            if not isinstance(ended, Outcome):
+                raise ended
         except KilledWorker:
             if address in self._over_memory:
                 raise WorkerFailed(
@@ -101,9 +105,9 @@ class Cluster:
             raise WorkerFailed("its worker process ended", "worker_lost") from None
         except CancelledError:
             raise WorkerFailed("no worker took it", "worker_lost") from None
-        for seed, content in outcome.weights.items():
+        for seed, content in ended.weights.items():
             _keep(task.job.kept_weights(seed), content)
-        return outcome
+        return ended
 
     def end(self, names: list[str]) -> None:
         """Ask tasks to save and end after the epoch under way."""
@@ -153,14 +157,23 @@ class Cluster:
         self._over_memory.add(event[1]["worker"])
 
     def _on_end(self, task: Task, future: Future[Outcome]) -> None:
+        """Fetch what a task came to in Dask's own thread, so that nobody waits for a worker."""
+        assert self._client.loop is not None
+        self._client.loop.add_callback(self._fetch, task, future)
+
+    async def _fetch(self, task: Task, future: Future[Outcome]) -> None:
         """Tell of the end of a task, after its worker was replaced where it may be spoilt.
 
         An exception that nobody expected may have left memory or a device in a bad state.
         """
-        error = future.exception() if future.status == "error" else None
-        if isinstance(error, ImagesMissing):
+        try:
+            ended: Outcome | BaseException = await future
+        except (Exception, CancelledError) as error:  # sorted by whoever asks for the result
+            ended = error
+        self._ended[task.name] = ended
+        if isinstance(ended, ImagesMissing):
             threading.Thread(target=self._bring_images, args=(task,), daemon=True).start()
-        elif isinstance(error, WorkerFailed):
+        elif isinstance(ended, WorkerFailed):
             self._restart(self._addresses.get(task.name), lambda: self._events.put(task.name))
         else:
             self._events.put(task.name)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from types import TracebackType
@@ -28,6 +30,7 @@ VERSIONS_KEY = "mnist-tune-versions"  # of the scheduler's metadata
 
 _START_SECONDS = 60
 _STARTS = 3  # a process may be killed while it starts
+_LOOK_SECONDS = 1.0  # between two looks at workers that come and go
 _LOOK_EVERY = 10  # calls of `tend`, a second apart or so
 _WITHOUT_WORKERS = (
     30  # looks at an empty fleet of this machine before it is given up: some five minutes
@@ -170,6 +173,7 @@ class _Changing:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._known: frozenset[str] = frozenset()
+        self._looked = -math.inf
         self._waiting = False
 
     @property
@@ -183,6 +187,9 @@ class _Changing:
         Raises:
             WorkersGone: the scheduler is.
         """
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return []
+        self._looked = time.monotonic()
         try:
             there = frozenset(client.nthreads())
         except (OSError, TimeoutError, RuntimeError, ValueError) as error:
