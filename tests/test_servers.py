@@ -121,6 +121,18 @@ def test_what_befalls_the_server_changes_no_result(
     assert_nothing_shows(place, undisturbed)
 
 
+def test_a_confirmation_outlasts_its_server(
+    place: Place, undisturbed: dict[str, bytes], postgresql: Server
+) -> None:
+    place.done(*RUN, "--no-confirm")
+    with place.start("confirm", "served", *OPTIONS) as running:
+        running.until(lambda: "epoch " in running.stderr, "it was under way")
+        crash_and_come_back(postgresql, place)
+        assert running.code() == 0, running.stderr
+        assert "is back" in running.stderr
+    assert_nothing_shows(place, undisturbed)
+
+
 def test_ctrl_c_while_it_waits_for_the_server(place: Place, postgresql: Server) -> None:
     with place.start(*RUN) as running:
         under_way(place, running)

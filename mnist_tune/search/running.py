@@ -171,19 +171,28 @@ def run_confirmation(
             f"study {definition.name} was made with --protocol notebook, whose selection has seen the test set: "
             "there is nothing left to confirm; run it without --protocol notebook"
         )
-    with _opened(location, definition, source) as session:
-        if session.unfinished_trials():
-            raise Incomplete(
-                f"study {definition.name} is not finished; type `mnist-tune resume {definition.name}`"
-            )
-        if _is_confirmed(session) and not again:
-            raise DefinitionError(
-                f"study {definition.name} has been confirmed: the test set was opened for it; "
-                "add --again to open it once more, which the report will say"
-            )
-        trial = session.store.best_trial(session.row)
-        with _crew(session, options, console) as (crew, stop, audience):
-            confirm(session, crew, stop, audience, trial)
+    begun = False
+
+    def work() -> None:
+        nonlocal begun
+        with _opened(location, definition, source, again=begun) as session:
+            if session.unfinished_trials():
+                raise Incomplete(
+                    f"study {definition.name} is not finished; type `mnist-tune resume {definition.name}`"
+                )
+            if _is_confirmed(session) and begun:
+                return  # the server went just after that
+            if _is_confirmed(session) and not again:
+                raise DefinitionError(
+                    f"study {definition.name} has been confirmed: the test set was opened for it; "
+                    "add --again to open it once more, which the report will say"
+                )
+            begun = True
+            trial = session.store.best_trial(session.row)
+            with _crew(session, options, console) as (crew, stop, audience):
+                confirm(session, crew, stop, audience, trial)
+
+    _outlast(location, console, work, lambda: begun)
 
 
 def _retried(session: Session) -> str:
