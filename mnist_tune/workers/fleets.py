@@ -29,6 +29,7 @@ from mnist_tune.workers.versions import difference, versions_here
 VERSIONS_KEY = "mnist-tune-versions"  # of the scheduler's metadata
 
 _START_SECONDS = 60
+_ANSWER_SECONDS = 15  # of a scheduler that should be there
 _STARTS = 3  # a process may be killed while it starts
 _LOOK_SECONDS = 1.0  # between two looks at workers that come and go
 _LOOK_EVERY = 10  # calls of `tend`, a second apart or so
@@ -261,7 +262,7 @@ class JoinedFleet(_Changing):
                 self._client = stack.enter_context(
                     Client(
                         str(self._address),
-                        timeout=_START_SECONDS,
+                        timeout=_ANSWER_SECONDS,
                         security=self._address.security(),
                         set_as_default=False,
                     )
