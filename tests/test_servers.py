@@ -126,7 +126,7 @@ def test_a_confirmation_outlasts_its_server(
 ) -> None:
     place.done(*RUN, "--no-confirm")
     with place.start("confirm", "served", *OPTIONS) as running:
-        running.until(lambda: "epoch " in running.stderr, "it was under way")
+        running.until(place.checkpoints, "the confirmation was under way")
         crash_and_come_back(postgresql, place)
         assert running.code() == 0, running.stderr
         assert "is back" in running.stderr
