@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from mnist_tune.trainer.runtime import tensorflow
+from mnist_tune.trainer.stacked import per_run
 
 # Keeps the numbers of all layers and steps apart: an epoch has at most 60,000 steps, and 16 bits for
 # the step and 16 for the place fill one word of the generator's key.
@@ -38,13 +39,14 @@ class Draws:
         Args:
             place: of the layer.
             shape: batch size first.
-            rate: scalar tensor, 0 ≤ rate < 1.
+            rate: of each run, float32 `[S]`, 0 ≤ rate < 1.
         """
         tf = tensorflow()
+        halves = self._halves(place, shape)
         # 16 bits decide on one number, which halves the draws. The rate becomes a multiple of 2⁻¹⁶,
         # and the scale follows it, so that the expectation of the mask is 1 to float precision.
-        steps = tf.clip_by_value(tf.round(rate * 2**16), 0, 2**16 - 1)
-        kept = tf.cast(self._halves(place, shape) >= tf.cast(steps, tf.uint32), tf.float32)
+        steps = per_run(tf.clip_by_value(tf.round(rate * 2**16), 0, 2**16 - 1), halves)
+        kept = tf.cast(halves >= tf.cast(steps, tf.uint32), tf.float32)
         return kept / (1 - steps / 2**16)
 
     def seasoned(self, images: Any, low: Any, high: Any) -> Any:
@@ -52,13 +54,14 @@ class Draws:
 
         Args:
             images: float32, 0–1.
-            low: scalar tensor; each image draws its level evenly between it and `high`.
-            high: scalar tensor.
+            low: float32 `[S]`; each image draws its level evenly between it and `high`.
+            high: float32 `[S]`.
         """
         tf = tensorflow()
         shape = tuple(images.shape[1:])
         unit = tf.cast(self._halves(_LEVEL_PLACE, (shape[0],)), tf.float32) / 2**16
-        level = tf.round((low + (high - low) * unit) * 2**16)[:, :, tf.newaxis]
+        level = per_run(low, unit) + per_run(high - low, unit) * unit
+        level = tf.round(level * 2**16)[:, :, tf.newaxis]
         draws = tf.cast(self._halves(_NOISE_PLACE, shape), tf.float32)
         return tf.where(draws < level / 2, 0.0, tf.where(draws < level, 1.0, images))
 

@@ -26,6 +26,7 @@ from mnist_tune.layers import (
 )
 from mnist_tune.trainer.randomness import glorot_uniform
 from mnist_tune.trainer.runtime import tensorflow
+from mnist_tune.trainer.stacked import per_run
 
 Drop = Callable[[Dropout, Any], Any]
 Layers = tuple[Layer, ...]
@@ -77,10 +78,16 @@ def scores(layers: Layers, weights: list[Any], images: Any, drop: Drop | None, d
 
 
 def penalty_gradients(weights: list[Any], gradients: list[Any], l2: Any) -> list[Any]:
-    """Add the gradient 2λw of λ·Σw² to all kernels but the last, and to nothing else."""
+    """Add the gradient 2λw of λ·Σw² to all kernels but the last, and to nothing else.
+
+    Args:
+        weights: as described above.
+        gradients: of the loss without the penalty, one for each of them.
+        l2: λ of each run, float32 `[S]`.
+    """
     penalised = range(0, len(weights) - 2, 2)
     return [
-        g + 2 * l2 * w if i in penalised else g
+        g + per_run(2 * l2, w) * w if i in penalised else g
         for i, (w, g) in enumerate(zip(weights, gradients, strict=True))
     ]
 

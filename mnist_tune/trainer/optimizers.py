@@ -1,7 +1,8 @@
 """One step of each optimizer on stacked weights, by the same formulas as Keras.
 
-Hyperparameters arrive as scalar tensors, so that trials that differ only in them share a
-compiled program. What changes the program's structure is in `kind`.
+Hyperparameters arrive as tensors with a number for each run, so that trials that differ only in
+them share a compiled program, and may be rows of one. What changes the program's structure is in
+`kind`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from mnist_tune.recipes import Adam, AdamW, Optimizer, Sgd
 from mnist_tune.trainer.runtime import tensorflow
+from mnist_tune.trainer.stacked import per_run
 
 Tensors = list[Any]
 
@@ -53,8 +55,8 @@ def update(
         weights: one tensor per kernel or bias.
         slots: `slots_per_weight` tensors per weight, first all of one sort, then all of the next.
         gradients: one tensor per weight.
-        hyper: scalar tensors by name, as `hyperparameters` lists them.
-        rate: learning rate at this step.
+        hyper: float32 `[S]` by name, as `hyperparameters` lists them.
+        rate: learning rate at this step, float32 `[S]`.
         step: number of steps taken before this one.
 
     Returns:
@@ -63,12 +65,17 @@ def update(
     if kind in ("adam", "adamw"):
         return _adam(kind, weights, slots, gradients, hyper, rate, step)
     if kind == "sgd":
-        return [w - rate * g for w, g in zip(weights, gradients, strict=True)], []
-    moved = [hyper["momentum"] * m - rate * g for m, g in zip(slots, gradients, strict=True)]
-    ahead = moved
-    if kind == "nesterov":
-        ahead = [hyper["momentum"] * m - rate * g for m, g in zip(moved, gradients, strict=True)]
+        return [w - per_run(rate, g) * g for w, g in zip(weights, gradients, strict=True)], []
+    moved = _moved(slots, gradients, hyper["momentum"], rate)
+    ahead = moved if kind == "momentum" else _moved(moved, gradients, hyper["momentum"], rate)
     return [w + a for w, a in zip(weights, ahead, strict=True)], moved
+
+
+def _moved(before: Tensors, gradients: Sequence[Any], momentum: Any, rate: Any) -> Tensors:
+    return [
+        per_run(momentum, m) * m - per_run(rate, g) * g
+        for m, g in zip(before, gradients, strict=True)
+    ]
 
 
 def _adam(
@@ -84,12 +91,18 @@ def _adam(
     count, half = tf.cast(step + 1, tf.float32), len(weights)
     beta_1, beta_2 = hyper["beta_1"], hyper["beta_2"]
     scale = rate * tf.sqrt(1 - beta_2**count) / (1 - beta_1**count)
-    first = [m + (g - m) * (1 - beta_1) for m, g in zip(slots[:half], gradients, strict=True)]
-    second = [v + (g * g - v) * (1 - beta_2) for v, g in zip(slots[half:], gradients, strict=True)]
+    first = [
+        m + (g - m) * per_run(1 - beta_1, g) for m, g in zip(slots[:half], gradients, strict=True)
+    ]
+    second = [
+        v + (g * g - v) * per_run(1 - beta_2, g)
+        for v, g in zip(slots[half:], gradients, strict=True)
+    ]
     if kind == "adamw":
-        weights = [w - w * hyper["weight_decay"] * rate for w in weights]
+        decay = hyper["weight_decay"]
+        weights = [w - w * per_run(decay, w) * per_run(rate, w) for w in weights]
     moved = [
-        w - m * scale / (tf.sqrt(v) + hyper["epsilon"])
+        w - m * per_run(scale, m) / (tf.sqrt(v) + per_run(hyper["epsilon"], v))
         for w, m, v in zip(weights, first, second, strict=True)
     ]
     return moved, first + second

@@ -1,8 +1,9 @@
-"""The program of a whole epoch: training of all its seeds, validation included, in one call.
+"""The program of a whole epoch: training of all its runs, validation included, in one call.
 
 Images stay on the device as uint8 and are scaled there; the host hands over the order of the
 epoch and takes back a few numbers. Programs are kept by `Shape`; what differs between trials of
-one shape (L2 factor, rates of learning and dropout, noise levels …) is an input.
+one shape (L2 factor, rates of learning and dropout, noise levels …) is an input, of each run its
+own.
 
 XLA compiles dense networks several times as fast as TensorFlow runs them, but not everything
 (`recipes.compiled_on_cpus`): the rest runs by TensorFlow's own kernels, in the same program.
@@ -10,6 +11,7 @@ XLA compiles dense networks several times as fast as TensorFlow runs them, but n
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -48,6 +50,21 @@ class Shape:
 
 def shape_of(network: Network, recipe: Recipe, device: Device) -> Shape:
     """The shape that a configuration's program has on a device."""
+    return _shape(network, recipe, compiled=device.compiles(network, recipe))
+
+
+def stack_key(network: Network, recipe: Recipe) -> Hashable | None:
+    """What configurations have in common whose runs can be rows of one program, on any device.
+
+    None for convolutions: a program takes one run of them.
+    """
+    if network.convolutional:
+        return None
+    noise = network.noise if isinstance(network, Denoiser) else None
+    return _shape(network, recipe, compiled=True), recipe.epochs, recipe.batch_size, noise
+
+
+def _shape(network: Network, recipe: Recipe, *, compiled: bool) -> Shape:
     layers = tuple(
         replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
         for layer in network.layers
@@ -58,7 +75,7 @@ def shape_of(network: Network, recipe: Recipe, device: Device) -> Shape:
         optimizer=optimizers.kind(recipe.optimizer),
         cosine=recipe.schedule == "cosine",
         dtype=recipe.precision,
-        compiled=device.compiles(network, recipe),
+        compiled=compiled,
     )
 
 
@@ -93,8 +110,9 @@ def epoch_program(shape: Shape) -> Any:
     It takes `(train, validation, plan, keys, first_step, weights, slots, inputs)`: `train` and
     `validation` are parts as the goal describes them (validation may be empty), `plan` is what
     `batches` made, `keys` are those of the random draws in this epoch, `first_step` counts the
-    steps before it. It returns new weights, new slots, and two lists of float32 `[S]` sums over
-    images: what was measured in training, and in validation.
+    steps before it, and `inputs` are those of `inputs_of`, float32 `[S]`. It returns new weights,
+    new slots, and two lists of float32 `[S]` sums over images: what was measured in training, and
+    in validation.
     """
     tf = tensorflow()
     goal = shape.goal
@@ -162,7 +180,7 @@ def _gradients(
     draws: Draws,
     inputs: dict[str, Any],
 ) -> tuple[list[Any], tuple[Any, ...]]:
-    """Gradients of each seed's mean loss over the images that are present, and what is measured."""
+    """Gradients of each run's mean loss over the images that are present, and what is measured."""
     goal = shape.goal
     images, *wanted = batch
 
@@ -174,7 +192,7 @@ def _gradients(
         tape.watch(weights)
         scores = forward.scores(shape.layers, weights, images, drop, shape.dtype)
         losses = goal.losses(scores, tuple(wanted))
-        # Summing over seeds mixes nothing: no weight of one seed takes part in another's loss.
+        # Summing over runs mixes nothing: no weight of one takes part in another's loss.
         total = tf.reduce_sum(losses * present / tf.reduce_sum(present, 1, keepdims=True))
     return tape.gradient(total, weights), goal.trainings(scores, tuple(wanted), losses)
 

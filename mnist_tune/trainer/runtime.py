@@ -23,7 +23,7 @@ class Device:
         name: what people call it: `CPU` or the GPU's name.
         placement: TensorFlow's name, such as `/CPU:0`.
         threads: CPU threads of one operation.
-        stacks_seeds: whether runs in lock-step share one call of the program. A GPU is filled by
+        stacks_runs: whether runs in lock-step share one call of the program. A GPU is filled by
             that. On a CPU they take turns within each epoch: weights stay in its cache (500-300
             gains a tenth), one compilation serves any number of seeds, and a run's bits cannot
             depend on its company.
@@ -32,7 +32,7 @@ class Device:
     name: str
     placement: str
     threads: int
-    stacks_seeds: bool = False
+    stacks_runs: bool = False
 
     def compiles(self, network: Network, recipe: Recipe) -> bool:
         """Whether XLA makes this training faster here."""
@@ -83,7 +83,7 @@ def _set_up(threads: int) -> Device:
     # Which of several, where that was chosen before TensorFlow came in.
     number = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
     name = f"GPU {number} {details.get('device_name', '')}".replace("  ", " ").strip()
-    return Device(name, "/GPU:0", threads, stacks_seeds=True)
+    return Device(name, "/GPU:0", threads, stacks_runs=True)
 
 
 def available_cores() -> int:

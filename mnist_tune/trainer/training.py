@@ -1,14 +1,13 @@
-"""Training of one configuration with several seeds in lock-step."""
+"""Training of configurations, each with several seeds, in lock-step."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mnist_tune.data.splits import Part
 from mnist_tune.errors import Diverged
@@ -23,15 +22,17 @@ from mnist_tune.trainer.program import (
     inputs_of,
     scoring_program,
     shape_of,
+    stack_key,
 )
 from mnist_tune.trainer.randomness import epoch_key, epoch_order
 from mnist_tune.trainer.runtime import Device, tensorflow
-from mnist_tune.trainer.states import Arrays, EpochMetrics, RunState, Score
+from mnist_tune.trainer.stacked import stacked, taken
+from mnist_tune.trainer.states import EpochMetrics, RunState, Score
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Progress:
-    """An epoch that several runs have just finished together.
+    """An epoch that several runs of a configuration have just finished together.
 
     Attributes:
         epoch: 1 for the first.
@@ -45,6 +46,21 @@ class Progress:
 
 
 OnEpoch = Callable[[Progress], bool]
+OnEpochs = Callable[[Mapping[int, Progress]], Container[int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """A configuration that is trained together with others.
+
+    Attributes:
+        network, recipe: the configuration.
+        states: one for each seed, from `Trainer.start` or from a checkpoint.
+    """
+
+    network: Network
+    recipe: Recipe
+    states: tuple[RunState, ...]
 
 
 class Trainer:
@@ -75,7 +91,7 @@ class Trainer:
 
         Runs at the same epoch advance in lock-step. Runs that stand behind the others, as they
         may after an interruption, catch up first. On a CPU a run's bits do not depend on its
-        company; where seeds are stacked, on a GPU, they agree to float precision.
+        company; where runs are stacked, on a GPU, they agree to float precision.
 
         Args:
             network: what to train.
@@ -89,20 +105,64 @@ class Trainer:
         Raises:
             Diverged: a loss or a weight is no longer finite.
         """
-        reached = {state.seed: state for state in states}
-        going_on = True
-        while going_on and (lowest := min(s.epoch for s in reached.values())) < recipe.epochs:
-            together = [s for s in reached.values() if s.epoch == lowest]
-            target = min(
-                [s.epoch for s in reached.values() if s.epoch > lowest], default=recipe.epochs
+
+        def on_epochs(progress: Mapping[int, Progress]) -> Container[int]:
+            return (0,) if on_epoch(progress[0]) else ()
+
+        (reached,) = self.train_together([Member(network, recipe, tuple(states))], on_epochs)
+        if isinstance(reached, Diverged):
+            raise reached
+        return reached
+
+    def train_together(
+        self, members: Sequence[Member], on_epochs: OnEpochs
+    ) -> tuple[tuple[RunState, ...] | Diverged, ...]:
+        """Train several configurations as `train` does one, all their runs in lock-step.
+
+        What becomes of one of them changes nothing for the others.
+
+        Args:
+            members: of which all have the same `stack_key`, or which is alone.
+            on_epochs: called after each epoch with the progress of each member, by its place
+                among them; members whose place it does not return end there.
+
+        Returns:
+            Of each member, the states that it reached, in the order given, or why there are none.
+        """
+        keys = {stack_key(member.network, member.recipe) for member in members}
+        if len(members) > 1 and (len(keys) > 1 or None in keys):
+            raise ValueError("configurations that are trained together must share a program")
+        epochs = members[0].recipe.epochs
+        reached = [{state.seed: state for state in member.states} for member in members]
+        diverged: dict[int, Diverged] = {}
+        live = set(range(len(members)))
+        while live and (lowest := _lowest(reached, live)) < epochs:
+            flock = self._flock(
+                [
+                    _Run(i, members[i], state)
+                    for i in sorted(live)
+                    for state in reached[i].values()
+                    if state.epoch == lowest
+                ]
             )
-            flock = self._flock(network, recipe, together)
-            while going_on and flock.epoch < target:
+            target = _lowest(reached, live, above=lowest, otherwise=epochs)
+            while flock.members and flock.epoch < target:
                 for stack in flock.stacks:
                     self._advance(stack)
-                going_on = on_epoch(Progress(flock.epoch, flock.latest(), flock.states))
-            reached.update({state.seed: _sound(state) for state in flock.states()})
-        return tuple(reached[state.seed] for state in states)
+                unsound = flock.unsound()
+                progress = {i: flock.progress(i) for i in flock.members if i not in unsound}
+                going_on = on_epochs(progress) if progress else ()
+                ended = {i for i in flock.members if i not in going_on}
+                for i, state in flock.leave(ended):
+                    reached[i][state.seed] = state
+                live -= ended
+                diverged.update(unsound)
+            for i, state in flock.leave(set(flock.members)):
+                reached[i][state.seed] = state
+        return tuple(
+            diverged.get(i) or _sound([reached[i][state.seed] for state in member.states])
+            for i, member in enumerate(members)
+        )
 
     def score(
         self, network: Network, recipe: Recipe, states: Sequence[RunState], part: Part
@@ -116,7 +176,7 @@ class Trainer:
         scores: list[Score] = []
         for group in self._groups(network, states):
             with tensorflow().device(self._device.placement):
-                weights = _stacked([state.weights for state in group])
+                weights = stacked([state.weights for state in group])
                 sums, classes = program(weights, placed)
             means = _means(shape.goal.scored, sums, len(part))
             scores += [
@@ -129,16 +189,16 @@ class Trainer:
             ]
         return tuple(scores)
 
-    def _groups(self, network: Network, states: Sequence[RunState]) -> list[Sequence[RunState]]:
+    def _groups(self, network: Network, runs: Sequence[Any]) -> list[Sequence[Any]]:
         """Runs that share one call of the program: all of them, or each on its own."""
-        together = self._device.stacks_seeds and not network.convolutional
-        return [states] if together else [[state] for state in states]
+        together = self._device.stacks_runs and not network.convolutional
+        return [runs] if together else [[run] for run in runs]
 
-    def _flock(self, network: Network, recipe: Recipe, states: Sequence[RunState]) -> _Flock:
-        shape, size = shape_of(network, recipe, self._device), len(self._train)
-        return _Flock(
-            [_Stack(network, recipe, shape, group, size) for group in self._groups(network, states)]
-        )
+    def _flock(self, runs: Sequence[_Run]) -> _Flock:
+        first = runs[0].member
+        shape = shape_of(first.network, first.recipe, self._device)
+        groups = self._groups(first.network, runs)
+        return _Flock([_Stack(shape, group, len(self._train)) for group in groups])
 
     def _advance(self, stack: _Stack) -> None:
         network, goal = stack.network, stack.shape.goal
@@ -152,100 +212,165 @@ class Trainer:
         stack.move_on(weights, slots, means)
 
 
+class _Run:
+    """A run under way; where its weights are is for its stack to know."""
+
+    def __init__(self, place: int, member: Member, state: RunState) -> None:
+        self.place = place
+        self.member = member
+        self.seed = state.seed
+        self.begin = state
+        self.history = list(state.history)
+
+
 class _Flock:
-    """All runs at the same epoch, in one stack or in several that take turns."""
+    """Runs at the same epoch, in one stack or in several that take turns."""
 
     def __init__(self, stacks: Sequence[_Stack]) -> None:
-        self.stacks = stacks
+        self.stacks = list(stacks)
+
+    @property
+    def members(self) -> list[int]:
+        """Places of the members that have runs here."""
+        return list(dict.fromkeys(run.place for stack in self.stacks for run in stack.runs))
 
     @property
     def epoch(self) -> int:
+        """How many epochs are behind them all."""
         return self.stacks[0].epoch
 
-    def latest(self) -> dict[int, EpochMetrics]:
-        return {seed: m for stack in self.stacks for seed, m in stack.latest().items()}
+    def unsound(self) -> dict[int, Diverged]:
+        """Members of which a run's loss is no longer finite; the first such run is named."""
+        lost: dict[int, Diverged] = {}
+        for run in (run for stack in self.stacks for run in stack.runs):
+            if not _is_finite(run.history[-1]):
+                line = f"the loss of seed {run.seed} is no longer finite in epoch {self.epoch}"
+                lost.setdefault(run.place, Diverged(line))
+        return lost
 
-    def states(self) -> tuple[RunState, ...]:
-        return tuple(state for stack in self.stacks for state in stack.states())
+    def progress(self, place: int) -> Progress:
+        """What a member's runs have just done."""
+        runs = (run for stack in self.stacks for run in stack.runs if run.place == place)
+        latest = {run.seed: run.history[-1] for run in runs}
+        return Progress(
+            self.epoch, latest, lambda: tuple(state for _, state in self._states({place}))
+        )
+
+    def leave(self, places: Set[int]) -> list[tuple[int, RunState]]:
+        """Let the runs of some members go: the place and the state of each."""
+        states = self._states(places)
+        for stack in self.stacks:
+            stack.drop(places)
+        self.stacks = [stack for stack in self.stacks if stack.runs] or self.stacks[:1]
+        return states
+
+    def _states(self, places: Set[int]) -> list[tuple[int, RunState]]:
+        return [state for stack in self.stacks for state in stack.states(places)]
 
 
 class _Stack:
-    """Runs at the same epoch, their weights stacked along axis 0 and kept on the device."""
+    """Runs at the same epoch, their weights stacked along axis 0 and kept on the device.
 
-    def __init__(
-        self,
-        network: Network,
-        recipe: Recipe,
-        shape: Shape,
-        states: Sequence[RunState],
-        train_size: int,
-    ) -> None:
-        self.network = network
+    A row whose run has left is computed on until half of them have: each width of the program is
+    compiled anew.
+    """
+
+    def __init__(self, shape: Shape, runs: Sequence[_Run], train_size: int) -> None:
+        self.network = runs[0].member.network
         self.shape = shape
-        self._seeds = [state.seed for state in states]
-        self._histories = [list(state.history) for state in states]
-        self._weights = _stacked([state.weights for state in states])
-        self._slots = _stacked([state.slots for state in states])
-        self._recipe = recipe
-        self._train_size = train_size
-        self._numbers = inputs_of(network, recipe, train_size)
         self.program = epoch_program(shape)
+        self._rows = list(runs)
+        self._left: set[int] = set()
+        self._weights = stacked([run.begin.weights for run in runs])
+        self._slots = stacked([run.begin.slots for run in runs])
+        self._train_size = train_size
+        self._batch_size = runs[0].member.recipe.batch_size
+        self.epoch = len(runs[0].history)
 
     @property
-    def epoch(self) -> int:
-        return len(self._histories[0])
+    def runs(self) -> list[_Run]:
+        """Those that have not left."""
+        return [run for row, run in enumerate(self._rows) if row not in self._left]
 
     def inputs(self) -> tuple[Any, ...]:
         """What the program takes after the images, for the epoch to come."""
-        tf = tensorflow()
-        orders = np.stack([epoch_order(seed, self.epoch, self._train_size) for seed in self._seeds])
-        plan = batches(orders, self._recipe.batch_size)
+        tf, seeds = tensorflow(), [run.seed for run in self._rows]
+        orders = np.stack([epoch_order(seed, self.epoch, self._train_size) for seed in seeds])
+        plan = batches(orders, self._batch_size)
+        numbers = [
+            inputs_of(run.member.network, run.member.recipe, self._train_size) for run in self._rows
+        ]
         return (
             tf.constant(plan),
-            tf.constant(np.stack([epoch_key(seed, self.epoch) for seed in self._seeds])),
+            tf.constant(np.stack([epoch_key(seed, self.epoch) for seed in seeds])),
             tf.constant(self.epoch * len(plan), tf.int64),
             self._weights,
             self._slots,
-            {name: tf.constant(value, tf.float32) for name, value in self._numbers.items()},
+            {name: tf.constant([row[name] for row in numbers], tf.float32) for name in numbers[0]},
         )
 
     def move_on(self, weights: list[Any], slots: list[Any], means: dict[str, list[float]]) -> None:
+        """Take what the program has made of an epoch."""
         self._weights, self._slots = weights, slots
-        for i, (seed, history) in enumerate(zip(self._seeds, self._histories, strict=True)):
-            metrics = EpochMetrics(
-                len(history) + 1, **{name: values[i] for name, values in means.items()}
+        self.epoch += 1
+        for row, run in enumerate(self._rows):
+            if row not in self._left:
+                values = {name: of_all[row] for name, of_all in means.items()}
+                run.history.append(EpochMetrics(self.epoch, **values))
+
+    def states(self, places: Set[int]) -> list[tuple[int, RunState]]:
+        """Where the runs of some members stand."""
+        rows = [row for row, run in enumerate(self._rows) if run.place in places]
+        if not rows:
+            return []
+        weights, slots = self._on_host(self._weights, rows), self._on_host(self._slots, rows)
+        return [
+            (run.place, RunState(run.seed, taken(weights, i), taken(slots, i), tuple(run.history)))
+            for i, run in enumerate(self._rows[row] for row in rows)
+        ]
+
+    def drop(self, places: Set[int]) -> None:
+        """Let the runs of some members leave."""
+        self._left |= {row for row, run in enumerate(self._rows) if run.place in places}
+        staying = [row for row in range(len(self._rows)) if row not in self._left]
+        if staying and 2 * len(staying) <= len(self._rows):
+            tf = tensorflow()
+            self._weights = [tf.gather(values, staying) for values in self._weights]
+            self._slots = [tf.gather(values, staying) for values in self._slots]
+            self._rows = [self._rows[row] for row in staying]
+            self._left = set()
+
+    def _on_host(self, stacks: list[Any], rows: list[int]) -> list[Any]:
+        if len(rows) == len(self._rows):
+            return [values.numpy() for values in stacks]
+        return [tensorflow().gather(values, rows).numpy() for values in stacks]
+
+
+def _lowest(
+    reached: Sequence[dict[int, RunState]],
+    live: Iterable[int],
+    *,
+    above: int = -1,
+    otherwise: int = 0,
+) -> int:
+    """The lowest epoch that a run of these members has reached, of those above another."""
+    return min(
+        [s.epoch for i in live for s in reached[i].values() if s.epoch > above], default=otherwise
+    )
+
+
+def _is_finite(metrics: EpochMetrics) -> bool:
+    return math.isfinite(metrics.train_loss) and math.isfinite(metrics.val_loss or 0)
+
+
+def _sound(states: Sequence[RunState]) -> tuple[RunState, ...] | Diverged:
+    """States whose weights are finite, else which are not: the last step's harm shows in no loss."""
+    for state in states:
+        if not all(np.isfinite(array).all() for array in state.weights):
+            return Diverged(
+                f"a weight of seed {state.seed} is no longer finite after epoch {state.epoch}"
             )
-            if not math.isfinite(metrics.train_loss) or not math.isfinite(metrics.val_loss or 0):
-                raise Diverged(
-                    f"the loss of seed {seed} is no longer finite in epoch {metrics.epoch}"
-                )
-            history.append(metrics)
-
-    def latest(self) -> dict[int, EpochMetrics]:
-        return {
-            seed: history[-1] for seed, history in zip(self._seeds, self._histories, strict=True)
-        }
-
-    def states(self) -> tuple[RunState, ...]:
-        weights = [w.numpy() for w in self._weights]
-        slots = [s.numpy() for s in self._slots]
-        return tuple(
-            RunState(seed, _taken(weights, i), _taken(slots, i), tuple(self._histories[i]))
-            for i, seed in enumerate(self._seeds)
-        )
-
-
-def _sound(state: RunState) -> RunState:
-    """Hand back a state whose weights are finite; the last step's harm shows in no training loss.
-
-    Raises:
-        Diverged: they are not.
-    """
-    if not all(np.isfinite(array).all() for array in state.weights):
-        raise Diverged(
-            f"a weight of seed {state.seed} is no longer finite after epoch {state.epoch}"
-        )
-    return state
+    return tuple(states)
 
 
 def _means(
@@ -258,15 +383,3 @@ def _means(
         prefix + name: [float(value) / count for value in total.numpy()]
         for name, total in zip(names, sums, strict=True)
     }
-
-
-def _stacked(runs: Sequence[Arrays]) -> list[Any]:
-    """Stack each array of the runs; a bias gets an axis so that it broadcasts over images."""
-    tf = tensorflow()
-    stacks = [np.stack(arrays) for arrays in zip(*runs, strict=True)]
-    return [tf.constant(a[:, np.newaxis] if a.ndim == 2 else a) for a in stacks]
-
-
-def _taken(stacks: list[NDArray[np.float32]], i: int) -> Arrays:
-    """The i-th run's arrays, biases back to one axis."""
-    return tuple(stack[i, 0] if position % 2 else stack[i] for position, stack in enumerate(stacks))

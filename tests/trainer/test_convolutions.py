@@ -52,7 +52,7 @@ def test_dropout_is_on_in_training_and_off_in_validation(trainer: Trainer) -> No
 
 
 def test_convolutions_are_compiled_on_gpus_alone(cpu: Device) -> None:
-    gpu = Device("a GPU", "/GPU:0", 1, stacks_seeds=True)
+    gpu = Device("a GPU", "/GPU:0", 1, stacks_runs=True)
     recipe = Recipe(epochs=1)
     assert not shape_of(BUSY_CNN, recipe, cpu).compiled
     assert shape_of(BUSY_CNN, recipe, gpu).compiled

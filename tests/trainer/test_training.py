@@ -59,7 +59,7 @@ def test_seeds_stacked_in_one_program_come_to_the_same(
     train_part: Part, validation_part: Part, cpu: Device, trainer: Trainer, recipe: Recipe
 ) -> None:
     """As a GPU trains them: to float precision, as sums are taken in another order."""
-    stacking = Trainer(train_part, validation_part, replace(cpu, stacks_seeds=True))
+    stacking = Trainer(train_part, validation_part, replace(cpu, stacks_runs=True))
     stacked = trained(stacking, BUSY, recipe, [3, 11, 2**40])
     in_turn = trained(trainer, BUSY, recipe, [3, 11, 2**40])
     assert [state.seed for state in stacked] == [state.seed for state in in_turn]
@@ -81,7 +81,7 @@ def test_seeds_stacked_in_one_program_come_to_the_same(
 def test_a_cpu_does_not_stack_seeds(cpu: Device) -> None:
     """Their bits would depend on their company then."""
     if cpu.placement == "/CPU:0":
-        assert not cpu.stacks_seeds
+        assert not cpu.stacks_runs
 
 
 @pytest.mark.parametrize("recipe", [BUSY_RECIPE, ADAM_RECIPE], ids=["momentum", "adam"])
