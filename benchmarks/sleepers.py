@@ -21,25 +21,26 @@ from mnist_tune.workers.training import topic
 NOW = "2026-11-26T12:00:00.000000Z"
 
 
-def sleep(task: Task) -> Outcome:
+def sleep(task: Task) -> tuple[Outcome, ...]:
     """Take the recipe's batch size as milliseconds of an epoch, and sleep."""
     worker, began = get_worker(), time.monotonic()
-    seconds = task.job.recipe.batch_size / 1_000
+    ((job, seeds),) = ((piece.job, piece.seeds) for piece in task.pieces)
+    seconds = job.recipe.batch_size / 1_000
 
     def publish(metrics: list[Any], *, trained: bool) -> None:
         message = {"task": task.name, "trained": trained, "metrics": metrics}
         worker.log_event(topic(task.run), message | {"worker": worker.address})
 
     publish([], trained=False)
-    histories: dict[int, tuple[EpochMetrics, ...]] = dict.fromkeys(task.seeds, ())
-    for epoch in range(1, task.job.recipe.epochs + 1):
+    histories: dict[int, tuple[EpochMetrics, ...]] = dict.fromkeys(seeds, ())
+    for epoch in range(1, job.recipe.epochs + 1):
         time.sleep(max(0.0, began + epoch * seconds - time.monotonic()))
         done = EpochMetrics(
             epoch=epoch, train_loss=0.1, train_accuracy=0.9, val_loss=0.1, val_accuracy=0.9
         )
         histories = {seed: (*history, done) for seed, history in histories.items()}
-        publish([[seed, [asdict(done)]] for seed in task.seeds], trained=True)
-    return Outcome(
+        publish([[job.key, seed, [asdict(done)]] for seed in seeds], trained=True)
+    outcome = Outcome(
         finished=True,
         histories=histories,
         started_at=NOW,
@@ -49,6 +50,7 @@ def sleep(task: Task) -> Outcome:
         device="none",
         threads=1,
     )
+    return (outcome,)
 
 
 async def _join(address: str, count: int) -> None:

@@ -16,7 +16,7 @@ from mnist_tune import checkpoints
 from mnist_tune.checkpoints import CheckpointError
 from mnist_tune.data.sources import Dataset, Source, find, load_source
 from mnist_tune.data.splits import Part, final, split
-from mnist_tune.errors import DefinitionError, InputError, MnistTuneError
+from mnist_tune.errors import DefinitionError, Diverged, InputError, MnistTuneError
 from mnist_tune.metrics import Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
 from mnist_tune.noise import errors, evaluation_images
@@ -26,7 +26,7 @@ from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import RunRow, StudyRow, TrialRow
 from mnist_tune.storage.store import Store
 from mnist_tune.trainer.states import RunState
-from mnist_tune.workers.tasks import Job, Task
+from mnist_tune.workers.tasks import Job, Piece, Task
 from mnist_tune.workers.training import carry_out
 
 Say = Callable[[str], object]
@@ -311,10 +311,12 @@ def _kept(job: Job, seed: int) -> RunState | None:
 def _trained_again(job: Job, seed: int) -> RunState:
     with tempfile.TemporaryDirectory() as folder:
         job = replace(job, checkpoints=Path(folder), weights=None)
-        carry_out(
-            Task(name=job.key, job=job, seeds=(seed,), checkpoint_seconds=1e9),
+        (result,) = carry_out(
+            Task(name=job.key, pieces=(Piece(job, (seed,)),), checkpoint_seconds=1e9),
             lambda _message: None,
         )
+        if isinstance(result, Diverged):  # it did not when it was trained first
+            raise result
         state = checkpoints.load(job.checkpoint(seed), job.identity(seed))
     assert state is not None
     return state

@@ -231,6 +231,33 @@ def test_kill_of_a_worker_is_made_good(place: Place, undisturbed: dict[str, byte
     assert_nothing_shows(place, undisturbed)
 
 
+def test_stacked_trials_are_interrupted_as_others_are(
+    place: Place, undisturbed: dict[str, bytes]
+) -> None:
+    """And may go on in other stacks, or alone."""
+    stacked = ("--data", "embedded", *SAVE_OFTEN, "--stack", 3, "--workers")
+    with place.start("run", "patience.py", *stacked, 1) as running:
+        running.until(lambda: place.epochs_seen(2) >= 2, "three trials were under way")
+        os.kill(running.trainers()[0], signal.SIGKILL)
+        running.until(lambda: "worker_lost" in running.stderr, "it was missed")
+        seen = place.epochs_seen(2)
+        running.until(lambda: place.epochs_seen(2) > seen, "they went on")
+        running.ctrl_c()
+        assert_all_is_saved(place, running)
+    assert "trials 0, 1, 2 train together" in running.stderr
+    assert "trials 0, 1, 2: worker_lost" in running.stderr
+    assert place.states() == ["WAITING"] * 3
+
+    with place.start("resume", *stacked, 2) as running:
+        seen = place.epochs_seen(2)
+        running.until(lambda: place.epochs_seen(2) > seen, "they went on")
+        running.kill()
+        running.gone()
+    assert "trials 0, 1 train together" in running.stderr
+    place.done("resume", "--stack", "off")
+    assert_nothing_shows(place, undisturbed)
+
+
 def test_tpe_draws_the_same_after_a_kill(tmp_path: Path) -> None:
     drawn: list[Rows] = []
     tables: list[dict[str, bytes]] = []

@@ -157,6 +157,24 @@ def test_a_worker_that_joins_gives_the_same_tables(
     assert_nothing_shows(place, undisturbed)
 
 
+def test_trials_are_stacked_where_workers_have_gpus(
+    place: Place, guest: Place, undisturbed: Place, address: str
+) -> None:
+    """Who has one is for the machines to say; without any in truth the tables are the same, too."""
+    with guest.start("worker", address, CUDA_VISIBLE_DEVICES="0") as helper:
+        done = place.done(*RUN, "--listen", address)
+        helper.terminate()
+    assert "trials 0, 1 train together" in done.stderr
+    assert_nothing_shows(place, undisturbed)
+    guest.study("spread", PATIENT)
+    told = guest.done(*RUN, CUDA_VISIBLE_DEVICES="0").stderr
+    assert "on GPU 0" in told
+    assert "trials 0, 1 train together" in told
+    assert_nothing_shows(guest, undisturbed)
+    alone = guest.done(*RUN, "--name", "off", "--stack", "off", CUDA_VISIBLE_DEVICES="0").stderr
+    assert "together" not in alone
+
+
 @with_networks
 def test_a_machine_without_images_and_without_our_folders(
     place: Place, guest: Place, undisturbed: Place, tmp_path: Path

@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -64,13 +64,15 @@ class Case:
     """A kind of study.
 
     With more than one worker the order in which trials end is a matter of luck, on which samplers
-    and pruners depend: only a plan without a pruner promises the same result then.
+    and pruners depend: only a plan without a pruner promises the same result then. Stacked ones are held
+    against ones that are not.
     """
 
     name: str
     plan: str
     pruner: str
     workers: int
+    stack: str = "off"
 
     @property
     def study(self) -> str:
@@ -86,8 +88,10 @@ class Case:
 CASES = (
     Case("grid", _GRID, "none", 2),
     Case("grid_pruned", _GRID, "median", 1),
+    Case("grid_stacked", _GRID, "none", 2, "3"),
     Case("random", _RANDOM, "none", 1),
     Case("random_pruned", _RANDOM, "hyperband", 1),
+    Case("random_stacked", _RANDOM, "none", 1, "3"),
     Case("tpe", _TPE, "none", 1),
     Case("tpe_pruned", _TPE, "median", 1),
 )
@@ -172,7 +176,7 @@ class Torturer:
         """Disturb studies of one kind so many times."""
         if case.name not in self._undisturbed:
             place = self._place(case, "undisturbed")
-            place.done(*_arguments(case))
+            place.done(*_arguments(replace(case, stack="off")))
             self._undisturbed[case.name] = place.exported(case.study)
         while disturbances > 0:
             disturbances -= self._round(case, min(disturbances, _MOST_IN_A_ROUND))
@@ -277,7 +281,7 @@ def _differences(found: dict[str, bytes], wanted: dict[str, bytes]) -> Iterator[
 
 
 def _arguments(case: Case) -> tuple[object, ...]:
-    options = ("--data", "embedded", "--workers", case.workers)
+    options = ("--data", "embedded", "--workers", case.workers, "--stack", case.stack)
     return ("run", f"{case.study}.py", *options, "--checkpoint-seconds", _CHECKPOINT_SECONDS)
 
 

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import click
 
+_MOST_STACKED = 1_000
+
 Command = TypeVar("Command", bound=Callable[..., object])
 Decorator = Callable[[Command], Command]
 
@@ -97,6 +99,28 @@ hang_seconds = click.option(
     show_default=True,
     help="Replace a worker that has been silent for so long, and for 20 times its longest epoch; "
     "for 12 times as long before its first epoch.",
+)
+
+
+def _most_stacked(_context: click.Context, _option: click.Parameter, value: str) -> int | None:
+    """How many trials may train together: None for `auto`, 1 for `off`."""
+    if value == "auto":
+        return None
+    if value == "off":
+        return 1
+    if value.isdecimal() and 1 <= int(value) <= _MOST_STACKED:
+        return int(value)
+    raise click.BadParameter(f"{value!r}: give auto, off, or a number from 1 to {_MOST_STACKED:,}")
+
+
+stack = click.option(
+    "--stack",
+    callback=_most_stacked,
+    default="auto",
+    show_default=True,
+    metavar="auto|off|N",
+    help="Trials of dense networks that train together in one program, where their layers, epochs and "
+    "batches are the same: auto fills a GPU with those of a plan, N are at most so many anywhere.",
 )
 retry_failed = click.option(
     "--retry-failed", is_flag=True, help="Train failed trials again, under their old numbers."

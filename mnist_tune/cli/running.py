@@ -77,6 +77,7 @@ class How:
     hang_seconds: float
     dashboard: bool
     tensorboard: Path | None
+    stack: int | None = None
     no_confirm: bool = False
     retry_failed: bool = False
 
@@ -116,6 +117,7 @@ class How:
             attend.append(partial(_dashboard, location))
         return Options(
             hands=self.hands(),
+            stack=self.stack,
             confirm=not self.no_confirm,
             checkpoint_seconds=self.checkpoint_seconds,
             hang_seconds=self.hang_seconds,

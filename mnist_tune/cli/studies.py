@@ -55,6 +55,7 @@ _OVERRIDES = options.stacked(
 @_OVERRIDES
 @options.no_confirm
 @options.retry_failed
+@options.stack
 @running.how
 @options.storage
 @options.data
@@ -83,6 +84,7 @@ def run(
 @click.argument("study", required=False)
 @options.no_confirm
 @options.retry_failed
+@options.stack
 @running.how
 @options.storage
 @options.data

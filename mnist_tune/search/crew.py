@@ -1,9 +1,10 @@
 """Jobs on workers: seeds are shared out, put back together, and moved to workers that idle.
 
-A job's numbers do not depend on how its seeds are grouped, so regrouping is only a matter of
-time: when a worker has nothing to do and no job is left to start, the largest task is asked to
-save and end, and its seeds go on in two halves. Nor do they depend on how often its tasks were
-lost: a task whose worker died, hung or ran out of memory goes on from its last checkpoint.
+A job's numbers do not depend on how its seeds are grouped, nor on the jobs that share a task with
+it, so regrouping is only a matter of time: when a worker has nothing to do and no job is left to
+start, the largest task is asked to save and end, and its runs go on in two halves. Nor do they
+depend on how often its tasks were lost: a task whose worker died, hung or ran out of memory goes on
+from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ from __future__ import annotations
 import itertools
 import queue
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mnist_tune.errors import WorkerFailed
-from mnist_tune.search.attempts import RETRIED
+from mnist_tune.search.attempts import MOST_ATTEMPTS, RETRIED
+from mnist_tune.search.stacks import Stacks, alike
 from mnist_tune.search.watch import HANG_SECONDS, Watch
-from mnist_tune.search.work import Failure, Work, failure_of, groups_of
+from mnist_tune.search.work import Failure, Work, failure_of, groups_of, titles
 from mnist_tune.trainer.states import EpochMetrics, Score
-from mnist_tune.workers.tasks import Job, Outcome, Task
+from mnist_tune.workers.tasks import Job, Outcome, Piece, Result, Task
+
+Pieces = Sequence[tuple[Work, tuple[int, ...]]]
+"""What a task trains: works, each with some of its seeds."""
 
 _WORTH_MOVING_SECONDS = 6.0  # a move costs one save, one load and one compilation, about a second
 
@@ -32,14 +38,18 @@ class Workers(Protocol):
     def workers(self) -> int:
         """How many tasks may be under way at a time; may change with `tend`."""
 
+    @property
+    def gpus(self) -> bool:
+        """Whether all workers have one; may change with `tend`."""
+
     def submit(self, task: Task) -> None:
         """Start a task; its name is put into the events when it has ended."""
 
-    def result(self, name: str) -> Outcome:
-        """The outcome of an ended task, or the exception that ended it."""
+    def result(self, name: str) -> Sequence[Result]:
+        """What became of each piece of an ended task, or the exception that ended it."""
 
-    def end(self, names: list[str]) -> None:
-        """Ask tasks to save and end after the epoch under way."""
+    def end(self, pieces: Sequence[tuple[str, str]]) -> None:
+        """Ask pieces, named by task and job, to save and end after the epoch under way."""
 
     def replace(self, name: str) -> None:
         """Replace the worker of a hung task, without waiting for it; the task ends, as lost."""
@@ -117,6 +127,7 @@ class Crew:
             so that a signal handler can wake the crew.
         checkpoint_seconds: least time between two checkpoints of a task.
         hang_seconds: how long a task that has trained an epoch may be silent.
+        stacks: which jobs may share a task.
         clock: seconds from any beginning, never going back.
     """
 
@@ -126,39 +137,44 @@ class Crew:
         events: queue.SimpleQueue[Any],
         checkpoint_seconds: float = 10.0,
         hang_seconds: float = HANG_SECONDS,
+        stacks: Stacks = Stacks(),  # noqa: B008  # it is frozen
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = workers
         self._events = events
         self._checkpoint_seconds = checkpoint_seconds
+        self._stacks = stacks
         self._clock = clock
         self._watch = Watch(hang_seconds, clock())
         self._hung: dict[str, float] = {}  # task → seconds of silence, its worker being replaced
         self._works: dict[str, Work] = {}
-        self._task_works: dict[str, Work] = {}
+        self._tasks: dict[str, Pieces] = {}
+        self._moving: set[str] = set()  # tasks that were asked to end so that they can be split
         self._ready: list[CrewEvent] = []  # happened outside `wait`, which has to tell of it
         self._numbers = itertools.count()
 
     @property
     def idle(self) -> int:
-        """Workers with nothing to do."""
-        return (
-            self._workers.workers
-            - len(self._task_works)
-            - sum(len(w.waiting) for w in self._works.values())
-        )
+        """Workers with nothing to do; below 0 if there are fewer of them than there were."""
+        return self._free - sum(len(work.waiting) for work in self._works.values())
 
     @property
     def busy(self) -> bool:
         """Whether any job is under way, or has ended without being told of."""
         return bool(self._works) or bool(self._ready)
 
+    def most_together(self, job: Job) -> int:
+        """How many jobs like this one may share a task."""
+        return self._stacks.most(job, gpus=self._workers.gpus)
+
     def start(self, job: Job, groups: int = 1) -> None:
         """Start a job with its seeds in at most so many groups."""
-        now = self._clock()
-        work = Work(job, groups_of(job.seeds, groups), {seed: [] for seed in job.seeds}, now, now)
-        self._works[job.key] = work
+        self._begin(job, groups)
         self._dispatch()
+
+    def start_together(self, jobs: Sequence[Job]) -> None:
+        """Start jobs that are alike in one task, for which there must be a worker."""
+        self._submit([self._begin(job, 1) for job in jobs])
 
     def end(self, jobs: Iterable[Job]) -> None:
         """Save and end jobs after the epoch under way; `JobEnded` follows."""
@@ -168,8 +184,8 @@ class Crew:
             work.waiting.clear()
             if not work.running:
                 self._ready.append(self._ended(work))
-        if names := [name for work in works for name in work.running]:
-            self._workers.end(names)
+        if pieces := [(task, work.job.key) for work in works for task in work.running]:
+            self._workers.end(pieces)
 
     def end_all(self) -> None:
         """Save and end every job after the epoch under way."""
@@ -196,7 +212,7 @@ class Crew:
             return []
         if isinstance(event, dict):
             return self._on_epochs(event)
-        return self._on_task_ended(event) if event in self._task_works else []
+        return self._on_task_ended(event) if event in self._tasks else []
 
     def _look_after_workers(self) -> None:
         """Replace workers that hang, once nothing is left to be heard from them."""
@@ -209,100 +225,156 @@ class Crew:
             self._hung[name] = seconds
             self._workers.replace(name)
 
+    @property
+    def _free(self) -> int:
+        """Workers without a task."""
+        return self._workers.workers - len(self._tasks)
+
+    def _begin(self, job: Job, groups: int) -> Work:
+        now = self._clock()
+        work = Work(job, groups_of(job.seeds, groups), {seed: [] for seed in job.seeds}, now, now)
+        self._works[job.key] = work
+        return work
+
     def _dispatch(self) -> None:
-        for work in self._works.values():
-            while work.waiting and len(self._task_works) < self._workers.workers:
-                seeds = work.waiting.pop(0)
-                name = f"{work.job.key}-task-{next(self._numbers)}"
-                work.running[name] = seeds
-                self._task_works[name] = work
-                self._watch.begin(name, work.job.key)
-                self._workers.submit(
-                    Task(
-                        name=name,
-                        job=work.job,
-                        seeds=seeds,
-                        checkpoint_seconds=self._checkpoint_seconds,
-                    )
-                )
+        while self._free > 0 and (works := self._next_stack()):
+            self._submit(works)
+
+    def _next_stack(self) -> list[Work]:
+        """Works that wait for a worker and should share one, so that no other is left idle."""
+        waiting = [work for work in self._works.values() if work.waiting]
+        if not waiting:
+            return []
+        first = waiting[0]
+        most = 1 if first.alone else self.most_together(first.job)
+        if most == 1:
+            return [first]
+        stackable = [w for w in waiting if w is first or _may_share(first, w)]
+        return stackable[: min(most, -(-len(stackable) // self._free))]
+
+    def _submit(self, works: Sequence[Work]) -> None:
+        """Hand the next seeds of some works to a worker."""
+        pieces = [(work, work.waiting.pop(0)) for work in works]
+        lead = works[0].job
+        name = f"{lead.key}-task-{next(self._numbers)}"
+        for work, seeds in pieces:
+            work.running[name] = seeds
+        self._tasks[name] = pieces
+        self._watch.begin(name, lead.key)
+        self._workers.submit(
+            Task(
+                name=name,
+                pieces=tuple(Piece(work.job, seeds) for work, seeds in pieces),
+                checkpoint_seconds=self._checkpoint_seconds,
+            )
+        )
 
     def _share_out(self) -> None:
-        """Ask the task with the most work left to end, so that its seeds can be split."""
-        moving = sum(len(work.moving) for work in self._works.values())
-        if self.idle - moving <= 0:
+        """Ask the task with the most work left to end, so that its runs can be split."""
+        if self.idle - len(self._moving) <= 0:
             return
         candidates = [
-            (work.seconds_left(name), work, name)
-            for work in self._works.values()
-            if not work.ending
-            for name, seeds in work.running.items()
-            if len(seeds) > 1 and name not in work.moving
+            (max(work.seconds_left(name) for work, _seeds in pieces), name)
+            for name, pieces in self._tasks.items()
+            if name not in self._moving
+            and sum(len(seeds) for work, seeds in pieces if not work.ending) > 1
         ]
-        seconds, work, name = max(candidates, key=lambda c: c[0], default=(0.0, None, ""))
-        if work is not None and seconds > _WORTH_MOVING_SECONDS:
-            work.moving.add(name)
-            self._workers.end([name])
+        seconds, name = max(candidates, default=(0.0, ""))
+        if seconds > _WORTH_MOVING_SECONDS:
+            self._moving.add(name)
+            self._workers.end(
+                [(name, work.job.key) for work, _seeds in self._tasks[name] if not work.ending]
+            )
 
     def _on_epochs(self, message: dict[str, Any]) -> list[CrewEvent]:
-        work = self._task_works.get(message["task"])
-        if work is None:
+        name = message["task"]
+        pieces = self._tasks.get(name)
+        if pieces is None:
             return []
-        if work.ending or message["task"] in work.moving:
-            # It goes on all the same: it has not heard yet, or it was run again by another worker.
-            self._workers.end([message["task"]])
-        self._watch.sign(message["task"], trained=message["trained"])
-        work.take(
-            {
-                seed: [EpochMetrics(**values) for values in history]
-                for seed, history in message["metrics"]
-            }
-        )
-        return list(self._newly_done(work))
+        self._watch.sign(name, trained=message["trained"])
+        news: dict[str, dict[int, list[EpochMetrics]]] = defaultdict(dict)
+        for job, seed, history in message["metrics"]:
+            news[job][seed] = [EpochMetrics(**values) for values in history]
+        # They go on all the same: they have not heard yet, or were run again by another worker.
+        deaf = [
+            (name, work.job.key)
+            for work, _seeds in pieces
+            if (work.ending or name in self._moving) and (work.job.key in news or not news)
+        ]
+        if deaf:
+            self._workers.end(deaf)
+        events: list[CrewEvent] = []
+        for work, _seeds in pieces:
+            work.take(news[work.job.key])
+            events += self._newly_done(work)
+        return events
 
     def _on_task_ended(self, name: str) -> list[CrewEvent]:
-        work = self._task_works.pop(name)
-        seeds = work.running.pop(name)
-        work.moving.discard(name)
+        pieces = self._tasks.pop(name)
+        for work, _seeds in pieces:
+            del work.running[name]
+        self._moving.discard(name)
         try:
-            outcome = self._workers.result(name)
+            results: Sequence[Result | Exception] = self._workers.result(name)
         except Exception as error:  # sorted here: a fatal one goes on, any other fails the task
-            events = self._on_failure(work, name, seeds, error)
-        else:
-            events = self._on_outcome(work, seeds, outcome)
+            results = [error] * len(pieces)
+        events: list[CrewEvent] = []
+        failed: list[tuple[tuple[Work, tuple[int, ...]], Exception]] = []
+        for piece, result in zip(pieces, results, strict=True):
+            if isinstance(result, Outcome):
+                events += self._on_outcome(piece, result, halves=2 if len(pieces) == 1 else 1)
+            else:
+                failed.append((piece, result))
+        events += self._on_failures(name, failed)
         self._watch.end(name)
         self._hung.pop(name, None)
-        if not work.running and not work.waiting:
-            events.append(self._ended(work))
+        events += [
+            self._ended(work) for work, _seeds in pieces if not work.running and not work.waiting
+        ]
         self._dispatch()
         return events
 
-    def _on_outcome(self, work: Work, seeds: tuple[int, ...], outcome: Outcome) -> list[CrewEvent]:
+    def _on_outcome(
+        self, piece: tuple[Work, tuple[int, ...]], outcome: Outcome, halves: int
+    ) -> list[CrewEvent]:
+        work, seeds = piece
         work.take(outcome.histories)
         work.outcomes.append(outcome)
         work.scores.update({score.seed: score for score in outcome.scores})
         if not outcome.finished and not work.ending:
-            work.waiting += groups_of(seeds, 2)
+            work.waiting += groups_of(seeds, halves)
         return [*map(Warned, outcome.warnings), *self._newly_done(work)]
 
-    def _on_failure(
-        self, work: Work, name: str, seeds: tuple[int, ...], error: Exception
+    def _on_failures(
+        self, name: str, failed: Sequence[tuple[tuple[Work, tuple[int, ...]], Exception]]
     ) -> list[CrewEvent]:
-        """Try again where that can help, else let the job fail."""
-        failure = failure_of(error)
-        if failure.reason == "worker_lost" and name in self._hung:
-            failure = Failure("hung", f"no sign of life for {self._hung[name]:.0f} s")
-        if work.ending and failure.reason in RETRIED:
-            work.broken_off = True  # it was to end in any case, and its checkpoints are there
-            return []
-        lines = work.try_again(seeds, failure, begun=self._watch.has_begun(name))
-        if lines is not None:
-            return [*map(Warned, lines)]
-        work.failure = work.failure or failure
-        if work.running:
-            self.end([work.job])
-        work.waiting.clear()
-        details = error.details if isinstance(error, WorkerFailed) else ""
-        return [Warned(details)] if details else []
+        """Try again where that can help, else let jobs fail."""
+        again: dict[tuple[int, Failure], list[tuple[Work, tuple[int, ...]]]] = defaultdict(list)
+        details: dict[str, None] = {}
+        for (work, seeds), error in failed:
+            failure = failure_of(error)
+            if failure.reason == "worker_lost" and name in self._hung:
+                failure = Failure("hung", f"no sign of life for {self._hung[name]:.0f} s")
+            if work.ending and failure.reason in RETRIED:
+                work.broken_off = True  # it was to end in any case, and its checkpoints are there
+                continue
+            attempt = work.try_again(seeds, failure, begun=self._watch.has_begun(name))
+            if attempt is not None:
+                again[attempt, failure].append((work, seeds))
+                continue
+            work.failure = work.failure or failure
+            if work.running:
+                self.end([work.job])
+            work.waiting.clear()
+            if isinstance(error, WorkerFailed) and error.details:
+                details[error.details] = None
+        lines = [
+            f"{titles(pieces)}: {failure.reason} ({failure.message}); attempt {attempt} of "
+            f"{MOST_ATTEMPTS} goes on from the last checkpoint"
+            for (attempt, failure), pieces in again.items()
+            if attempt > 1
+        ]
+        return [*map(Warned, lines), *map(Warned, details)]
 
     def _newly_done(self, work: Work) -> Iterator[EpochDone]:
         for epoch, metrics in work.newly_done(self._clock()):
@@ -322,3 +394,7 @@ class Crew:
             outcomes=tuple(work.outcomes),
             elapsed_seconds=self._clock() - work.began,
         )
+
+
+def _may_share(one: Work, other: Work) -> bool:
+    return not other.alone and alike(one.job, other.job)

@@ -6,8 +6,9 @@ before its checkpoints are dropped, so that no moment exists at which a kill los
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -22,9 +23,10 @@ from mnist_tune.search.crew import Crew, CrewEvent, EpochDone, JobEnded, Told, W
 from mnist_tune.search.progress import Observer
 from mnist_tune.search.references import write_references
 from mnist_tune.search.session import Session
+from mnist_tune.search.stacks import alike
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.records import TrialRow
-from mnist_tune.study import MOST_SEEDS
+from mnist_tune.study import MOST_SEEDS, Configuration
 from mnist_tune.workers.tasks import Job
 
 _WAIT_SECONDS = 1.0
@@ -129,26 +131,62 @@ class _SearchLoop(_Loop):
             optuna_study.requeue_running()
 
     def _start_trials(self) -> None:
-        while self._left and self._crew.idle:
+        while self._left and self._crew.idle > 0:
             trial = self._session.optuna.ask()
-            study = self._session.definition.study
-            configuration = self._session.optuna.suggested(trial, study.configuration)
-            job = Job(
-                trial_number=trial.number,
-                network=configuration.network,
-                recipe=configuration.recipe(study.recipe),
-                seeds=tuple(range(study.seeds)),
-                protocol=study.protocol,
-                source=self._session.source,
-                checkpoints=self._session.checkpoints,
-            )
-            self._trials[trial.number] = trial
-            self._left -= 1
-            self._observer.began(job, trial.params)
-            self._crew.start(
-                job,
-                groups=self._crew.idle // (self._left + 1) if self._left < self._crew.idle else 1,
-            )
+            job = self._job(trial)
+            most = min(self._crew.most_together(job), -(-self._left // self._crew.idle))
+            started = [(trial, job), *(self._alike(job, most - 1) if most > 1 else ())]
+            for trial, job in started:
+                self._trials[trial.number] = trial
+                self._observer.began(job, trial.params)
+            self._left -= len(started)
+            if len(started) > 1:
+                numbers = ", ".join(str(trial.number) for trial, _job in started)
+                self._observer.say(f"trials {numbers} train together")
+                self._crew.start_together([job for _trial, job in started])
+            else:
+                few = self._left < self._crew.idle
+                self._crew.start(job, self._crew.idle // (self._left + 1) if few else 1)
+
+    def _alike(self, first: Job, most: int) -> Iterator[tuple[optuna.Trial, Job]]:
+        """Start trials that can be rows of the same program: queued ones, or else new ones."""
+        optuna_study = self._session.optuna
+        for trial in optuna_study.ask_such(lambda given: self._would_be_alike(first, given), most):
+            yield trial, self._job(trial)
+            most -= 1
+        while most > 0 and not optuna_study.counts().waiting:
+            trial = optuna_study.ask()
+            job = self._job(trial)
+            if not alike(first, job):
+                optuna_study.requeue(trial.number)
+                return
+            yield trial, job
+            most -= 1
+
+    def _would_be_alike(self, first: Job, given: Mapping[str, Any]) -> bool:
+        """Whether a trial with these parameters, which may not be all, would be like the first."""
+        study = self._session.definition.study
+        try:
+            configuration = study.configuration(optuna.trial.FixedTrial(dict(given)))
+        except ValueError:  # one that it does not say
+            return False
+        return alike(first, self._made(-1, configuration))
+
+    def _job(self, trial: optuna.Trial) -> Job:
+        study = self._session.definition.study
+        return self._made(trial.number, self._session.optuna.suggested(trial, study.configuration))
+
+    def _made(self, number: int, configuration: Configuration) -> Job:
+        study = self._session.definition.study
+        return Job(
+            trial_number=number,
+            network=configuration.network,
+            recipe=configuration.recipe(study.recipe),
+            seeds=tuple(range(study.seeds)),
+            protocol=study.protocol,
+            source=self._session.source,
+            checkpoints=self._session.checkpoints,
+        )
 
     def _on_epoch(self, done: EpochDone) -> None:
         number, optuna_study = done.job.trial_number, self._session.optuna

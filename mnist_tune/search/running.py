@@ -17,6 +17,7 @@ from mnist_tune.search.crew import Crew
 from mnist_tune.search.loop import confirm, search
 from mnist_tune.search.progress import Audience, Observer, Progress
 from mnist_tune.search.session import Session, open_session
+from mnist_tune.search.stacks import stacks
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.search.watch import HANG_SECONDS
 from mnist_tune.storage.database import open_database
@@ -45,6 +46,7 @@ class Options:
 
     Attributes:
         hands: which workers there are.
+        stack: trials that a worker trains at a time, as `stacks` takes it.
         confirm: whether the test set is opened when the search is finished.
         checkpoint_seconds: least time between two checkpoints of a task.
         hang_seconds: silence after which a worker is replaced.
@@ -53,6 +55,7 @@ class Options:
     """
 
     hands: Hands = field(default_factory=Hands)
+    stack: int | None = None
     confirm: bool = True
     checkpoint_seconds: float = 10.0
     hang_seconds: float = HANG_SECONDS
@@ -254,5 +257,11 @@ def _crew(
         others = [
             attending.enter_context(attend(session, progress.say)) for attend in options.attend
         ]
-        crew = Crew(cluster, events, options.checkpoint_seconds, options.hang_seconds)
+        crew = Crew(
+            cluster,
+            events,
+            options.checkpoint_seconds,
+            options.hang_seconds,
+            stacks(study, options.stack),
+        )
         yield crew, stop, Audience(progress, *filter(None, others))

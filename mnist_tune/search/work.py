@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,9 +36,9 @@ class Work:
         began: when the job was started by this coordinator.
         epoch_ended: when the latest epoch was announced; at first the beginning.
         running: task → its seeds.
-        moving: tasks that were asked to end so that their seeds can be split.
         ending: whether the job was asked to end.
         broken_off: whether a task of an ending job was lost, so that its outcome is unknown.
+        alone: whether it shares no task with other jobs any more, as one of them may be to blame.
         epoch_seconds: of the latest epoch.
     """
 
@@ -48,9 +48,9 @@ class Work:
     began: float
     epoch_ended: float
     running: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    moving: set[str] = field(default_factory=set)
     ending: bool = False
     broken_off: bool = False
+    alone: bool = False
     failure: Failure | None = None
     attempts: Attempts = field(default_factory=Attempts)
     failed_attempts: int = 0
@@ -69,9 +69,7 @@ class Work:
         """How many epochs of some seeds are known."""
         return {seed: len(self.histories[seed]) for seed in seeds}
 
-    def try_again(
-        self, seeds: tuple[int, ...], failure: Failure, *, begun: bool
-    ) -> tuple[str, ...] | None:
+    def try_again(self, seeds: tuple[int, ...], failure: Failure, *, begun: bool) -> int | None:
         """Queue the seeds of a failed task again, where that can help.
 
         Args:
@@ -80,24 +78,21 @@ class Work:
             begun: whether a worker was at work on it.
 
         Returns:
-            What people are to be told; None if the job has failed.
+            The number of the attempt that follows; 1 if there was none yet, None if the job has failed.
         """
         if failure.reason not in RETRIED:
             return None
         if not begun and self.attempts.lost():
             self.waiting.append(seeds)
-            return ()
+            return 1
         failed = self.attempts.failed(self.reached(seeds))
         if failed >= MOST_ATTEMPTS:
             self.failed_attempts = self.failed_attempts or failed
             return None
+        # What the machine did to a whole stack says nothing about any of it, unless it does so again.
+        self.alone = failure.reason in ("out_of_memory", "error") or failed > 1
         self.waiting.append(seeds)
-        which = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
-        line = (
-            f"{self.job.title}, {which}: {failure.reason} ({failure.message}); attempt "
-            f"{failed + 1} of {MOST_ATTEMPTS} goes on from the last checkpoint"
-        )
-        return (line,)
+        return failed + 1
 
     def take(self, histories: dict[int, Any]) -> None:
         """Add the epochs that come next; a restored run sends all of its epochs again.
@@ -131,6 +126,15 @@ def groups_of(seeds: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
     count = max(1, min(count, len(seeds)))
     ends = [len(seeds) * i // count for i in range(count + 1)]
     return [seeds[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def titles(pieces: Sequence[tuple[Work, tuple[int, ...]]]) -> str:
+    """What people call some seeds of a job, or several jobs with all that they have in a task."""
+    if len(pieces) == 1:
+        ((work, seeds),) = pieces
+        which = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
+        return f"{work.job.title}, {which}"
+    return f"trials {', '.join(str(work.job.trial_number) for work, _seeds in pieces)}"
 
 
 def failure_of(error: Exception) -> Failure:

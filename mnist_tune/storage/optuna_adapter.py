@@ -5,6 +5,7 @@ What is relied on, and pinned by tests/storage/test_optuna_facts.py:
 - `set_trial_state_values(id, WAITING)` puts a RUNNING trial back into the queue with its number,
   parameters, reports and attributes;
 - `ask` takes WAITING trials first, the lowest number first;
+- what a queued trial must take is a dict, its system attribute `fixed_params`;
 - a second report of a step is ignored, with a warning;
 - attributes are JSON, so numpy's scalars are refused;
 - an artifact is a system attribute `artifacts:ID` of a study or of a trial that is not finished; for a
@@ -26,7 +27,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import optuna
@@ -92,6 +93,7 @@ _BACK_INTO_THE_QUEUE = (
     ),
 )
 
+_FIXED = "fixed_params"  # of a trial in the queue
 _ARTIFACTS = "artifacts:"
 _OF_A_TRIAL = re.compile(rf"(dashboard:(?:{_ARTIFACTS})?)(\d+)(?=:)")
 _NONE = "null"  # the JSON of an artifact that is no longer listed
@@ -147,9 +149,32 @@ class OptunaStudy:
             if not self._has_read_all:  # Optuna's cache knows no ids but of trials that it has seen
                 self.study.get_trials(deepcopy=False)
                 self._has_read_all = True
+        return self._started(waiting)
+
+    def _started(self, trial_id: int) -> optuna.Trial:
+        with translated(self.database.location):
             self.study._thread_local.cached_all_trials = None  # as `ask` does
-            self.study._storage.set_trial_state_values(waiting, TrialState.RUNNING)
-            return optuna.Trial(self.study, waiting)
+            self.study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+            return optuna.Trial(self.study, trial_id)
+
+    def ask_such(
+        self, wanted: Callable[[Mapping[str, Any]], bool], most: int
+    ) -> Iterator[optuna.Trial]:
+        """Start queued trials by what is known of their parameters, in the order of the queue.
+
+        Args:
+            wanted: told the parameters that are fixed, whether the trial shall start.
+            most: how many shall.
+        """
+        with translated(self.database.location):
+            queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            self._has_read_all = True
+        for trial in queued:
+            if most <= 0:
+                return
+            if wanted({**trial.system_attrs.get(_FIXED, {}), **trial.params}):
+                most -= 1
+                yield self._started(trial._trial_id)
 
     def suggested(
         self, trial: optuna.Trial, suggest: Callable[[optuna.Trial], Suggested]

@@ -26,7 +26,9 @@ from mnist_tune.errors import StorageError, WorkerFailed
 from mnist_tune.workers import control, training
 from mnist_tune.workers.fleets import Fleet
 from mnist_tune.workers.images import ImagesMissing
-from mnist_tune.workers.tasks import Outcome, Task
+from mnist_tune.workers.tasks import Outcome, Result, Task
+
+Results = tuple[Result, ...]
 
 _RESTART_SECONDS = 60
 _OUT_OF_MEMORY_TOPIC = "worker-restart-memory"  # of Dask's nannies
@@ -46,7 +48,7 @@ class Cluster:
         self,
         fleet: Fleet,
         events: queue.SimpleQueue[Any],
-        work: Callable[..., Outcome] = training.run,
+        work: Callable[..., Results] = training.run,
         priority: int = 0,
     ) -> None:
         self._fleet = fleet
@@ -55,8 +57,8 @@ class Cluster:
         self._priority = priority
         self._run = uuid.uuid4().hex[:12]  # other coordinators may use the same workers
         self._tasks: dict[str, Task] = {}
-        self._futures: dict[str, Future[Outcome]] = {}
-        self._ended: dict[str, Outcome | BaseException] = {}
+        self._futures: dict[str, Future[Results]] = {}
+        self._ended: dict[str, Results | BaseException] = {}
         self._addresses: dict[str, str] = {}  # task → worker that has begun it
         self._over_memory: set[str] = set()  # addresses of workers that were killed for it
         self._images: Future[Any] | None = None  # for workers that have none
@@ -80,22 +82,27 @@ class Cluster:
         """How many tasks may be under way at a time."""
         return self._fleet.workers
 
+    @property
+    def gpus(self) -> bool:
+        """Whether all workers have one."""
+        return self._fleet.gpus
+
     def submit(self, task: Task) -> None:
         """Hand a task to a free worker; its name appears in the events when it has ended."""
         if self._fleet.elsewhere:
-            task = replace(task, mark=_mark(task.job.checkpoints, self._run))
+            task = replace(task, mark=_mark(task.lead.checkpoints, self._run))
         task = replace(task, run=self._run)
         self._tasks[task.name] = task
         self._start(task)
 
-    def result(self, name: str) -> Outcome:
-        """The outcome of a task that has ended, or the exception that ended it."""
+    def result(self, name: str) -> Results:
+        """What became of each piece of a task that has ended, or the exception that ended it."""
         address = self._addresses.pop(name, "")
         task = self._tasks.pop(name)
         del self._futures[name]
         ended = self._ended.pop(name)
         try:
-            if not isinstance(ended, Outcome):
+            if isinstance(ended, BaseException):
                 raise ended
         except KilledWorker:
             if address in self._over_memory:
@@ -105,13 +112,15 @@ class Cluster:
             raise WorkerFailed("its worker process ended", "worker_lost") from None
         except CancelledError:
             raise WorkerFailed("no worker took it", "worker_lost") from None
-        for seed, content in ended.weights.items():
-            _keep(task.job.kept_weights(seed), content)
+        for piece, result in zip(task.pieces, ended, strict=True):
+            if isinstance(result, Outcome):
+                for seed, content in result.weights.items():
+                    _keep(piece.job.kept_weights(seed), content)
         return ended
 
-    def end(self, names: list[str]) -> None:
-        """Ask tasks to save and end after the epoch under way."""
-        keys = [self._tasks[name].key for name in names if name in self._tasks]
+    def end(self, pieces: Sequence[tuple[str, str]]) -> None:
+        """Ask pieces of tasks, by the names of both, to save and end after the epoch under way."""
+        keys = [self._tasks[task].piece_key(job) for task, job in pieces if task in self._tasks]
         self._client.run(control.end, keys, wait=False, on_error="ignore")
 
     def replace(self, name: str) -> None:
@@ -156,18 +165,18 @@ class Cluster:
     def _on_out_of_memory(self, event: tuple[float, dict[str, Any]]) -> None:
         self._over_memory.add(event[1]["worker"])
 
-    def _on_end(self, task: Task, future: Future[Outcome]) -> None:
+    def _on_end(self, task: Task, future: Future[Results]) -> None:
         """Fetch what a task came to in Dask's own thread, so that nobody waits for a worker."""
         assert self._client.loop is not None
         self._client.loop.add_callback(self._fetch, task, future)
 
-    async def _fetch(self, task: Task, future: Future[Outcome]) -> None:
+    async def _fetch(self, task: Task, future: Future[Results]) -> None:
         """Tell of the end of a task, after its worker was replaced where it may be spoilt.
 
         An exception that nobody expected may have left memory or a device in a bad state.
         """
         try:
-            ended: Outcome | BaseException = await future
+            ended: Results | BaseException = await future
         except (Exception, CancelledError) as error:  # sorted by whoever asks for the result
             ended = error
         self._ended[task.name] = ended
@@ -182,7 +191,7 @@ class Cluster:
         """Begin a task again with the images, which go to each worker once and stay there."""
         try:
             if self._images is None:
-                self._images = self._client.scatter(load_source(task.job.source))
+                self._images = self._client.scatter(load_source(task.lead.source))
             self._start(task, self._images)
         except Exception:  # the cluster is about to end: the task then ends as it did
             self._events.put(task.name)

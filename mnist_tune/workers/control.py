@@ -1,4 +1,4 @@
-"""Which tasks of this worker process should end at their next epoch.
+"""Which pieces of tasks of this worker process should end at their next epoch.
 
 The coordinator calls `end` in the worker's event loop while a task trains in its thread.
 """
@@ -9,7 +9,7 @@ _ending: set[str] = set()
 
 
 async def end(names: list[str]) -> None:
-    """Ask tasks to save and end after the epoch under way; names not running here are ignored.
+    """Ask pieces to save and end after the epoch under way; names not running here are ignored.
 
     A coroutine, since Dask sends nothing else without waiting for its result.
     """
@@ -17,10 +17,10 @@ async def end(names: list[str]) -> None:
 
 
 def should_end(name: str) -> bool:
-    """Whether a task has been asked to end."""
+    """Whether a piece has been asked to end."""
     return name in _ending
 
 
 def forget(name: str) -> None:
-    """Drop a task that has ended."""
+    """Drop a piece that has ended."""
     _ending.discard(name)

@@ -22,6 +22,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.system import MEMORY_LIMIT
 
 from mnist_tune.errors import WorkersGone
+from mnist_tune.workers.machine import visible_gpus
 from mnist_tune.workers.network import Address
 from mnist_tune.workers.plan import Seat
 from mnist_tune.workers.versions import difference, versions_here
@@ -57,10 +58,15 @@ class Fleet(Protocol):
 
     Attributes:
         workers: how many tasks may be under way at a time; may change with `tend`.
+        gpus: whether all of them have a GPU; may change with `tend`.
         elsewhere: whether some may be on other machines.
     """
 
     elsewhere: bool
+
+    @property
+    def gpus(self) -> bool:
+        """Whether all of them have a GPU."""
 
     @property
     def workers(self) -> int:
@@ -132,6 +138,11 @@ class LocalFleet:
         """As many as there are seats, those included whose worker is being replaced."""
         return len(self._seats)
 
+    @property
+    def gpus(self) -> bool:
+        """Whether each seat has one."""
+        return all(seat.gpu is not None for seat in self._seats)
+
     def __enter__(self) -> Client:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_settings())
@@ -174,6 +185,7 @@ class _Changing:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._known: frozenset[str] = frozenset()
+        self._with_gpu: frozenset[str] = frozenset()
         self._looked = -math.inf
         self._waiting = False
 
@@ -181,6 +193,11 @@ class _Changing:
     def workers(self) -> int:
         """As many as are there just now."""
         return len(self._known)
+
+    @property
+    def gpus(self) -> bool:
+        """Whether there are some, and each has one."""
+        return bool(self._known) and self._known <= self._with_gpu
 
     def _look(self, client: Client) -> list[str]:
         """See who is there.
@@ -201,6 +218,7 @@ class _Changing:
         lines += [f"worker {worker} has left" for worker in sorted(self._known - there)]
         if there - self._known:
             _refuse_others(client, sorted(there - self._known))
+            self._with_gpu |= _with_gpu(client, sorted(there - self._known))
         self._known = there
         if not there and not self._waiting:
             lines.append(f"waiting for workers: `mnist-tune worker {self._address}`")
@@ -299,6 +317,12 @@ def _refuse_others(client: Client, workers: list[str]) -> None:
         line = difference(theirs, ours)
         if line is not None:
             raise WorkersGone(line)
+
+
+def _with_gpu(client: Client, workers: list[str]) -> frozenset[str]:
+    """Which of these workers have a GPU; one that leaves meanwhile has none."""
+    found = client.run(visible_gpus, workers=workers, on_error="ignore")
+    return frozenset(worker for worker, gpus in found.items() if gpus)
 
 
 def _started(seats: Sequence[Seat], address: Address, memory_limit: int | None) -> _Spec:

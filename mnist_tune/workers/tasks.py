@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnist_tune.data.sources import Source
+from mnist_tune.errors import Diverged
 from mnist_tune.networks import Network, network_to_json
 from mnist_tune.recipes import Recipe, recipe_to_json
 from mnist_tune.study import SearchProtocol
@@ -77,13 +78,21 @@ class Job:
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some seeds of a job."""
+
+    job: Job
+    seeds: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Some seeds of a job, to be trained together by one worker.
+    """What one worker trains together.
 
     Attributes:
         name: unique for its coordinator.
-        job, seeds: what is trained.
+        pieces: of different jobs, which share a program if there are several.
         checkpoint_seconds: least time between two checkpoints.
         run: of which coordinator, where several use the same workers.
         mark: name of a file that the coordinator has put beside its checkpoints; a worker that
@@ -92,8 +101,7 @@ class Task:
     """
 
     name: str
-    job: Job
-    seeds: tuple[int, ...]
+    pieces: tuple[Piece, ...]
     checkpoint_seconds: float
     run: str = ""
     mark: str = ""
@@ -103,19 +111,28 @@ class Task:
         """Name that is unique on the workers."""
         return f"{self.name}-{self.run}"
 
+    @property
+    def lead(self) -> Job:
+        """The first job, for all that they have in common: images, folders, epochs."""
+        return self.pieces[0].job
+
+    def piece_key(self, job_key: str) -> str:
+        """Name of the piece of a job that is unique on the workers."""
+        return f"{self.key}/{job_key}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a task came to.
+    """What a piece of a task came to.
 
     Attributes:
-        finished: False if the task was told to stop; its states are then in checkpoints.
+        finished: False if it was told to stop; its states are then in checkpoints.
         histories: seed → metrics of each epoch from the first on, restored ones included.
         scores: on the test set, one per seed; empty in the search and when not finished.
         warnings: lines for people, such as a checkpoint that had to be ignored.
-        epochs: epochs that this task trained itself, summed over seeds.
         started_at, finished_at: ISO-8601 UTC.
-        train_seconds: in the training program, compilation included.
+        train_seconds: in the training program, compilation included; of a task of several pieces
+            the share that its runs have among all of them.
         host, device, threads: where it ran.
         weights: seed → file of its final weights, from a machine that cannot write it itself.
     """
@@ -131,3 +148,7 @@ class Outcome:
     device: str
     threads: int
     weights: dict[int, bytes] = field(default_factory=dict)
+
+
+Result = Outcome | Diverged
+"""What becomes of a piece on its worker; anything else that goes wrong is the end of its task."""

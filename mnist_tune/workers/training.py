@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,14 +19,14 @@ from mnist_tune import checkpoints
 from mnist_tune.checkpoints import Cadence, CheckpointError
 from mnist_tune.data.sources import Dataset, Source
 from mnist_tune.data.splits import final, split
-from mnist_tune.errors import MnistTuneError, StorageError, WorkerFailed
+from mnist_tune.errors import Diverged, MnistTuneError, StorageError, WorkerFailed
 from mnist_tune.recipes import compiled_on_cpus
 from mnist_tune.trainer.runtime import Device, available_cores, device
-from mnist_tune.trainer.states import EpochMetrics, RunState
-from mnist_tune.trainer.training import Progress, Trainer
+from mnist_tune.trainer.states import EpochMetrics, RunState, Score
+from mnist_tune.trainer.training import Member, Progress, Trainer
 from mnist_tune.workers import control, images
 from mnist_tune.workers.plan import THREADS_VARIABLE
-from mnist_tune.workers.tasks import EPOCH_TOPIC, Job, Outcome, Task
+from mnist_tune.workers.tasks import EPOCH_TOPIC, Job, Outcome, Piece, Result, Task
 
 Publish = Callable[[dict[str, Any]], None]
 
@@ -39,7 +39,7 @@ def topic(run: str) -> str:
     return f"{EPOCH_TOPIC}-{run}"
 
 
-def run(task: Task, dataset: Dataset | None = None) -> Outcome:
+def run(task: Task, dataset: Dataset | None = None) -> tuple[Result, ...]:
     """Run a task on a Dask worker; epochs are published as events of its coordinator's topic.
 
     Args:
@@ -70,17 +70,22 @@ def run(task: Task, dataset: Dataset | None = None) -> Outcome:
     except MnistTuneError:
         raise
     except Exception as error:  # whatever it is, the coordinator must be able to read it
-        name = type(error).__name__
-        reason = (
-            "out_of_memory"
-            if isinstance(error, MemoryError) or name == "ResourceExhaustedError"
-            else "error"
-        )
-        line = " ".join(str(error).split())
-        raise WorkerFailed(f"{name}: {line}", reason, traceback.format_exc()) from None
+        failure = _in_words(error)
+    # Not above: an exception takes along what was being handled, and one of TensorFlow's would
+    # import TensorFlow where it arrives.
+    raise failure
 
 
-def carry_out(task: Task, publish: Publish, wanted: Callable[[], bool] = lambda: True) -> Outcome:
+def _in_words(error: Exception) -> WorkerFailed:
+    name, line = type(error).__name__, " ".join(str(error).split())
+    full = isinstance(error, MemoryError) or name == "ResourceExhaustedError"
+    reason = "out_of_memory" if full else "error"
+    return WorkerFailed(f"{name}: {line}", reason, "".join(traceback.format_exception(error)))
+
+
+def carry_out(
+    task: Task, publish: Publish, wanted: Callable[[], bool] = lambda: True
+) -> tuple[Result, ...]:
     """Train the task's runs from their checkpoints to the end, or until told to end.
 
     Args:
@@ -88,68 +93,105 @@ def carry_out(task: Task, publish: Publish, wanted: Callable[[], bool] = lambda:
         publish: tells the coordinator.
         wanted: whether anybody still waits for the outcome.
 
+    Returns:
+        What became of each piece.
+
     Raises:
-        Diverged: a loss is no longer finite.
         DataError: the images are not those that the study began with.
     """
-    started_at, job = _utc_now(), here(task)
-    where = device(_threads(job))
-    trainer = _trainer(job.source, "all" if job.confirmation else job.protocol, where)
-    alone = job is not task.job
-    restored, warnings = _restored(job, task.seeds)
-    publish(_message(task, {state.seed: state.history for state in restored}))
+    started_at, pieces, lead = _utc_now(), here(task), task.lead
+    where = device(_threads(lead))
+    trainer = _trainer(lead.source, "all" if lead.confirmation else lead.protocol, where)
+    restored, warnings = zip(*(_restored(piece) for piece in pieces), strict=True)
+    publish(
+        _message(
+            task,
+            {
+                piece.job.key: {state.seed: state.history for state in states}
+                for piece, states in zip(pieces, restored, strict=True)
+            },
+        )
+    )
     began = time.monotonic()
-    states = trainer.train(
-        job.network,
-        job.recipe,
-        restored,
-        _Epochs(replace(task, job=job), publish, wanted).after_each,
+    reached = trainer.train_together(
+        [
+            Member(piece.job.network, piece.job.recipe, states)
+            for piece, states in zip(pieces, restored, strict=True)
+        ],
+        _Epochs(task, pieces, publish, wanted).after_each,
     )
     train_seconds = time.monotonic() - began
-    control.forget(task.key)
+    for piece in pieces:
+        control.forget(task.piece_key(piece.job.key))
+    runs = sum(len(piece.seeds) for piece in pieces)
+    return tuple(
+        states
+        if isinstance(states, Diverged)
+        else _outcome(
+            piece,
+            states,
+            trainer,
+            alone=pieces is not task.pieces,
+            warnings=lines,
+            started_at=started_at,
+            train_seconds=train_seconds * len(piece.seeds) / runs,
+            host=socket.gethostname(),
+            device=where.name,
+            threads=where.threads,
+        )
+        for piece, states, lines in zip(pieces, reached, warnings, strict=True)
+    )
+
+
+def _outcome(
+    piece: Piece, states: tuple[RunState, ...], trainer: Trainer, *, alone: bool, **facts: Any
+) -> Outcome:
+    """Save what a piece came to, and score what is finished and to be scored.
+
+    Args:
+        piece: of the task.
+        states: that its runs reached.
+        trainer: that trained them.
+        alone: whether the coordinator cannot read what is saved here.
+        facts: all else that the outcome says.
+    """
+    job = piece.job
     finished = all(state.epoch == job.recipe.epochs for state in states)
     for state in states:
         _save(job, state, final=finished)
-    scores = (
-        trainer.score(job.network, job.recipe, states, _test(job.source))
-        if finished and job.confirmation
-        else ()
-    )
-    weights = _taken_along(job, task.seeds) if finished and alone else {}
+    scores: tuple[Score, ...] = ()
+    if finished and job.confirmation:
+        scores = trainer.score(job.network, job.recipe, states, _test(job.source))
     return Outcome(
         finished=finished,
         histories={state.seed: state.history for state in states},
         scores=scores,
-        warnings=warnings,
-        started_at=started_at,
+        weights=_taken_along(piece) if finished and alone else {},
         finished_at=_utc_now(),
-        train_seconds=train_seconds,
-        host=socket.gethostname(),
-        device=where.name,
-        threads=where.threads,
-        weights=weights,
+        **facts,
     )
 
 
-def here(task: Task) -> Job:
-    """The task's job, with folders of this machine where it shares none with the coordinator.
+def here(task: Task) -> tuple[Piece, ...]:
+    """The task's pieces, with folders of this machine where it shares none with the coordinator.
 
     What is saved there serves the next task of the same runs on this machine; on another one they
     start anew, with the same result.
     """
-    job = task.job
-    if not task.mark or (job.checkpoints / task.mark).is_file():
-        return job
-    scratch = Path(tempfile.gettempdir(), f"mnist-tune-{os.getuid()}", job.checkpoints.name)
-    return replace(
-        job,
-        checkpoints=scratch,
-        weights=None if job.weights is None else scratch / job.weights.name,
-    )
+    if not task.mark or (task.lead.checkpoints / task.mark).is_file():
+        return task.pieces
+    scratch = Path(tempfile.gettempdir(), f"mnist-tune-{os.getuid()}", task.lead.checkpoints.name)
+    return tuple(replace(piece, job=_moved(piece.job, scratch)) for piece in task.pieces)
 
 
-def _taken_along(job: Job, seeds: tuple[int, ...]) -> dict[int, bytes]:
+def _moved(job: Job, folder: Path) -> Job:
+    weights = None if job.weights is None else folder / job.weights.name
+    return replace(job, checkpoints=folder, weights=weights)
+
+
+def _taken_along(piece: Piece) -> dict[int, bytes]:
     """Final weights as files for the coordinator; nothing stays on this machine."""
+    job, seeds = piece.job, piece.seeds
     kept = {} if job.weights is None else {seed: job.kept_weights(seed) for seed in seeds}
     content = {seed: path.read_bytes() for seed, path in kept.items()}
     checkpoints.remove([*kept.values(), *(job.checkpoint(seed) for seed in seeds)])
@@ -157,58 +199,73 @@ def _taken_along(job: Job, seeds: tuple[int, ...]) -> dict[int, bytes]:
 
 
 class _Epochs:
-    """What happens after each epoch: publish, save now and then, see whether to go on."""
+    """What happens after each epoch: publish, save now and then, see which pieces are to go on."""
 
-    def __init__(self, task: Task, publish: Publish, wanted: Callable[[], bool]) -> None:
+    def __init__(
+        self, task: Task, pieces: tuple[Piece, ...], publish: Publish, wanted: Callable[[], bool]
+    ) -> None:
         self._task = task
+        self._jobs = [piece.job for piece in pieces]
         self._publish = publish
         self._wanted = wanted
         self._cadence = Cadence(task.checkpoint_seconds)
 
-    def after_each(self, progress: Progress) -> bool:
+    def after_each(self, progress: Mapping[int, Progress]) -> Container[int]:
         self._publish(
             _message(
                 self._task,
-                {seed: (metrics,) for seed, metrics in progress.metrics.items()},
+                {
+                    self._jobs[i].key: {seed: (done,) for seed, done in of_job.metrics.items()}
+                    for i, of_job in progress.items()
+                },
                 trained=True,
             )
         )
         if self._cadence.due():
-            for state in progress.snapshot():
-                _save(self._task.job, state, final=False)
+            for i, of_job in progress.items():
+                for state in of_job.snapshot():
+                    _save(self._jobs[i], state, final=False)
             self._cadence.saved()
-        return self._wanted() and not control.should_end(self._task.key)
+        if not self._wanted():
+            return ()
+        keys = {i: self._task.piece_key(self._jobs[i].key) for i in progress}
+        return {i for i, key in keys.items() if not control.should_end(key)}
 
 
 def _message(
-    task: Task, histories: dict[int, tuple[EpochMetrics, ...]], *, trained: bool = False
+    task: Task,
+    histories: Mapping[str, Mapping[int, tuple[EpochMetrics, ...]]],
+    *,
+    trained: bool = False,
 ) -> dict[str, Any]:
     """Epochs as plain values, which is all that Dask's events carry.
 
     Args:
         task: that is under way.
-        histories: seed → epochs, which may have been trained before.
+        histories: job → seed → epochs, which may have been trained before.
         trained: whether the task has just trained them.
     """
     return {
         "task": task.name,
         "trained": trained,
         "metrics": [
-            [seed, [asdict(metrics) for metrics in history]] for seed, history in histories.items()
+            [job, seed, [asdict(metrics) for metrics in history]]
+            for job, of_job in histories.items()
+            for seed, history in of_job.items()
         ],
     }
 
 
-def _restored(job: Job, seeds: tuple[int, ...]) -> tuple[list[RunState], tuple[str, ...]]:
-    states, warnings = [], []
-    for seed in seeds:
+def _restored(piece: Piece) -> tuple[tuple[RunState, ...], tuple[str, ...]]:
+    states, warnings, job = [], [], piece.job
+    for seed in piece.seeds:
         state = None
         try:
             state = checkpoints.load(job.checkpoint(seed), job.identity(seed))
         except CheckpointError as error:
             warnings.append(f"{error}; {job.key} starts its seed {seed} anew, with the same result")
         states.append(state or Trainer.start(job.network, job.recipe, seed))
-    return states, tuple(warnings)
+    return tuple(states), tuple(warnings)
 
 
 def _save(job: Job, state: RunState, *, final: bool) -> None:

@@ -110,7 +110,7 @@ def test_an_unfinished_search_tells_how_far_it_is(database: Database) -> None:
     session = opened(database)
 
     def interrupted(workers: Scripted, task: Any) -> None:
-        if task.job.trial_number == 3:
+        if task.lead.trial_number == 3:
             raise Interrupted
         workers.train(task)
 

@@ -8,7 +8,7 @@ were in checkpoints, so that the next task of the same seed starts with them.
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from mnist_tune.data.sources import Source
-from mnist_tune.errors import WorkerFailed
+from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe
 from mnist_tune.trainer.states import EpochMetrics, Score
-from mnist_tune.workers.tasks import Job, Outcome, Task
+from mnist_tune.workers.tasks import Job, Outcome, Piece, Result, Task
 
 STARTED, FINISHED = "2026-11-23T21:20:58.000000Z", "2026-11-23T21:21:58.000000Z"
 SOURCE = Source(
@@ -109,7 +109,9 @@ class FakeWorkers:
         workers: how many tasks may run at a time; one more is an error of the crew.
         events: what the crew reads.
         running: tasks under way, by name.
-        ending: names of tasks that were asked to end.
+        gpus: whether they say that each has one.
+        ending: names of tasks that were asked to end, or a piece of them.
+        ending_pieces: task and job of each such piece.
         submitted: all tasks there were, in order.
         replacing: names of tasks whose workers were to be replaced.
         tended: how often somebody looked after the workers.
@@ -120,35 +122,39 @@ class FakeWorkers:
         self.workers = workers
         self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.running: dict[str, Task] = {}
+        self.gpus = False
         self.ending: list[str] = []
+        self.ending_pieces: list[tuple[str, str]] = []
         self.submitted: list[Task] = []
         self.replacing: list[str] = []
         self.tended = 0
         self.silent = False
         self._epochs: dict[tuple[str, int], int] = {}  # (job, seed) → epochs trained
-        self._results: dict[str, Outcome | Exception] = {}
+        self._results: dict[str, tuple[Result, ...] | Exception] = {}
 
     # What the crew calls
 
     def submit(self, task: Task) -> None:
         assert len(self.running) < self.workers, "more tasks than workers"
-        taken = {(t.job.key, seed) for t in self.running.values() for seed in t.seeds}
-        assert not taken & {(task.job.key, seed) for seed in task.seeds}, "a seed runs twice"
+        assert len({piece.job.key for piece in task.pieces}) == len(task.pieces)
+        taken = {run for other in self.running.values() for run in _runs(other)}
+        assert not taken & _runs(task), "a seed runs twice"
         assert task.name not in {t.name for t in self.submitted}, "a name is used twice"
         self.submitted.append(task)
         self.running[task.name] = task
         if not self.silent:
             self.announce(task)
 
-    def result(self, name: str) -> Outcome:
+    def result(self, name: str) -> tuple[Result, ...]:
         result = self._results.pop(name)
         if isinstance(result, Exception):
             raise result
         return result
 
-    def end(self, names: list[str]) -> None:
-        assert names, "nobody was asked to end"
-        self.ending += names
+    def end(self, pieces: Sequence[tuple[str, str]]) -> None:
+        assert pieces, "nobody was asked to end"
+        self.ending += dict.fromkeys(task for task, _job in pieces)
+        self.ending_pieces += pieces
 
     def replace(self, name: str) -> None:
         assert name in self.running, "nobody works on it"
@@ -160,12 +166,12 @@ class FakeWorkers:
 
     # What a test calls
 
-    def done(self, task: Task) -> int:
-        """How many epochs all seeds of a task have behind them."""
-        return min(self.epochs(task, seed) for seed in task.seeds)
+    def done(self, task: Task, job_key: str | None = None) -> int:
+        """How many epochs all seeds of a task, or of one of its jobs, have behind them."""
+        return min(self._epochs.get(run, 0) for run in _runs(task) if job_key in (None, run[0]))
 
-    def epochs(self, task: Task, seed: int) -> int:
-        return self._epochs.get((task.job.key, seed), 0)
+    def epochs(self, job: Job, seed: int) -> int:
+        return self._epochs.get((job.key, seed), 0)
 
     def restore(self, job: Job, epochs: dict[int, int]) -> None:
         """Let seeds of a job have checkpoints from an earlier life."""
@@ -173,47 +179,92 @@ class FakeWorkers:
 
     def announce(self, task: Task) -> None:
         """Send what a task restores, as it does when it begins."""
-        self.publish(task, {s: history_of(task.job, s, self.epochs(task, s)) for s in task.seeds})
+        self._publish(task, {piece.job.key: self._histories(piece) for piece in task.pieces})
 
-    def epoch(self, task: Task) -> None:
-        """Let a task train the next epoch of the seeds that lack it, and send it."""
-        news: Histories = {}
-        for seed in task.seeds:
-            epoch = self.epochs(task, seed) + 1
-            if epoch <= task.job.recipe.epochs:
-                self._epochs[task.job.key, seed] = epoch
-                news[seed] = history_of(task.job, seed, epoch)[-1:]
-        self.publish(task, news, trained=True)
+    def epoch(self, task: Task, *job_keys: str) -> None:
+        """Let a task train the next epoch of the seeds that lack it, and send it.
+
+        Args:
+            task: one that runs.
+            job_keys: of the jobs that still go on; all if none are given.
+        """
+        news: dict[str, Histories] = {}
+        for piece in task.pieces:
+            job = piece.job
+            for seed in piece.seeds if not job_keys or job.key in job_keys else ():
+                epoch = self.epochs(job, seed) + 1
+                if epoch <= job.recipe.epochs:
+                    self._epochs[job.key, seed] = epoch
+                    news.setdefault(job.key, {})[seed] = history_of(job, seed, epoch)[-1:]
+        self._publish(task, news, trained=True)
 
     def publish(self, task: Task, histories: Histories, *, trained: bool = False) -> None:
+        """Send epochs of the first job."""
+        self._publish(task, {task.lead.key: histories}, trained=trained)
+
+    def _publish(
+        self, task: Task, histories: dict[str, Histories], *, trained: bool = False
+    ) -> None:
         """Send epochs as Dask's events carry them."""
-        values = [[seed, [asdict(m) for m in history]] for seed, history in histories.items()]
+        values = [
+            [job, seed, [asdict(m) for m in history]]
+            for job, of_job in histories.items()
+            for seed, history in of_job.items()
+        ]
         self.events.put({"task": task.name, "trained": trained, "metrics": values})
 
     def lose(self, task: Task) -> None:
         """Let a task's worker go."""
         self.fail(task, lost())
 
-    def finish(self, task: Task, warnings: tuple[str, ...] = ()) -> None:
-        """Let a task end well, with what its seeds have reached."""
-        histories = {s: history_of(task.job, s, self.epochs(task, s)) for s in task.seeds}
-        finished = self.done(task) == task.job.recipe.epochs
-        scores = tuple(score_of(s) for s in task.seeds if finished and task.job.confirmation)
+    def finish(
+        self, task: Task, warnings: tuple[str, ...] = (), diverged: Iterable[str] = ()
+    ) -> None:
+        """Let a task end well, with what its seeds have reached.
+
+        Args:
+            task: one that runs.
+            warnings: of each of its pieces.
+            diverged: keys of the jobs that did.
+        """
         self.finish_with(
-            task, outcome(histories, finished=finished, scores=scores, warnings=warnings)
+            task,
+            *(
+                Diverged("the loss is no longer finite")
+                if piece.job.key in diverged
+                else self._outcome(piece, warnings)
+                for piece in task.pieces
+            ),
         )
 
     def train(self, task: Task) -> None:
         """Let a task train to its last epoch and end."""
-        while self.done(task) < task.job.recipe.epochs:
+        while self.done(task) < task.lead.recipe.epochs:
             self.epoch(task)
         self.finish(task)
 
     def fail(self, task: Task, error: Exception) -> None:
-        """Let a task end by an exception."""
-        self.finish_with(task, error)
+        """Let a task end by an exception, or all its pieces by theirs."""
+        self._end(task, (error,) * len(task.pieces) if isinstance(error, Diverged) else error)
 
-    def finish_with(self, task: Task, result: Outcome | Exception) -> None:
+    def finish_with(self, task: Task, *results: Result) -> None:
+        """Let a task end with what is given of each of its pieces."""
+        self._end(task, results)
+
+    def _end(self, task: Task, result: tuple[Result, ...] | Exception) -> None:
         del self.running[task.name]
         self._results[task.name] = result
         self.events.put(task.name)
+
+    def _histories(self, piece: Piece) -> Histories:
+        return {s: history_of(piece.job, s, self.epochs(piece.job, s)) for s in piece.seeds}
+
+    def _outcome(self, piece: Piece, warnings: tuple[str, ...]) -> Outcome:
+        job, histories = piece.job, self._histories(piece)
+        finished = all(len(history) == job.recipe.epochs for history in histories.values())
+        scores = tuple(score_of(s) for s in piece.seeds if finished and job.confirmation)
+        return outcome(histories, finished=finished, scores=scores, warnings=warnings)
+
+
+def _runs(task: Task) -> set[tuple[str, int]]:
+    return {(piece.job.key, seed) for piece in task.pieces for seed in piece.seeds}

@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 
 from mnist_tune.errors import DataError, Diverged, InputError, StorageError, WorkerFailed
 from mnist_tune.search.crew import Crew, CrewEvent, EpochDone, JobEnded, Warned
-from mnist_tune.workers.tasks import Job, Task
+from mnist_tune.search.stacks import Stacks, alike
+from mnist_tune.workers.tasks import Job, Piece, Task
 from tests.search.fakes import (
     FakeWorkers,
     history_of,
@@ -39,9 +40,13 @@ class Clock:
         return self.now
 
 
-def crew_of(workers: int, clock: Clock | None = None) -> tuple[FakeWorkers, Crew]:
-    fake = FakeWorkers(workers)
-    return fake, Crew(fake, fake.events, checkpoint_seconds=7.5, clock=clock or Clock())
+def crew_of(
+    workers: int, clock: Clock | None = None, stack: int | None = 1
+) -> tuple[FakeWorkers, Crew]:
+    fake, stacks = FakeWorkers(workers), Stacks(wish=stack, independent=True)
+    return fake, Crew(
+        fake, fake.events, checkpoint_seconds=7.5, stacks=stacks, clock=clock or Clock()
+    )
 
 
 def heard(crew: Crew, *, more_to_start: bool = True) -> list[CrewEvent]:
@@ -85,14 +90,16 @@ class TestGroups:
     ) -> None:
         workers, crew = crew_of(9)
         crew.start(job(seeds=range(5)), groups)
-        assert [task.seeds for task in workers.submitted] == expected
+        assert [task.pieces[0].seeds for task in workers.submitted] == expected
 
     def test_task_says_what_the_worker_needs(self) -> None:
         workers, crew = crew_of(1)
         made = job(3)
         crew.start(made)
         (task,) = workers.submitted
-        assert task == Task(name=task.name, job=made, seeds=(0, 1, 2), checkpoint_seconds=7.5)
+        assert task == Task(
+            name=task.name, pieces=(Piece(made, (0, 1, 2)),), checkpoint_seconds=7.5
+        )
 
     def test_more_groups_than_workers_wait_their_turn(self) -> None:
         workers, crew = crew_of(2)
@@ -100,7 +107,7 @@ class TestGroups:
         assert (len(workers.running), crew.idle) == (2, -1)
         workers.train(workers.submitted[0])
         assert not ends(heard(crew))
-        assert [task.seeds for task in workers.submitted] == [(0,), (1,), (2,)]
+        assert [task.pieces[0].seeds for task in workers.submitted] == [(0,), (1,), (2,)]
         for task in workers.submitted[1:]:
             workers.train(task)
         assert only_end(heard(crew)).finished
@@ -250,7 +257,7 @@ class TestSharingOut:
         workers.finish(big)
         assert epochs(heard(crew, more_to_start=False)) == [2]
         halves = workers.submitted[2:]
-        assert [half.seeds for half in halves] == [(0, 1), (2, 3)]
+        assert [half.pieces[0].seeds for half in halves] == [(0, 1), (2, 3)]
         assert len(workers.running) == 3
         for half in halves:
             workers.announce(half)
@@ -345,7 +352,7 @@ class TestSharingOut:
         crew.start(job(1, seeds=(0,)))
         workers.finish(big)
         assert heard(crew) == []
-        assert [task.seeds for task in workers.submitted[2:]] == [(0,)]
+        assert [task.pieces[0].seeds for task in workers.submitted[2:]] == [(0,)]
         workers.train(workers.submitted[2])
         workers.train(workers.submitted[1])
         assert [ended.job.trial_number for ended in ends(heard(crew))] == [1]
@@ -387,7 +394,7 @@ class TestAttempts:
         )
         assert not ends(events)
         first, again = workers.submitted
-        assert (again.job, again.seeds) == (first.job, first.seeds)
+        assert again.pieces == first.pieces
         workers.train(again)
         events = heard(crew)
         assert epochs(events) == [2, 3]
@@ -439,7 +446,7 @@ class TestAttempts:
         workers, crew = crew_of(2)
         crew.start(job(seeds=(0, 1)), 2)
         for seed in (0, 1, 0, 1):
-            task = next(t for t in workers.running.values() if t.seeds == (seed,))
+            task = next(t for t in workers.running.values() if t.pieces[0].seeds == (seed,))
             workers.lose(task)
             assert not ends(heard(crew))
         for task in list(workers.running.values()):
@@ -689,7 +696,7 @@ class TestFailures:
         crew.start(job(1))
         workers.fail(workers.submitted[0], Diverged("nan"))
         assert only_end(heard(crew)).job.trial_number == 0
-        assert workers.submitted[1].job.trial_number == 1
+        assert workers.submitted[1].lead.trial_number == 1
 
     @pytest.mark.parametrize("kind", [InputError, DataError, StorageError])
     def test_what_stops_the_study_is_raised(self, kind: type[InputError]) -> None:
@@ -812,17 +819,22 @@ class AnyOrder(RuleBasedStateMachine):
         self.announced: dict[str, list[int]] = {}
         self.ended: dict[str, JobEnded] = {}
         self.diverged: set[str] = set()
+        self.not_finite: set[tuple[str, str]] = set()  # task and job
         self.lost: set[str] = set()
         self.stopped: set[str] = set()
 
     @initialize(
         workers=st.integers(1, 5),
-        jobs=st.lists(st.tuples(st.integers(1, 5), st.integers(1, 8)), min_size=1, max_size=4),
+        jobs=st.lists(
+            st.tuples(st.integers(1, 5), st.sampled_from([1, 5, 8])), min_size=1, max_size=6
+        ),
+        stack=st.sampled_from([1, 1, 2, 4]),
         calm=st.booleans(),
     )
-    def begin(self, workers: int, jobs: list[tuple[int, int]], calm: bool) -> None:
+    def begin(self, workers: int, jobs: list[tuple[int, int]], stack: int, calm: bool) -> None:
         self.calm = calm  # nothing fails and nobody stops, so that tasks live to be split
-        self.workers, self.crew = crew_of(workers, self.clock)
+        self.stack = stack
+        self.workers, self.crew = crew_of(workers, self.clock, stack)
         for number, (seeds, epochs) in enumerate(jobs):
             self.waiting.append(job(number, seeds=range(seeds), epochs=epochs))
 
@@ -835,22 +847,45 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(groups=st.integers(1, 4), restored=st.integers(0, 4))
     def start(self, groups: int, restored: int) -> None:
         made = self.waiting.pop()
+        self.prepare(made, restored)
+        self.crew.start(made, groups)
+
+    def prepare(self, made: Job, restored: int) -> None:
         self.started.append(made)
         self.announced[made.key] = []
         restored = min(restored, made.recipe.epochs)
         self.workers.restore(made, dict.fromkeys(made.seeds, restored))
-        self.crew.start(made, groups)
+
+    @precondition(lambda self: self.waiting and self.crew.idle > 0 and self.stack > 1)
+    @rule(restored=st.lists(st.integers(0, 4), min_size=4, max_size=4))
+    def start_together(self, restored: list[int]) -> None:
+        first = self.waiting[0]
+        together = [made for made in self.waiting if alike(first, made)][: self.stack]
+        self.waiting = [made for made in self.waiting if made not in together]
+        for made, epochs in zip(together, restored, strict=False):
+            self.prepare(made, epochs)
+        self.crew.start_together(together)
 
     @precondition(lambda self: self.workers.running)
     @rule(data=st.data(), seconds=st.sampled_from([0, 10]))
     def epoch(self, data: Any, seconds: float) -> None:
         self.clock.now += seconds
-        self.workers.epoch(self.running(data))
+        task = self.running(data)
+        asked = [job for name, job in self.workers.ending_pieces if name == task.name]
+        self.train(task, deaf=data.draw(st.sampled_from([*asked, None])))
+
+    def train(self, task: Task, deaf: str | None = None) -> None:
+        """An epoch of all pieces but those that were asked to end, of which one may be deaf."""
+        asked = {job for name, job in self.workers.ending_pieces if name == task.name} - {deaf}
+        lost = {job for name, job in self.not_finite if name == task.name}
+        going_on = {piece.job.key for piece in task.pieces} - asked - lost
+        if going_on:
+            self.workers.epoch(task, *sorted(going_on))
 
     @rule(seconds=st.sampled_from([1, 10]))
     def epoch_of_all(self, seconds: float) -> None:
         for task in self.workers.running.values():
-            self.workers.epoch(task)
+            self.train(task)
         self.clock.now += seconds
         self.wait(more_to_start=False, times=len(self.workers.running) + 1)
 
@@ -860,36 +895,45 @@ class AnyOrder(RuleBasedStateMachine):
         self.end_if_it_may(self.running(data))
 
     def end_if_it_may(self, task: Task) -> None:
-        done = self.workers.done(task) == task.job.recipe.epochs
-        if task.name in self.workers.ending or done:
-            self.workers.finish(task)
+        asked = {job for name, job in self.workers.ending_pieces if name == task.name}
+        lost = {job for name, job in self.not_finite if name == task.name}
+        if all(
+            piece.job.key in asked | lost
+            or self.workers.done(task, piece.job.key) == piece.job.recipe.epochs
+            for piece in task.pieces
+        ):
+            self.workers.finish(task, diverged=lost)
 
     @precondition(lambda self: self.workers.running and not self.calm)
     @rule(data=st.data())
     def diverge(self, data: Any) -> None:
         task = self.running(data)
-        self.diverged.add(task.job.key)
-        self.workers.fail(task, Diverged("nan"))
+        piece = data.draw(st.sampled_from(task.pieces))
+        self.diverged.add(piece.job.key)
+        self.not_finite.add((task.name, piece.job.key))
+        self.end_if_it_may(task)
 
     @precondition(lambda self: self.workers.running)
     @rule(data=st.data())
     def lose(self, data: Any) -> None:
         """The worker goes, and the task goes on from checkpoints which may lie behind."""
         task = self.running(data)
-        self.lost.add(task.job.key)
-        for seed in task.seeds:
-            kept = data.draw(st.integers(0, self.workers.epochs(task, seed)))
-            self.workers.restore(task.job, {seed: kept})
+        self.lost.update(piece.job.key for piece in task.pieces)
+        self.fall_back(data, task)
         self.workers.lose(task)
+
+    def fall_back(self, data: Any, task: Task) -> None:
+        for piece in task.pieces:
+            for seed in piece.seeds:
+                kept = data.draw(st.integers(0, self.workers.epochs(piece.job, seed)))
+                self.workers.restore(piece.job, {seed: kept})
 
     @precondition(lambda self: self.workers.running)
     @rule(data=st.data())
     def die_and_run_again(self, data: Any) -> None:
         """Another worker begins with the checkpoints, which may lie behind, and says so."""
         task = self.running(data)
-        for seed in task.seeds:
-            kept = data.draw(st.integers(0, self.workers.epochs(task, seed)))
-            self.workers.restore(task.job, {seed: kept})
+        self.fall_back(data, task)
         self.workers.announce(task)
 
     @precondition(lambda self: self.started and not self.calm)

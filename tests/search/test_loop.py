@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mnist_tune.errors import Diverged, Interrupted, WorkerFailed
 from mnist_tune.search.crew import Crew, JobEnded
 from mnist_tune.search.loop import search
 from mnist_tune.search.session import Session, open_session
+from mnist_tune.search.stacks import stacks
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
@@ -35,19 +36,20 @@ class Scripted(FakeWorkers):
 
     def submit(self, task: Task) -> None:
         super().submit(task)
-        self.attempts[task.job.trial_number] += 1
-        for seed in task.seeds:
-            task.job.checkpoint(seed).parent.mkdir(parents=True, exist_ok=True)
-            task.job.checkpoint(seed).touch()
+        self.attempts[task.lead.trial_number] += 1
+        for piece in task.pieces:
+            for seed in piece.seeds:
+                piece.job.checkpoint(seed).parent.mkdir(parents=True, exist_ok=True)
+                piece.job.checkpoint(seed).touch()
         self._deed(self, task)
 
 
 class DieWhenAskedToEnd(Scripted):
     """Workers that go as soon as somebody asks them to end a task."""
 
-    def end(self, names: list[str]) -> None:
-        super().end(names)
-        for name in names:
+    def end(self, pieces: Sequence[tuple[str, str]]) -> None:
+        super().end(pieces)
+        for name in {task for task, _job in pieces}:
             self.lose(self.running[name])
 
 
@@ -81,11 +83,13 @@ def opened(database: Database, *, retry_failed: bool = False) -> Session:
     return open_session(database, definition, SOURCE, retry_failed=retry_failed)
 
 
-def searched(session: Session, deed: Deed) -> Scripted:
+def searched(session: Session, deed: Deed, *, workers: int = 1, stack: int | None = 1) -> Scripted:
     """Search with such workers to the end."""
-    workers = Scripted(deed)
-    search(session, Crew(workers, workers.events), StopRequests(workers.events), Silent())
-    return workers
+    scripted = Scripted(deed)
+    scripted.workers = workers
+    crew = Crew(scripted, scripted.events, stacks=stacks(session.definition.study, stack))
+    search(session, crew, StopRequests(scripted.events), Silent())
+    return scripted
 
 
 def well(workers: Scripted, task: Task) -> None:
@@ -94,12 +98,12 @@ def well(workers: Scripted, task: Task) -> None:
 
 def unlucky(workers: Scripted, task: Task) -> None:
     """Three epochs, of which one is saved; the attempt after two losses goes well."""
-    if workers.attempts[task.job.trial_number] > 2:
+    if workers.attempts[task.lead.trial_number] > 2:
         workers.train(task)
         return
     for _ in range(3):
         workers.epoch(task)
-    workers.restore(task.job, dict.fromkeys(task.seeds, 1))
+    workers.restore(task.lead, dict.fromkeys(task.pieces[0].seeds, 1))
     workers.lose(task)
 
 
@@ -107,7 +111,7 @@ def failing(number: int, error: Exception) -> Deed:
     """One trial fails again and again."""
 
     def deed(workers: Scripted, task: Task) -> None:
-        if task.job.trial_number == number:
+        if task.lead.trial_number == number:
             workers.fail(task, error)
         else:
             workers.train(task)
@@ -192,3 +196,113 @@ def test_worker_lost_while_the_study_stops_leaves_a_trial_to_go_on_with(
     assert rows(session) == []
     searched(session, well)
     assert rows(session) == undisturbed
+
+
+# --- stacks ---
+
+MIXED = """
+\"\"\"A question.\"\"\"
+from mnist_tune.networks import Mlp
+from mnist_tune.recipes import Recipe
+from mnist_tune.study import Grid, Search, Study
+
+def suggest(trial):
+    l2 = trial.suggest_float("l2", 0.0, 1e-2)
+    return Mlp(hidden=(trial.suggest_categorical("width", (8, 16)),), l2=l2)
+
+study = Study(suggest=suggest, recipe=Recipe(epochs=2), plan=PLAN, seeds=2)
+"""
+PLANS = {
+    "grid": "Grid.product(l2=(0.0, 1e-3, 1e-2), width=(8, 16))",
+    "random": "Search(sampler='random', trials=9)",
+}
+
+
+def opened_mixed(folder: Path, plan: str) -> tuple[Database, Session]:
+    folder.mkdir()
+    (folder / "mixed.py").write_text(MIXED.replace("PLAN", PLANS[plan]), encoding="utf-8")
+    definition = define(str(folder / "mixed.py"), Overrides(), None)
+    database = open_database(Location.parse(folder / "trials.db"), create=True)
+    return database, open_session(database, definition, SOURCE)
+
+
+def numbers(workers: Scripted) -> list[list[int]]:
+    return [[piece.job.trial_number for piece in task.pieces] for task in workers.submitted]
+
+
+@pytest.mark.parametrize(
+    ("count", "stack", "tasks"),
+    [
+        (1, 3, [[0, 1, 2], [3, 4]]),
+        (1, 9, [[0, 1, 2, 3, 4]]),
+        (2, 9, [[0, 1, 2], [3, 4]]),
+        (4, 9, [[0, 1], [2], [3], [4]]),
+    ],
+)
+def test_trials_are_stacked_and_spread_over_the_workers(
+    database: Database, undisturbed: list[object], count: int, stack: int, tasks: list[list[int]]
+) -> None:
+    session = opened(database)
+    held: list[Task] = []
+
+    def hold(workers: Scripted, task: Task) -> None:
+        """Train none before all that can be are at work."""
+        held.append(task)
+        if len(held) in (count, len(tasks)):
+            for each in held:
+                if each.name in workers.running:
+                    workers.train(each)
+
+    assert numbers(searched(session, hold, workers=count, stack=stack)) == tasks
+    assert rows(session) == undisturbed
+    assert checkpoints(session) == set()
+
+
+def test_those_that_share_a_program_are_found_wherever_they_are_in_the_plan(tmp_path: Path) -> None:
+    database, session = opened_mixed(tmp_path / "stacked", "grid")
+    assert numbers(searched(session, well, workers=1, stack=2)) == [[0, 2], [1, 3], [4], [5]]
+    other_database, other = opened_mixed(tmp_path / "other", "grid")
+    searched(other, well)
+    assert rows(session) == rows(other)
+    database.close()
+    other_database.close()
+
+
+def test_drawn_trials_are_those_that_would_be_drawn_alone(tmp_path: Path) -> None:
+    database, session = opened_mixed(tmp_path / "stacked", "random")
+    tasks = numbers(searched(session, well, workers=1, stack=3))
+    assert sorted(number for task in tasks for number in task) == list(range(9))
+    assert max(map(len, tasks)) > 1
+    other_database, other = opened_mixed(tmp_path / "other", "random")
+    searched(other, well)
+    assert rows(session) == rows(other)
+    widths = {trial.number: trial.params["width"] for trial in session.optuna.study.get_trials()}
+    assert all(len({widths[number] for number in task}) == 1 for task in tasks)
+    database.close()
+    other_database.close()
+
+
+def test_a_stack_that_was_lost_does_not_show(database: Database, undisturbed: list[object]) -> None:
+    session = opened(database)
+    workers = searched(session, unlucky, workers=1, stack=5)
+    assert numbers(workers) == [[0, 1, 2, 3, 4]] * 3
+    assert rows(session) == undisturbed
+
+
+def test_fewer_workers_than_tasks_start_nothing(database: Database) -> None:
+    """Some have left; what is under way is not to draw in all other trials."""
+    session = opened(database)
+    most: list[int] = []
+
+    def leave(workers: Scripted, task: Task) -> None:
+        if len(workers.submitted) == 2:
+            workers.workers = 1
+        elif len(workers.submitted) == 1:
+            return
+        most.append(session.optuna.counts().running)
+        for each in list(workers.running.values()):
+            workers.train(each)
+
+    searched(session, leave, workers=2)
+    assert max(most) == 2
+    assert session.optuna.counts() == TrialCounts(complete=5)

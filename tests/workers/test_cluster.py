@@ -14,7 +14,7 @@ from mnist_tune.errors import Diverged, TrialFailed, WorkersGone
 from mnist_tune.workers.cluster import Cluster
 from mnist_tune.workers.fleets import LocalFleet
 from mnist_tune.workers.plan import Seat
-from mnist_tune.workers.tasks import Outcome, Task
+from mnist_tune.workers.tasks import Outcome, Piece, Task
 from tests.search.fakes import job
 from tests.workers import faults
 
@@ -39,7 +39,7 @@ class Tasks:
         self._number += 1
         name = f"task-{self._number}"
         self.cluster.submit(
-            Task(name=name, job=job(what, seeds=(0,)), seeds=(0,), checkpoint_seconds=1)
+            Task(name=name, pieces=(Piece(job(what, seeds=(0,)), (0,)),), checkpoint_seconds=1)
         )
         return name
 
@@ -53,7 +53,10 @@ class Tasks:
         """Wait for a task to end; what it came to."""
         while name not in self._ended:
             self._hear()
-        return self.cluster.result(name)
+        (outcome,) = self.cluster.result(name)
+        if isinstance(outcome, Diverged):
+            raise outcome
+        return outcome
 
     def reason(self, name: str) -> str:
         with pytest.raises(TrialFailed) as caught:

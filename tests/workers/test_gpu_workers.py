@@ -14,7 +14,7 @@ from mnist_tune.workers.cluster import Cluster
 from mnist_tune.workers.fleets import LocalFleet
 from mnist_tune.workers.machine import this_machine
 from mnist_tune.workers.plan import Wish, plan
-from mnist_tune.workers.tasks import Task
+from mnist_tune.workers.tasks import Outcome, Piece, Task
 from tests.search.fakes import job
 
 PATIENCE_SECONDS = 120.0
@@ -34,13 +34,15 @@ def test_each_worker_trains_on_the_gpu_of_its_seat(tmp_path: Path) -> None:
     with Cluster(LocalFleet(seats), events) as cluster:
         for seed in work.seeds:
             cluster.submit(
-                Task(name=f"task-{seed}", job=work, seeds=(seed,), checkpoint_seconds=60)
+                Task(name=f"task-{seed}", pieces=(Piece(work, (seed,)),), checkpoint_seconds=60)
             )
         devices: list[str] = []
         while len(devices) < len(seats):
             event = events.get(timeout=PATIENCE_SECONDS)
             if isinstance(event, str):
-                devices.append(cluster.result(event).device)
+                (outcome,) = cluster.result(event)
+                assert isinstance(outcome, Outcome)
+                devices.append(outcome.device)
     assert sorted(device.split()[1] for device in devices) == sorted(
         str(seat.gpu) for seat in seats
     )

@@ -16,7 +16,7 @@ from mnist_tune.data.sources import load
 from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp, Network
 from mnist_tune.recipes import Adam, Recipe, compiled_on_cpus
 from mnist_tune.workers.plan import THREADS_VARIABLE
-from mnist_tune.workers.tasks import Job, Task
+from mnist_tune.workers.tasks import Job, Outcome, Piece, Task
 from mnist_tune.workers.training import carry_out
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -42,8 +42,9 @@ def answer(kind: str) -> None:
             source=load(Path("embedded")).source,
             checkpoints=Path(folder),
         )
-        task = Task(name="task", job=job, seeds=(3,), checkpoint_seconds=100.0)
-        outcome = carry_out(task, lambda _message: None)
+        task = Task(name="task", pieces=(Piece(job, (3,)),), checkpoint_seconds=100.0)
+        (outcome,) = carry_out(task, lambda _message: None)
+    assert isinstance(outcome, Outcome)
     history = [asdict(metrics) for metrics in outcome.histories[3]]
     print(json.dumps({"threads": outcome.threads, "history": history}))
 

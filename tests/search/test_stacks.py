@@ -1,0 +1,251 @@
+"""Which trials share a worker's program, and what happens to those that do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mnist_tune.errors import Diverged, WorkerFailed
+from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp
+from mnist_tune.recipes import Recipe
+from mnist_tune.search.crew import CrewEvent, EpochDone, Warned
+from mnist_tune.search.stacks import Stacks, alike, stacks
+from mnist_tune.study import Grid, Search, Study
+from mnist_tune.workers.tasks import Task
+from tests.search.fakes import job
+from tests.search.test_crew import Clock, crew_of, ends, heard, only_end
+
+CONVOLUTIONAL = replace(job(), network=Cnn(blocks=(Block(filters=4),)))
+
+
+def study(plan: Grid | Search, pruner: str = "none") -> Study:
+    return Study(
+        suggest=lambda _trial: Mlp(hidden=(8,)),
+        recipe=Recipe(epochs=1),
+        plan=plan,
+        pruner=pruner,  # type: ignore[arg-type]
+    )
+
+
+def numbers(task: Task) -> list[int]:
+    return [piece.job.trial_number for piece in task.pieces]
+
+
+class TestHowMany:
+    def test_a_wish_is_for_dense_networks_on_any_device(self) -> None:
+        for gpus in (False, True):
+            assert Stacks(wish=7).most(job(), gpus=gpus) == 7
+            assert Stacks(wish=7).most(CONVOLUTIONAL, gpus=gpus) == 1
+
+    def test_auto_fills_gpus_with_trials_that_are_independent(self) -> None:
+        auto = Stacks(wish=None, independent=True)
+        assert auto.most(job(seeds=range(5)), gpus=True) == 12  # of 64 runs
+        assert auto.most(job(seeds=range(5)), gpus=False) == 1
+        assert auto.most(job(seeds=range(200)), gpus=True) == 1
+        assert auto.most(CONVOLUTIONAL, gpus=True) == 1
+        assert replace(auto, independent=False).most(job(), gpus=True) == 1
+
+    def test_auto_leaves_room_for_large_networks(self) -> None:
+        auto = Stacks(wish=None, independent=True)
+        large = job(seeds=range(2), hidden=(3_000, 1_000))
+        assert large.network.parameters > 5_000_000
+        assert auto.most(large, gpus=True) == 64_000_000 // large.network.parameters // 2
+        assert auto.most(job(hidden=(9_000, 9_000)), gpus=True) == 1
+
+    @pytest.mark.parametrize(
+        ("plan", "pruner", "independent"),
+        [
+            (Grid(({"a": 1},)), "none", True),
+            (Search(sampler="random"), "none", True),
+            (Search(sampler="tpe"), "none", False),
+            (Grid(({"a": 1},)), "median", False),
+        ],
+    )
+    def test_trials_are_independent_where_none_is_drawn_or_ended_by_others(
+        self, plan: Grid | Search, pruner: str, *, independent: bool
+    ) -> None:
+        assert stacks(study(plan, pruner), None) == Stacks(wish=None, independent=independent)
+
+    def test_alike_are_those_that_share_a_program(self) -> None:
+        assert alike(job(0), replace(job(1), network=Mlp(hidden=(64, 64), l2=0.1)))
+        assert not alike(job(0), job(1, hidden=(64, 65)))
+        assert not alike(job(0), job(1, epochs=4))
+        assert not alike(CONVOLUTIONAL, CONVOLUTIONAL)
+        assert not alike(job(0), replace(job(1), network=Autoencoder(latent=64)))
+
+
+def warnings(events: list[CrewEvent]) -> list[str]:
+    return [event.line for event in events if isinstance(event, Warned)]
+
+
+class TestInOneTask:
+    def test_jobs_end_each_with_what_is_theirs(self) -> None:
+        workers, crew = crew_of(1, stack=3)
+        jobs = [job(number) for number in range(3)]
+        crew.start_together(jobs)
+        (task,) = workers.submitted
+        assert [(piece.job, piece.seeds) for piece in task.pieces] == [(j, (0, 1, 2)) for j in jobs]
+        assert (crew.idle, crew.busy) == (0, True)
+        workers.epoch(task)
+        done = [event for event in heard(crew) if isinstance(event, EpochDone)]
+        assert [(event.job, event.epoch) for event in done] == [(made, 1) for made in jobs]
+        workers.train(task)
+        ended = ends(heard(crew))
+        assert [(e.job, e.finished, e.failure) for e in ended] == [(j, True, None) for j in jobs]
+        assert len({e.histories[0][-1].val_accuracy for e in ended}) == 3
+        assert (crew.idle, crew.busy) == (1, False)
+
+    def test_one_may_be_ended_alone(self) -> None:
+        workers, crew = crew_of(1, stack=3)
+        jobs = [job(number) for number in range(3)]
+        crew.start_together(jobs)
+        (task,) = workers.submitted
+        workers.epoch(task)
+        heard(crew)
+        crew.end([jobs[1]])
+        assert workers.ending_pieces == [(task.name, "trial-1")]
+        workers.epoch(task, "trial-0", "trial-2")
+        heard(crew)
+        assert workers.ending_pieces == [(task.name, "trial-1")]  # it has heard
+        workers.epoch(task)
+        heard(crew)
+        assert workers.ending_pieces == [(task.name, "trial-1")] * 2  # now it seems deaf
+        workers.epoch(task, "trial-0", "trial-2")
+        workers.finish(task)
+        by_number = {e.job.trial_number: e for e in ends(heard(crew))}
+        assert [by_number[n].finished for n in range(3)] == [True, False, True]
+        assert [by_number[n].failure for n in range(3)] == [None] * 3
+        assert len(workers.submitted) == 1
+
+    def test_one_that_diverges_fails_alone(self) -> None:
+        workers, crew = crew_of(1, stack=3)
+        crew.start_together([job(number) for number in range(3)])
+        (task,) = workers.submitted
+        for _ in range(3):
+            workers.epoch(task, "trial-0", "trial-2")
+        workers.finish(task, diverged=["trial-1"])
+        by_number = {e.job.trial_number: e for e in ends(heard(crew))}
+        assert [by_number[n].failure for n in range(3)] == [None, "diverged", None]
+        assert [by_number[n].finished for n in range(3)] == [True, False, True]
+        assert len(workers.submitted) == 1
+
+
+class TestWhenItFails:
+    def test_lost_once_all_go_on_together_lost_twice_each_alone(self) -> None:
+        workers, crew = crew_of(1, stack=3)
+        crew.start_together([job(number, epochs=9) for number in range(3)])
+        workers.lose(workers.submitted[0])
+        events = heard(crew)
+        (line,) = warnings(events)
+        assert line.startswith(
+            "trials 0, 1, 2: worker_lost (its worker process ended); attempt 2 of"
+        )
+        assert numbers(workers.submitted[1]) == [0, 1, 2]
+        workers.lose(workers.submitted[1])
+        heard(crew)
+        for number in range(3):
+            assert numbers(workers.submitted[-1]) == [number]
+            workers.train(workers.submitted[-1])
+            assert only_end(heard(crew)).finished
+        assert not crew.busy
+
+    def test_the_one_to_blame_fails_alone(self) -> None:
+        workers, crew = crew_of(1, stack=3)
+        crew.start_together([job(number) for number in range(3)])
+        outcomes: dict[int, str | None] = {}
+        while crew.busy:
+            (task,) = workers.running.values()
+            if 1 in numbers(task):
+                workers.lose(task)
+            else:
+                workers.train(task)
+            outcomes |= {e.job.trial_number: e.failure for e in ends(heard(crew))}
+        assert outcomes == {0: None, 1: "worker_lost", 2: None}
+
+    @pytest.mark.parametrize("reason", ["out_of_memory", "error"])
+    def test_what_a_stack_may_be_to_blame_for_parts_it_at_once(self, reason: str) -> None:
+        workers, crew = crew_of(1, stack=3)
+        crew.start_together([job(number) for number in range(3)])
+        workers.fail(workers.submitted[0], WorkerFailed("x", reason, "Traceback"))
+        heard(crew)
+        assert numbers(workers.submitted[1]) == [0]
+        assert crew.idle == -2
+
+    def test_details_of_what_fails_for_good_are_told_once(self) -> None:
+        workers, crew = crew_of(3, stack=3)
+        crew.start_together([job(number) for number in range(3)])
+        told: list[str] = []
+        while crew.busy:
+            for task in list(workers.running.values()):
+                workers.fail(task, WorkerFailed("x", "error", f"Traceback {task.name}"))
+            told += warnings(heard(crew))
+        assert sum("Traceback" in line for line in told) == 3
+        assert told[0].startswith("trials 0, 1, 2: error (x); attempt 2 of 3")
+
+    def test_all_that_ended_together_may_diverge(self) -> None:
+        workers, crew = crew_of(1, stack=2)
+        crew.start_together([job(0), job(1)])
+        workers.fail(workers.submitted[0], Diverged("nan"))
+        assert [e.failure for e in ends(heard(crew))] == ["diverged"] * 2
+
+
+class TestSharingOut:
+    def test_an_idle_worker_takes_half_of_the_jobs(self) -> None:
+        clock = Clock()
+        workers, crew = crew_of(2, clock, stack=4)
+        crew.start_together([job(number, epochs=9) for number in range(4)])
+        (task,) = workers.submitted
+        for _ in range(2):
+            clock.now += 10
+            workers.epoch(task)
+            heard(crew)
+        assert workers.ending == []  # others were to be started
+        crew.wait(0, more_to_start=False)
+        assert workers.ending_pieces == [(task.name, f"trial-{number}") for number in range(4)]
+        workers.finish(task)
+        heard(crew, more_to_start=False)
+        assert [numbers(half) for half in workers.submitted[1:]] == [[0, 1], [2, 3]]
+
+    def test_one_that_has_not_heard_of_it_is_told_again(self) -> None:
+        clock = Clock()
+        workers, crew = crew_of(2, clock, stack=2)
+        crew.start_together([job(number, epochs=9) for number in range(2)])
+        (task,) = workers.submitted
+        for _ in range(2):
+            clock.now += 10
+            workers.epoch(task)
+            heard(crew)
+        crew.wait(0, more_to_start=False)
+        told = [(task.name, "trial-0"), (task.name, "trial-1")]
+        assert workers.ending_pieces == told
+        workers.announce(task)  # another worker has it now
+        heard(crew, more_to_start=False)
+        assert workers.ending_pieces == told * 2
+
+    def test_unlike_ones_never_share(self) -> None:
+        workers, crew = crew_of(1, stack=9)
+        crew.start(job(0))
+        for number, hidden in enumerate([(64, 64), (8,), (64, 64)], 1):
+            crew.start(job(number, hidden=hidden))
+        workers.train(workers.submitted[0])
+        heard(crew)
+        assert numbers(workers.submitted[1]) == [1, 3]
+        workers.train(workers.submitted[1])
+        heard(crew)
+        assert numbers(workers.submitted[2]) == [2]
+
+    def test_groups_of_one_job_never_share(self) -> None:
+        workers, crew = crew_of(1, stack=9)
+        crew.start(job(0), 3)
+        for task in iter(lambda: next(iter(workers.running.values()), None), None):
+            assert numbers(task) == [0]
+            workers.train(task)
+            heard(crew)
+        assert [task.pieces[0].seeds for task in workers.submitted] == [(0,), (1,), (2,)]
+
+    def test_auto_asks_whether_there_are_gpus(self) -> None:
+        workers, crew = crew_of(1, stack=None)
+        assert crew.most_together(job()) == 1
+        workers.gpus = True
+        assert crew.most_together(job()) == 21
