@@ -10,7 +10,17 @@ from typing import Any
 
 import click
 
-from benchmarks import checkpoints, cli, dashboard, memory, networks, scaling, study, trainer
+from benchmarks import (
+    checkpoints,
+    cli,
+    dashboard,
+    memory,
+    networks,
+    scaling,
+    stacks,
+    study,
+    trainer,
+)
 from benchmarks.machine import this_machine
 from benchmarks.table import Report, document, table
 from mnist_tune.errors import MnistTuneError
@@ -58,6 +68,17 @@ def trainer_command(fast: bool, json_file: Path | None, **given: int | None) -> 
 def networks_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
     """Autoencoder and convolutional network, seconds per run and epoch (10 minutes)."""
     _show([lambda: _networks(fast, **given)], json_file)
+
+
+@app.command("stacks")
+@click.option("--trials", type=_COUNT, default=8, show_default=True, help="In a stack.")
+@epochs_option
+@repetitions_option
+@fast_option
+@json_option
+def stacks_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
+    """Trials that train together beside the same ones one after the other (10 minutes)."""
+    _show([lambda: _stacks(fast, **given)], json_file)
 
 
 @app.command("study")
@@ -158,6 +179,7 @@ def all_command(fast: bool, json_file: Path | None) -> None:
         _memory,
         _trainer,
         _networks,
+        _stacks,
         _study,
     ]
     _show([partial(make, fast) for make in every], json_file)
@@ -171,6 +193,11 @@ def _trainer(fast: bool, **given: int | None) -> Report:
 def _networks(fast: bool, **given: int | None) -> Report:
     usual = {"repetitions": 1, "images": 6_000} if fast else {"repetitions": 2, "images": 60_000}
     return networks.run(**_chosen(usual, given), fast=fast, say=_say)
+
+
+def _stacks(fast: bool, **given: int | None) -> Report:
+    usual = {"epochs": 1, "repetitions": 1} if fast else {"epochs": 5, "repetitions": 3}
+    return stacks.run(**_chosen({"trials": 8, **usual}, given), fast=fast, say=_say)
 
 
 def _study(fast: bool, **given: int | None) -> Report:

@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from mnist_tune.noise import salt_and_pepper
 from mnist_tune.recipes import Adam, Recipe, Sgd, recipe_from_json
 from mnist_tune.trainer.keras_models import keras_model
 from mnist_tune.trainer.runtime import device
-from mnist_tune.trainer.training import Progress, Trainer
+from mnist_tune.trainer.training import Member, Progress, Trainer
 
 Result = dict[str, Any]
 Measurement = Callable[[], Result]
@@ -115,6 +116,39 @@ def any_network(
     return measure
 
 
+def stack(
+    *,
+    network: dict[str, Any],
+    trials: int,
+    seeds: int,
+    epochs: int,
+    threads: int,
+    together: bool,
+    one_program: bool = False,
+) -> Measurement:
+    """Seconds of training configurations that differ in their L2 factor, from the images on."""
+    where, train = device(threads), final(load())[0]
+    if one_program:
+        where = replace(where, stacks_runs=True)
+    recipe = Recipe(
+        epochs=epochs, batch_size=BATCH_SIZE, optimizer=Sgd(learning_rate=LEARNING_RATE)
+    )
+    described = [replace(_mlp(network), l2=number * 1e-5) for number in range(trials)]
+
+    def measure() -> Result:
+        began = time.perf_counter()
+        ours = Trainer(train, None, where)
+        members = [
+            Member(each, recipe, tuple(ours.start(each, recipe, seed) for seed in range(seeds)))
+            for each in described
+        ]
+        for group in [members] if together else [[member] for member in members]:
+            ours.train_together(group, lambda progress: progress)
+        return {"seconds": time.perf_counter() - began}
+
+    return measure
+
+
 def product(*, repetitions: int) -> Measurement:
     """GFLOP/s of a large product on all cores."""
     return lambda: product_gflops(repetitions)
@@ -126,6 +160,7 @@ MEASUREMENTS: dict[str, Callable[..., Measurement]] = {
     "product": product,
     "keras_fit": keras_fit,
     "any_network": any_network,
+    "stack": stack,
 }
 
 

@@ -223,6 +223,7 @@ def test_every_command_and_option_has_help() -> None:
     assert set(app.commands) == {
         "trainer",
         "networks",
+        "stacks",
         "study",
         "cli",
         "memory",
