@@ -303,3 +303,45 @@ def test_the_lock_pins_every_dependency_by_hash_and_names_no_place() -> None:
         pinned
     )
     assert not re.search(r"://|^-|\bfile:| @ |^\S*/", lock, re.MULTILINE)
+
+
+# --- Debian's packages ---
+
+
+def apt(folder: Path, body: str) -> str:
+    """A PATH on which apt-get writes down its arguments and does what the body says."""
+    return commands(folder / "bin", f'echo "$@" >>{folder}/asked\n{body}', "apt-get")
+
+
+def debian(path: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [CHECKOUT / "scripts" / "debian", "chromium"],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="others ask sudo")
+def test_lists_of_packages_are_fetched_where_they_are_old(tmp_path: Path) -> None:
+    once = f'case "$*" in *update) touch {tmp_path}/new ;; *) [ -f {tmp_path}/new ] ;; esac'
+    assert debian(apt(tmp_path, once)).returncode == 0
+    asked = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
+    assert [line.split()[2] for line in asked] == ["install", "update", "install"]
+    assert asked[0].endswith("--no-install-recommends chromium")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="others ask sudo")
+def test_what_apt_says_is_passed_on(tmp_path: Path) -> None:
+    done = debian(apt(tmp_path, "echo E: no such package; exit 100"))
+    assert done.returncode == 1
+    assert "E: no such package" in done.stderr
+
+
+def test_without_apt_nothing_is_said(tmp_path: Path) -> None:
+    path = commands(tmp_path / "bin", "exit 0", "nothing")
+    for name in ("bash", "id", "env"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
+    done = debian(path.partition(os.pathsep)[0])
+    assert (done.returncode, done.stderr) == (1, "")
