@@ -23,13 +23,16 @@ class Draws:
     """The numbers of one step.
 
     Args:
-        keys: int64 `[S, 2]`, of each run in this epoch, from `randomness.epoch_key`.
+        keys: int64 `[K, 2]`, of each seed in this epoch, from `randomness.epoch_key`.
         step: int64 scalar within the epoch.
         compiled: whether the program is compiled by XLA, which decides on the generator.
+        seeds: int32 `[S]`, which of the keys is each run's; None if each has its own. Runs of one
+            seed draw the same numbers, so that these are drawn once.
     """
 
-    def __init__(self, keys: Any, step: Any, *, compiled: bool) -> None:
+    def __init__(self, keys: Any, step: Any, *, compiled: bool, seeds: Any = None) -> None:
         self._keys = keys
+        self._seeds = seeds
         self._step = step
         self._algorithm = "threefry" if compiled else "philox"
 
@@ -69,11 +72,12 @@ class Draws:
         """Numbers of 16 bits as uint32 `[S, *shape]`, two from each word."""
         tf = tensorflow()
         index, count = self._step * 2**_PLACE_BITS + place, math.prod(shape)
-        runs = range(self._keys.shape[0])
+        keys = range(self._keys.shape[0])
         # One call per seed, so that a run's numbers do not depend on which others share its program.
-        words = tf.stack([self._words(self._keys[s], index, -(-count // 2)) for s in runs])
+        words = tf.stack([self._words(self._keys[k], index, -(-count // 2)) for k in keys])
         halves = tf.concat([words & 0xFFFF, tf.bitwise.right_shift(words, 16)], axis=1)[:, :count]
-        return tf.reshape(halves, (-1, *shape))
+        halves = tf.reshape(halves, (-1, *shape))
+        return halves if self._seeds is None else tf.gather(halves, self._seeds)
 
     def _words(self, key: Any, index: Any, count: int) -> Any:
         tf = tensorflow()

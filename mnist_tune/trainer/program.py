@@ -107,12 +107,12 @@ def batches(orders: NDArray[np.int32], batch_size: int) -> NDArray[np.int32]:
 def epoch_program(shape: Shape) -> Any:
     """Make the program that trains one epoch, and validates after it.
 
-    It takes `(train, validation, plan, keys, first_step, weights, slots, inputs)`: `train` and
-    `validation` are parts as the goal describes them (validation may be empty), `plan` is what
-    `batches` made, `keys` are those of the random draws in this epoch, `first_step` counts the
-    steps before it, and `inputs` are those of `inputs_of`, float32 `[S]`. It returns new weights,
-    new slots, and two lists of float32 `[S]` sums over images: what was measured in training, and
-    in validation.
+    It takes `(train, validation, plan, keys, seeds, first_step, weights, slots, inputs)`: `train`
+    and `validation` are parts as the goal describes them (validation may be empty), `plan` is what
+    `batches` made, `keys` are those of the random draws in this epoch, one for each seed, `seeds`
+    int32 `[S]` says which is whose, `first_step` counts the steps before it, and `inputs` are those
+    of `inputs_of`, float32 `[S]`. It returns new weights, new slots, and two lists of float32 `[S]`
+    sums over images: what was measured in training, and in validation.
     """
     tf = tensorflow()
     goal = shape.goal
@@ -122,16 +122,19 @@ def epoch_program(shape: Shape) -> Any:
         validation: Part,
         plan: Any,
         keys: Any,
+        seeds: Any,
         first_step: Any,
         weights: Any,
         slots: Any,
         inputs: Any,
     ) -> Any:
+        whose = None if keys.shape[0] == seeds.shape[0] else seeds
+
         def body(i: Any, sums: list[Any], weights: list[Any], slots: list[Any]) -> Any:
             step = first_step + i
             rows = plan[i]
             present = tf.cast(rows >= 0, tf.float32)
-            draws = Draws(keys, i, compiled=shape.compiled)
+            draws = Draws(keys, i, compiled=shape.compiled, seeds=whose)
             batch = goal.drawn(train, tf.maximum(rows, 0), draws, inputs)
             gradients, measured = _gradients(tf, shape, weights, batch, present, draws, inputs)
             gradients = forward.penalty_gradients(weights, gradients, inputs["l2"])

@@ -294,15 +294,17 @@ class _Stack:
 
     def inputs(self) -> tuple[Any, ...]:
         """What the program takes after the images, for the epoch to come."""
-        tf, seeds = tensorflow(), [run.seed for run in self._rows]
+        tf, seeds = tensorflow(), list(dict.fromkeys(run.seed for run in self._rows))
         orders = np.stack([epoch_order(seed, self.epoch, self._train_size) for seed in seeds])
-        plan = batches(orders, self._batch_size)
+        rows = np.array([seeds.index(run.seed) for run in self._rows], np.int32)
+        plan = batches(orders[rows], self._batch_size)
         numbers = [
             inputs_of(run.member.network, run.member.recipe, self._train_size) for run in self._rows
         ]
         return (
             tf.constant(plan),
             tf.constant(np.stack([epoch_key(seed, self.epoch) for seed in seeds])),
+            tf.constant(rows),
             tf.constant(self.epoch * len(plan), tf.int64),
             self._weights,
             self._slots,
