@@ -11,9 +11,10 @@ from mnist_tune.data.splits import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
+from mnist_tune.trainer.flock import Member, Run, Stack
 from mnist_tune.trainer.program import shape_of
 from mnist_tune.trainer.runtime import Device, tensorflow
-from mnist_tune.trainer.training import Member, Trainer, _Run, _Stack
+from mnist_tune.trainer.training import Trainer
 from tests.trainer.training_samples import BUSY, BUSY_RECIPE, bits, trained
 
 pytestmark = pytest.mark.gpu
@@ -36,8 +37,8 @@ def test_a_gpu_is_used_and_weights_stay_on_it(
     )
     trainer = Trainer(train_part, validation_part, gpu)
     states = tuple(Trainer.start(network, recipe, seed) for seed in (3, 11))
-    runs = [_Run(0, Member(network, recipe, states), state) for state in states]
-    stack = _Stack(shape_of(network, recipe, gpu), runs, len(train_part))
+    runs = [Run(0, Member(network, recipe, states), state) for state in states]
+    stack = Stack(shape_of(network, recipe, gpu), runs, len(train_part))
     trainer._advance(stack)  # noqa: SLF001
     kept = [*stack._weights, *stack._slots, trainer._train.trained(network)[0]]  # noqa: SLF001
     assert {tensor.device.rpartition("/")[2] for tensor in kept} == {"device:GPU:0"}

@@ -12,13 +12,15 @@ from mnist_tune.data.splits import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp, Network
 from mnist_tune.recipes import Adam, AdamW, Recipe, Sgd
+from mnist_tune.trainer.flock import Member, Progress
 from mnist_tune.trainer.program import epoch_program, shape_of, stack_key
 from mnist_tune.trainer.runtime import Device
 from mnist_tune.trainer.states import RunState
-from mnist_tune.trainer.training import Member, Progress, Trainer
+from mnist_tune.trainer.training import Trainer
 from tests.trainer.training_samples import BUSY, BUSY_RECIPE, bits, go_on, trained
 
 Configuration = tuple[Network, Recipe]
+Reached = Mapping[int, Progress | Diverged]
 
 # All that may differ between the rows of a program, and does.
 MIXED: tuple[tuple[Mlp, Recipe], ...] = (
@@ -56,13 +58,18 @@ def members(
     ]
 
 
-def all_go_on(progress: Mapping[int, Progress]) -> Container[int]:
+def going(reached: Reached) -> dict[int, Progress]:
+    """Without those that have diverged."""
+    return {i: done for i, done in reached.items() if isinstance(done, Progress)}
+
+
+def all_go_on(progress: Reached) -> Container[int]:
     return progress
 
 
-def leaving(epochs: Mapping[int, int]) -> Callable[[Mapping[int, Progress]], Container[int]]:
+def leaving(epochs: Mapping[int, int]) -> Callable[[Reached], Container[int]]:
     """Members end after these epochs."""
-    return lambda progress: {i for i, p in progress.items() if p.epoch < epochs.get(i, 99)}
+    return lambda reached: {i for i, p in going(reached).items() if p.epoch < epochs.get(i, 99)}
 
 
 def reached(trainer: Trainer, together: Sequence[Member], **how: int) -> list[tuple[RunState, ...]]:
@@ -127,29 +134,34 @@ def test_one_that_diverges_is_no_matter_to_the_others(
     trainer: Trainer, stacking: Trainer, kind: str
 ) -> None:
     of_kind = stacking if kind == "stacked" else trainer
-    told: list[set[int]] = []
+    told: list[dict[int, str]] = []
 
-    def note(progress: Mapping[int, Progress]) -> Container[int]:
-        told.append(set(progress))
-        return progress
+    def note(reached: Reached) -> Container[int]:
+        told.append({i: type(done).__name__ for i, done in reached.items()})
+        return range(3)  # a wish to go on is not heard of one that cannot
 
     first, hopeless, last = of_kind.train_together(
         members([MIXED[0], (BUSY, HOPELESS), MIXED[1]]), note
     )
     assert isinstance(hopeless, Diverged)
     assert "the loss of seed 3 is no longer finite in epoch 1" in str(hopeless)
-    assert told == [{0, 2}] * 4
+    well = {0: "Progress", 2: "Progress"}
+    assert told == [{**well, 1: "Diverged"}, well, well, well]
     for states, configuration in ((first, MIXED[0]), (last, MIXED[1])):
         assert not isinstance(states, Diverged)
         assert_close(states, trained(trainer, *configuration, [3, 11]))
 
 
 def test_all_that_diverge_end_the_training(stacking: Trainer) -> None:
-    def unexpected(progress: Mapping[int, Progress]) -> Container[int]:
-        raise AssertionError(progress)
+    told: list[Reached] = []
 
-    both = stacking.train_together(members([(BUSY, HOPELESS)] * 2), unexpected)
+    def note(reached: Reached) -> Container[int]:
+        told.append(reached)
+        return reached
+
+    both = stacking.train_together(members([(BUSY, HOPELESS)] * 2), note)
     assert all(isinstance(each, Diverged) for each in both)
+    assert [going(reached) for reached in told] == [{}]
 
 
 @pytest.mark.parametrize("kind", ["in turn", "stacked"])
@@ -163,7 +175,8 @@ def test_those_that_stand_behind_catch_up(trainer: Trainer, stacking: Trainer, k
     ]
     seen: list[tuple[int, dict[int, int]]] = []
 
-    def note(progress: Mapping[int, Progress]) -> Container[int]:
+    def note(reached: Reached) -> Container[int]:
+        progress = going(reached)
         epochs = {p.epoch for p in progress.values()}
         seen.append((epochs.pop(), {i: len(p.metrics) for i, p in progress.items()}))
         assert not epochs
@@ -183,9 +196,9 @@ def test_those_that_stand_behind_catch_up(trainer: Trainer, stacking: Trainer, k
 def test_a_snapshot_is_of_one_of_them_at_that_epoch(stacking: Trainer) -> None:
     taken: dict[tuple[int, int], tuple[RunState, ...]] = {}
 
-    def keep(progress: Mapping[int, Progress]) -> Container[int]:
-        taken.update({(i, p.epoch): p.snapshot() for i, p in progress.items()})
-        return progress
+    def keep(reached: Reached) -> Container[int]:
+        taken.update({(i, p.epoch): p.snapshot() for i, p in going(reached).items()})
+        return reached
 
     final = stacking.train_together(members(MIXED[:2]), keep)
     for i, states in enumerate(final):

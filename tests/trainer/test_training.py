@@ -18,12 +18,13 @@ from mnist_tune.errors import Diverged
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Adam, Optimizer, Recipe, Sgd
 from mnist_tune.trainer import forward, program
+from mnist_tune.trainer.flock import Progress
 from mnist_tune.trainer.keras_models import with_weights
 from mnist_tune.trainer.program import batches, epoch_program, scoring_program, shape_of
 from mnist_tune.trainer.randomness import epoch_order
 from mnist_tune.trainer.runtime import Device
 from mnist_tune.trainer.states import EpochMetrics, RunState
-from mnist_tune.trainer.training import Progress, Trainer
+from mnist_tune.trainer.training import Trainer
 from tests.trainer.training_samples import BUSY, BUSY_RECIPE, SMALL, bits, go_on, trained
 
 ADAM_RECIPE = replace(BUSY_RECIPE, optimizer=Adam(learning_rate=2e-3))

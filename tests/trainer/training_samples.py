@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from mnist_tune.networks import Mlp, Network
 from mnist_tune.recipes import Recipe, Sgd
+from mnist_tune.trainer.flock import Progress
 from mnist_tune.trainer.states import RunState
-from mnist_tune.trainer.training import Progress, Trainer
+from mnist_tune.trainer.training import Trainer
 
 SMALL = Mlp(hidden=(16,))
 
