@@ -51,9 +51,9 @@ def python(place: Place, *arguments: object) -> Running:
 
 
 def address(cluster: Running) -> str:
-    """What a recipe prints last."""
+    """What a recipe prints."""
     cluster.until(lambda: "tcp://" in cluster.stdout, "the scheduler had an address")
-    return cluster.stdout.strip().splitlines()[-1]
+    return cluster.stdout.strip()
 
 
 def free_port() -> int:
@@ -82,11 +82,9 @@ def test_over_ssh(place: Place, undisturbed: dict[str, bytes]) -> None:
 
 
 def test_the_script_of_a_slurm_job(place: Place, undisturbed: dict[str, bytes]) -> None:
-    recipe = (DOCS / "dask_slurm.py", "--script", "--interface", "lo")
-    with python(place, *recipe) as cluster:
+    script = place.folder / "job.sh"
+    with python(place, DOCS / "dask_slurm.py", "--script", script, "--interface", "lo") as cluster:
         scheduler = address(cluster)
-        script = place.folder / "job.sh"
-        script.write_text(cluster.stdout.rpartition("tcp://")[0], encoding="utf-8")
         assert "#SBATCH --gpus=1" in script.read_text(encoding="utf-8")
         with started(place, "bash", script, SLURM_JOB_ID="17"):
             assert_same_tables(place, scheduler, undisturbed)
@@ -100,7 +98,7 @@ def container(place: Place, pod: dict[str, Any], **variables: str) -> Iterator[R
     (only,) = pod["spec"]["containers"]
     programs = Path(sys.executable).parent
     arguments = [
-        variables.get(word[2:-1], "") if word.startswith("$(") else word for word in only["args"]
+        variables.get(word[2:-1], "") if word.startswith("$(") else word for word in only["command"]
     ]
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     with started(place, *arguments, PATH=path, **variables) as running:
