@@ -76,6 +76,12 @@ _WAITING = sqlalchemy.text(
     "SELECT trial_id FROM trials JOIN studies USING (study_id) "
     "WHERE study_name = :name AND state = 'WAITING' ORDER BY number LIMIT 1"
 )
+_QUEUED = sqlalchemy.text(
+    "SELECT trials.trial_id, value_json FROM trials JOIN studies USING (study_id) "
+    "LEFT JOIN trial_system_attributes AS fixed "
+    "ON fixed.trial_id = trials.trial_id AND fixed.key = 'fixed_params' "
+    "WHERE study_name = :name AND state = 'WAITING' ORDER BY number LIMIT 1000"
+)
 # States are literals, since they are an enumeration of their own in PostgreSQL.
 _FAILED = sqlalchemy.text(
     "SELECT trial_id, number FROM trials JOIN studies ON studies.study_id = trials.study_id "
@@ -93,7 +99,6 @@ _BACK_INTO_THE_QUEUE = (
     ),
 )
 
-_FIXED = "fixed_params"  # of a trial in the queue
 _ARTIFACTS = "artifacts:"
 _OF_A_TRIAL = re.compile(rf"(dashboard:(?:{_ARTIFACTS})?)(\d+)(?=:)")
 _NONE = "null"  # the JSON of an artifact that is no longer listed
@@ -162,19 +167,25 @@ class OptunaStudy:
     ) -> Iterator[optuna.Trial]:
         """Start queued trials by what is known of their parameters, in the order of the queue.
 
+        Call it after `ask`. It looks at the next thousand, of which those of a plan are told which
+        parameters to take, and those that were asked before have some.
+
         Args:
-            wanted: told the parameters that are fixed, whether the trial shall start.
+            wanted: told the parameters, whether the trial shall start.
             most: how many shall.
         """
-        with translated(self.database.location):
-            queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            self._has_read_all = True
-        for trial in queued:
+        with self.database.reading() as connection:
+            queued = connection.execute(_QUEUED, {"name": self.name}).all()
+        for trial_id, fixed in queued:
             if most <= 0:
                 return
-            if wanted({**trial.system_attrs.get(_FIXED, {}), **trial.params}):
+            if wanted(json.loads(fixed) if fixed is not None else self._parameters(trial_id)):
                 most -= 1
-                yield self._started(trial._trial_id)
+                yield self._started(trial_id)
+
+    def _parameters(self, trial_id: int) -> dict[str, Any]:
+        with translated(self.database.location):
+            return self.study._storage.get_trial(trial_id).params
 
     def suggested(
         self, trial: optuna.Trial, suggest: Callable[[optuna.Trial], Suggested]

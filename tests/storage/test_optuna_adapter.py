@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -211,6 +211,27 @@ class TestTrials:
         assert reload(study).requeue_running() == [0]
         again = reload(study).ask()
         assert (again.number, again.params) == (0, {"l2": value})
+
+    def test_queued_ones_can_be_asked_for_by_their_parameters(self, study: OptunaStudy) -> None:
+        drawn = study.ask()
+        value = drawn.suggest_float("l2", 0, 1)
+        other = study.ask()
+        other.suggest_float("l2", 0, 1)
+        study.requeue(drawn.number)
+        study.enqueue_plan([{}, {}, {"l2": 0.25}, {"l2": 0.5}, {"l2": 0.25}, {"l2": 0.25}])
+        seen: list[dict[str, float]] = []
+
+        def wanted(given: Mapping[str, float]) -> bool:
+            seen.append(dict(given))
+            return given["l2"] in (0.25, value)
+
+        asked = list(study.ask_such(wanted, 3))
+        assert [trial.number for trial in asked] == [drawn.number, 2, 4]
+        assert seen == [{"l2": value}, {"l2": 0.25}, {"l2": 0.5}, {"l2": 0.25}]
+        assert [trial.suggest_float("l2", 0, 1) for trial in asked] == [value, 0.25, 0.25]
+        assert study.counts() == TrialCounts(running=4, waiting=2)
+        assert [study.ask().number for _ in range(3)] == [3, 5, 6]
+        assert list(study.ask_such(wanted, 3)) == []
 
     def test_all_running_trials_go_back_and_no_other(self, study: OptunaStudy) -> None:
         trials = [study.ask() for _ in range(5)]

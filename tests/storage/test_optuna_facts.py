@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 from contextlib import closing
@@ -106,6 +107,17 @@ def test_waiting_trials_come_first_and_in_order(study: optuna.Study, url: str) -
     for number in (2, 0, 1):
         requeue(study, running[number])
     assert [reload(url).ask().number for _ in range(6)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_a_queued_trial_must_take_is_an_attribute(study: optuna.Study, url: str) -> None:
+    study.enqueue_trial({"x": 0.1})
+    study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    study.enqueue_trial({})
+    fixed = rows(url, "SELECT trial_id, key, value_json FROM trial_system_attributes")
+    assert [(row["trial_id"], row["key"], json.loads(row["value_json"])) for row in fixed] == [
+        (1, "fixed_params", {"x": 0.1}),
+        (2, "fixed_params", {}),
+    ]
 
 
 def test_second_report_of_a_step_is_ignored_with_a_warning(study: optuna.Study, url: str) -> None:
