@@ -15,20 +15,20 @@ from typing import Any
 from distributed import Worker, get_worker
 
 from mnist_tune.trainer.states import EpochMetrics
-from mnist_tune.workers.tasks import Outcome, Task
+from mnist_tune.workers.tasks import Outcome, Results, Task
 from mnist_tune.workers.training import topic
 
 NOW = "2026-11-26T12:00:00.000000Z"
 
 
-def sleep(task: Task) -> tuple[Outcome, ...]:
+def sleep(task: Task) -> Results:
     """Take the recipe's batch size as milliseconds of an epoch, and sleep."""
     worker, began = get_worker(), time.monotonic()
     ((job, seeds),) = ((piece.job, piece.seeds) for piece in task.pieces)
     seconds = job.recipe.batch_size / 1_000
 
     def publish(metrics: list[Any], *, trained: bool) -> None:
-        message = {"task": task.name, "trained": trained, "metrics": metrics}
+        message = {"task": task.name, "trained": trained, "metrics": metrics, "over": []}
         worker.log_event(topic(task.run), message | {"worker": worker.address})
 
     publish([], trained=False)
@@ -50,7 +50,7 @@ def sleep(task: Task) -> tuple[Outcome, ...]:
         device="none",
         threads=1,
     )
-    return (outcome,)
+    return {job.key: outcome}
 
 
 async def _join(address: str, count: int) -> None:

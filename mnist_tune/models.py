@@ -311,10 +311,11 @@ def _kept(job: Job, seed: int) -> RunState | None:
 def _trained_again(job: Job, seed: int) -> RunState:
     with tempfile.TemporaryDirectory() as folder:
         job = replace(job, checkpoints=Path(folder), weights=None)
-        (result,) = carry_out(
+        results = carry_out(
             Task(name=job.key, pieces=(Piece(job, (seed,)),), checkpoint_seconds=1e9),
             lambda _message: None,
         )
+        result = results[job.key]
         if isinstance(result, Diverged):  # it did not when it was trained first
             raise result
         state = checkpoints.load(job.checkpoint(seed), job.identity(seed))

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-_MOST_STACKED = 1_000
+_MOST_STACKED = 64
 
 Command = TypeVar("Command", bound=Callable[..., object])
 Decorator = Callable[[Command], Command]
@@ -110,7 +110,7 @@ def _most_stacked(_context: click.Context, _option: click.Parameter, value: str)
         return 1
     if value.isdecimal() and 1 <= int(value) <= _MOST_STACKED:
         return int(value)
-    raise click.BadParameter(f"{value!r}: give auto, off, or a number from 1 to {_MOST_STACKED:,}")
+    raise click.BadParameter(f"{value!r}: give auto, off, or a number from 1 to {_MOST_STACKED}")
 
 
 stack = click.option(
@@ -119,8 +119,8 @@ stack = click.option(
     default="auto",
     show_default=True,
     metavar="auto|off|N",
-    help="Trials of dense networks that train together in one program, where their layers, epochs and "
-    "batches are the same: auto fills a GPU with those of a plan, N are at most so many anywhere.",
+    help="Trials of dense networks that train together in one program: auto, on GPUs, where none "
+    "depends on another; N, up to so many on any device.",
 )
 retry_failed = click.option(
     "--retry-failed", is_flag=True, help="Train failed trials again, under their old numbers."

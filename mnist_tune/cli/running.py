@@ -1,4 +1,4 @@
-"""How a study is run, which changes no result: the options that run, resume and confirm share."""
+"""How a study is run, which changes no result of a plan: what run, resume and confirm share."""
 
 from __future__ import annotations
 
@@ -80,6 +80,14 @@ class How:
     stack: int | None = None
     no_confirm: bool = False
     retry_failed: bool = False
+
+    @property
+    def repeated(self) -> str:
+        """What must be typed again to go on in the same way: what a result may depend on."""
+        options = " --no-confirm" if self.no_confirm else ""
+        if self.stack is not None:
+            options += f" --stack {'off' if self.stack == 1 else self.stack}"
+        return options
 
     def hands(self) -> Hands:
         """Which workers there are to be.

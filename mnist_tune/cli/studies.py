@@ -187,7 +187,7 @@ def _carry_out(location: Location, definition: Definition, source: Source, how: 
     def introduce() -> None:
         _introduce(location, definition, source)
 
-    with _interruptible(location, definition.name, sealed=how.no_confirm):
+    with _interruptible(location, definition.name, how):
         run_study(location, definition, source, how.options(location), _console(), introduce)
     _report(location, definition.name)
 
@@ -228,12 +228,16 @@ def _likes_bfloat16() -> bool:
 
 
 @contextmanager
-def _interruptible(location: Location, name: str, *, sealed: bool = False) -> Iterator[None]:
-    """Add the command to go on with to an Interrupted that passes through."""
+def _interruptible(location: Location, name: str, how: How | None = None) -> Iterator[None]:
+    """Add the command to go on with to an Interrupted that passes through.
+
+    Of the options that change how it is run it has those on which a result may depend.
+    """
     try:
         yield
     except Interrupted:
-        options = (" --no-confirm" if sealed else "") + _place(location)
+        options = "" if how is None else how.repeated
+        options += _place(location)
         command = f"mnist-tune resume {shlex.quote(name)}{options}"
         raise Interrupted(f"everything is saved; go on with `{command}`") from None
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mnist_tune.errors import Interrupted, StorageError
-from mnist_tune.search.crew import JobEnded
+from mnist_tune.search.events import JobEnded
 from mnist_tune.search.session import Session
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Job

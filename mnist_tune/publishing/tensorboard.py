@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_tune.errors import InputError
-from mnist_tune.search.crew import JobEnded
+from mnist_tune.search.events import JobEnded
 from mnist_tune.search.session import Session
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Job

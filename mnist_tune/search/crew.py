@@ -13,20 +13,20 @@ import itertools
 import queue
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from mnist_tune.errors import WorkerFailed
-from mnist_tune.search.attempts import MOST_ATTEMPTS, RETRIED
+from mnist_tune.errors import Diverged, WorkerFailed
+from mnist_tune.search.attempts import RETRIED
+from mnist_tune.search.events import CrewEvent, EpochDone, JobEnded, Told, Warned
 from mnist_tune.search.stacks import Stacks, alike
 from mnist_tune.search.watch import HANG_SECONDS, Watch
-from mnist_tune.search.work import Failure, Work, failure_of, groups_of, titles
-from mnist_tune.trainer.states import EpochMetrics, Score
-from mnist_tune.workers.tasks import Job, Outcome, Piece, Result, Task
+from mnist_tune.search.work import Failure, Work, failure_of, groups_of, told
+from mnist_tune.trainer.states import EpochMetrics
+from mnist_tune.workers.tasks import Job, Outcome, Piece, Results, Task
 
-Pieces = Sequence[tuple[Work, tuple[int, ...]]]
-"""What a task trains: works, each with some of its seeds."""
+Part = tuple[Work, tuple[int, ...]]
+"""A work and those of its seeds that a task trains."""
 
 _WORTH_MOVING_SECONDS = 6.0  # a move costs one save, one load and one compilation, about a second
 
@@ -45,8 +45,8 @@ class Workers(Protocol):
     def submit(self, task: Task) -> None:
         """Start a task; its name is put into the events when it has ended."""
 
-    def result(self, name: str) -> Sequence[Result]:
-        """What became of each piece of an ended task, or the exception that ended it."""
+    def result(self, name: str) -> Results:
+        """What became of each job of an ended task, or the exception that ended it."""
 
     def end(self, pieces: Sequence[tuple[str, str]]) -> None:
         """Ask pieces, named by task and job, to save and end after the epoch under way."""
@@ -56,66 +56,6 @@ class Workers(Protocol):
 
     def tend(self) -> Sequence[str]:
         """Look after the workers, called every second or so; lines for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class EpochDone:
-    """All seeds of a job have finished an epoch.
-
-    Attributes:
-        job: which.
-        epoch: 1 for the first.
-        metrics: seed → what the epoch measured.
-    """
-
-    job: Job
-    epoch: int
-    metrics: dict[int, EpochMetrics]
-
-
-@dataclass(frozen=True, slots=True)
-class JobEnded:
-    """A job has no task left.
-
-    Attributes:
-        job: which.
-        failure: None, or why it failed: `diverged`, `worker_lost`, `out_of_memory`, `hung` or
-            `error`.
-        message: the failure in a line.
-        attempts: how many failed in a row, the last one included.
-        finished: whether every seed reached the last epoch.
-        histories: seed → metrics of its epochs.
-        scores: seed → score on the test set; empty in the search.
-        outcomes: of its tasks, for the timings.
-        elapsed_seconds: since the job was started by this coordinator.
-    """
-
-    job: Job
-    failure: str | None
-    message: str
-    attempts: int
-    finished: bool
-    histories: Mapping[int, tuple[EpochMetrics, ...]]
-    scores: Mapping[int, Score]
-    outcomes: tuple[Outcome, ...]
-    elapsed_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """A worker has something to say to people."""
-
-    line: str
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Something has changed that people may want to know."""
-
-    line: str
-
-
-CrewEvent = EpochDone | JobEnded | Warned | Told
 
 
 class Crew:
@@ -148,7 +88,7 @@ class Crew:
         self._watch = Watch(hang_seconds, clock())
         self._hung: dict[str, float] = {}  # task → seconds of silence, its worker being replaced
         self._works: dict[str, Work] = {}
-        self._tasks: dict[str, Pieces] = {}
+        self._tasks: dict[str, list[Part]] = {}  # without those that have left it
         self._moving: set[str] = set()  # tasks that were asked to end so that they can be split
         self._ready: list[CrewEvent] = []  # happened outside `wait`, which has to tell of it
         self._numbers = itertools.count()
@@ -254,17 +194,17 @@ class Crew:
 
     def _submit(self, works: Sequence[Work]) -> None:
         """Hand the next seeds of some works to a worker."""
-        pieces = [(work, work.waiting.pop(0)) for work in works]
+        parts = [(work, work.waiting.pop(0)) for work in works]
         lead = works[0].job
         name = f"{lead.key}-task-{next(self._numbers)}"
-        for work, seeds in pieces:
+        for work, seeds in parts:
             work.running[name] = seeds
-        self._tasks[name] = pieces
+        self._tasks[name] = parts
         self._watch.begin(name, lead.key)
         self._workers.submit(
             Task(
                 name=name,
-                pieces=tuple(Piece(work.job, seeds) for work, seeds in pieces),
+                pieces=tuple(Piece(work.job, seeds) for work, seeds in parts),
                 checkpoint_seconds=self._checkpoint_seconds,
             )
         )
@@ -273,23 +213,25 @@ class Crew:
         """Ask the task with the most work left to end, so that its runs can be split."""
         if self.idle - len(self._moving) <= 0:
             return
-        candidates = [
-            (max(work.seconds_left(name) for work, _seeds in pieces), name)
-            for name, pieces in self._tasks.items()
+        going_on = {
+            name: [(work, seeds) for work, seeds in parts if not work.ending]
+            for name, parts in self._tasks.items()
             if name not in self._moving
-            and sum(len(seeds) for work, seeds in pieces if not work.ending) > 1
+        }
+        candidates = [
+            (max(work.seconds_left(name) for work, _seeds in parts), name)
+            for name, parts in going_on.items()
+            if sum(len(seeds) for _work, seeds in parts) > 1
         ]
         seconds, name = max(candidates, default=(0.0, ""))
         if seconds > _WORTH_MOVING_SECONDS:
             self._moving.add(name)
-            self._workers.end(
-                [(name, work.job.key) for work, _seeds in self._tasks[name] if not work.ending]
-            )
+            self._workers.end([(name, work.job.key) for work, _seeds in going_on[name]])
 
     def _on_epochs(self, message: dict[str, Any]) -> list[CrewEvent]:
         name = message["task"]
-        pieces = self._tasks.get(name)
-        if pieces is None:
+        parts = self._tasks.get(name)
+        if parts is None:
             return []
         self._watch.sign(name, trained=message["trained"])
         news: dict[str, dict[int, list[EpochMetrics]]] = defaultdict(dict)
@@ -298,83 +240,108 @@ class Crew:
         # They go on all the same: they have not heard yet, or were run again by another worker.
         deaf = [
             (name, work.job.key)
-            for work, _seeds in pieces
+            for work, _seeds in parts
             if (work.ending or name in self._moving) and (work.job.key in news or not news)
         ]
-        if deaf:
+        if deaf and not message["over"]:
             self._workers.end(deaf)
         events: list[CrewEvent] = []
-        for work, _seeds in pieces:
+        for work, _seeds in parts:
             work.take(news[work.job.key])
             events += self._newly_done(work)
+        for job, diverged, facts in message["over"]:
+            events += self._on_over(name, job, diverged, facts)
         return events
 
+    def _on_over(
+        self, name: str, job: str, diverged: str | None, facts: dict[str, Any]
+    ) -> list[CrewEvent]:
+        """Let a job that is over leave a task that goes on; one that moves does so with its task."""
+        part = next((part for part in self._tasks[name] if part[0].job.key == job), None)
+        if part is None or (diverged is None and not part[0].ending):
+            return []
+        self._tasks[name].remove(part)
+        work, _seeds = part
+        del work.running[name]
+        events: list[CrewEvent] = []
+        if diverged is not None:
+            events += self._on_failures(name, [(part, Diverged(diverged))])
+        else:
+            work.outcomes.append(Outcome(finished=False, histories={}, **facts))
+        return [*events, *self._if_over(work)]
+
     def _on_task_ended(self, name: str) -> list[CrewEvent]:
-        pieces = self._tasks.pop(name)
-        for work, _seeds in pieces:
+        parts = self._tasks.pop(name)
+        for work, _seeds in parts:
             del work.running[name]
         self._moving.discard(name)
-        try:
-            results: Sequence[Result | Exception] = self._workers.result(name)
-        except Exception as error:  # sorted here: a fatal one goes on, any other fails the task
-            results = [error] * len(pieces)
         events: list[CrewEvent] = []
-        failed: list[tuple[tuple[Work, tuple[int, ...]], Exception]] = []
-        for piece, result in zip(pieces, results, strict=True):
-            if isinstance(result, Outcome):
-                events += self._on_outcome(piece, result, halves=2 if len(pieces) == 1 else 1)
-            else:
-                failed.append((piece, result))
-        events += self._on_failures(name, failed)
+        try:
+            results = self._workers.result(name)
+        except Exception as error:  # sorted here: a fatal one goes on, any other fails the task
+            events += self._on_failures(name, [(part, error) for part in parts])
+        else:
+            events += self._on_results(name, parts, results)
         self._watch.end(name)
         self._hung.pop(name, None)
-        events += [
-            self._ended(work) for work, _seeds in pieces if not work.running and not work.waiting
-        ]
+        for work, _seeds in parts:
+            events += self._if_over(work)
         self._dispatch()
         return events
 
-    def _on_outcome(
-        self, piece: tuple[Work, tuple[int, ...]], outcome: Outcome, halves: int
-    ) -> list[CrewEvent]:
-        work, seeds = piece
-        work.take(outcome.histories)
-        work.outcomes.append(outcome)
-        work.scores.update({score.seed: score for score in outcome.scores})
-        if not outcome.finished and not work.ending:
-            work.waiting += groups_of(seeds, halves)
-        return [*map(Warned, outcome.warnings), *self._newly_done(work)]
+    def _on_results(
+        self, name: str, parts: Sequence[Part], results: Results
+    ) -> Iterator[CrewEvent]:
+        unfinished: list[Part] = []
+        for part in parts:
+            work, seeds = part
+            result = results[work.job.key]
+            if isinstance(result, Diverged):
+                yield from self._on_failures(name, [(part, result)])
+                continue
+            work.take(result.histories)
+            work.outcomes.append(result)
+            work.scores.update({score.seed: score for score in result.scores})
+            yield from map(Warned, result.warnings)
+            yield from self._newly_done(work)
+            if not result.finished and not work.ending:
+                unfinished.append((work, seeds))
+        for work, seeds in unfinished:
+            work.waiting += groups_of(seeds, 2 if len(unfinished) == 1 else 1)
 
     def _on_failures(
-        self, name: str, failed: Sequence[tuple[tuple[Work, tuple[int, ...]], Exception]]
-    ) -> list[CrewEvent]:
+        self, name: str, failed: Sequence[tuple[Part, Exception]]
+    ) -> Iterator[CrewEvent]:
         """Try again where that can help, else let jobs fail."""
-        again: dict[tuple[int, Failure], list[tuple[Work, tuple[int, ...]]]] = defaultdict(list)
-        details: dict[str, None] = {}
-        for (work, seeds), error in failed:
+        again: dict[tuple[int, Failure], list[Part]] = defaultdict(list)
+        for part, error in failed:
+            work, seeds = part
             failure = failure_of(error)
             if failure.reason == "worker_lost" and name in self._hung:
                 failure = Failure("hung", f"no sign of life for {self._hung[name]:.0f} s")
             if work.ending and failure.reason in RETRIED:
                 work.broken_off = True  # it was to end in any case, and its checkpoints are there
                 continue
-            attempt = work.try_again(seeds, failure, begun=self._watch.has_begun(name))
+            attempt = work.try_again(
+                seeds, failure, begun=self._watch.has_begun(name), shared=len(failed) > 1
+            )
             if attempt is not None:
-                again[attempt, failure].append((work, seeds))
+                again[attempt, failure].append(part)
                 continue
             work.failure = work.failure or failure
             if work.running:
                 self.end([work.job])
             work.waiting.clear()
             if isinstance(error, WorkerFailed) and error.details:
-                details[error.details] = None
-        lines = [
-            f"{titles(pieces)}: {failure.reason} ({failure.message}); attempt {attempt} of "
-            f"{MOST_ATTEMPTS} goes on from the last checkpoint"
-            for (attempt, failure), pieces in again.items()
-            if attempt > 1
-        ]
-        return [*map(Warned, lines), *map(Warned, details)]
+                yield Warned(error.details)
+        for (attempt, failure), parts in again.items():
+            if line := told(parts, failure, attempt):
+                yield Warned(line)
+
+    def _if_over(self, work: Work) -> Iterator[JobEnded]:
+        """The end of a job that has no seeds left to train."""
+        if not work.running and not work.waiting:
+            yield self._ended(work)
 
     def _newly_done(self, work: Work) -> Iterator[EpochDone]:
         for epoch, metrics in work.newly_done(self._clock()):

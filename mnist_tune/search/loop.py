@@ -19,11 +19,12 @@ from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.search import results
 from mnist_tune.search.attempts import RETRIED
-from mnist_tune.search.crew import Crew, CrewEvent, EpochDone, JobEnded, Told, Warned
+from mnist_tune.search.crew import Crew
+from mnist_tune.search.events import CrewEvent, EpochDone, JobEnded, Told, Warned
 from mnist_tune.search.progress import Observer
 from mnist_tune.search.references import write_references
 from mnist_tune.search.session import Session
-from mnist_tune.search.stacks import alike
+from mnist_tune.search.stacks import alike, stacks
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.records import TrialRow
 from mnist_tune.study import MOST_SEEDS, Configuration
@@ -117,6 +118,7 @@ class _SearchLoop(_Loop):
         super().__init__(session, crew, stop, observer)
         self._trials: dict[int, optuna.Trial] = {}
         self._pruned: dict[int, int] = {}  # trial number → epoch at which it was pruned
+        self._asks_ahead = True
         self._left = 0
 
     def run(self) -> None:
@@ -154,11 +156,13 @@ class _SearchLoop(_Loop):
         for trial in optuna_study.ask_such(lambda given: self._would_be_alike(first, given), most):
             yield trial, self._job(trial)
             most -= 1
-        while most > 0 and not optuna_study.counts().waiting:
+        while most > 0 and self._asks_ahead and not optuna_study.counts().waiting:
             trial = optuna_study.ask()
             job = self._job(trial)
             if not alike(first, job):
                 optuna_study.requeue(trial.number)
+                # A sampler that learns had better wait for results than draw for nothing.
+                self._asks_ahead = stacks(self._session.definition.study, None).independent
                 return
             yield trial, job
             most -= 1

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.search import results
-from mnist_tune.search.crew import JobEnded
+from mnist_tune.search.events import JobEnded
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Job
 

@@ -11,7 +11,7 @@ from typing import Any
 from mnist_tune.metrics import Metric
 from mnist_tune.networks import network_to_json
 from mnist_tune.recipes import recipe_to_json
-from mnist_tune.search.crew import JobEnded
+from mnist_tune.search.events import JobEnded
 from mnist_tune.storage.records import EpochRow, PredictionRow, RunRow, TimingRow, TrialRow
 from mnist_tune.storage.shown import Shown, of_trial
 from mnist_tune.trainer.states import EpochMetrics

@@ -12,6 +12,8 @@ from mnist_tune.search.attempts import MOST_ATTEMPTS, RETRIED, Attempts
 from mnist_tune.trainer.states import EpochMetrics, Score
 from mnist_tune.workers.tasks import Job, Outcome
 
+_FAULT_OF_A_STACK = frozenset({"out_of_memory", "error"})
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -38,7 +40,7 @@ class Work:
         running: task → its seeds.
         ending: whether the job was asked to end.
         broken_off: whether a task of an ending job was lost, so that its outcome is unknown.
-        alone: whether it shares no task with other jobs any more, as one of them may be to blame.
+        alone: whether it shares no task with other jobs any more, as it or they may be to blame.
         epoch_seconds: of the latest epoch.
     """
 
@@ -53,6 +55,7 @@ class Work:
     alone: bool = False
     failure: Failure | None = None
     attempts: Attempts = field(default_factory=Attempts)
+    shared: Attempts = field(default_factory=Attempts)  # together with other jobs
     failed_attempts: int = 0
     announced: int = 0
     scores: dict[int, Score] = field(default_factory=dict)
@@ -69,28 +72,37 @@ class Work:
         """How many epochs of some seeds are known."""
         return {seed: len(self.histories[seed]) for seed in seeds}
 
-    def try_again(self, seeds: tuple[int, ...], failure: Failure, *, begun: bool) -> int | None:
+    def try_again(
+        self, seeds: tuple[int, ...], failure: Failure, *, begun: bool, shared: bool
+    ) -> int | None:
         """Queue the seeds of a failed task again, where that can help.
 
         Args:
             seeds: of the task.
             failure: that ended it.
             begun: whether a worker was at work on it.
+            shared: whether other jobs were in it; one of them may be to blame, so that it does not
+                count as an attempt of this one.
 
         Returns:
-            The number of the attempt that follows; 1 if there was none yet, None if the job has failed.
+            The number of the attempt that follows; 1 if none has been counted yet, None if the job
+            has failed.
         """
         if failure.reason not in RETRIED:
             return None
         if not begun and self.attempts.lost():
             self.waiting.append(seeds)
             return 1
+        if shared:
+            in_a_row = self.shared.failed(self.reached(seeds))
+            self.alone = self.alone or in_a_row > 1 or failure.reason in _FAULT_OF_A_STACK
+            self.waiting.append(seeds)
+            return 1
         failed = self.attempts.failed(self.reached(seeds))
         if failed >= MOST_ATTEMPTS:
             self.failed_attempts = self.failed_attempts or failed
             return None
-        # What the machine did to a whole stack says nothing about any of it, unless it does so again.
-        self.alone = failure.reason in ("out_of_memory", "error") or failed > 1
+        self.alone = self.alone or failed > 1 or failure.reason in _FAULT_OF_A_STACK
         self.waiting.append(seeds)
         return failed + 1
 
@@ -128,13 +140,29 @@ def groups_of(seeds: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
     return [seeds[a:b] for a, b in itertools.pairwise(ends)]
 
 
-def titles(pieces: Sequence[tuple[Work, tuple[int, ...]]]) -> str:
-    """What people call some seeds of a job, or several jobs with all that they have in a task."""
-    if len(pieces) == 1:
-        ((work, seeds),) = pieces
-        which = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
-        return f"{work.job.title}, {which}"
-    return f"trials {', '.join(str(work.job.trial_number) for work, _seeds in pieces)}"
+def told(
+    parts: Sequence[tuple[Work, tuple[int, ...]]], failure: Failure, attempt: int
+) -> str | None:
+    """What people hear of seeds that are tried again; None if there was no attempt before.
+
+    Args:
+        parts: jobs that were in one task, each with its seeds.
+        failure: that ended it.
+        attempt: that follows.
+    """
+    reason = f"{failure.reason} ({failure.message})"
+    if len(parts) > 1:
+        numbers = ", ".join(str(work.job.trial_number) for work, _seeds in parts)
+        how = "each goes on alone" if parts[0][0].alone else "they go on together"
+        return f"trials {numbers}: {reason}; {how} from the last checkpoint"
+    if attempt == 1:
+        return None
+    ((work, seeds),) = parts
+    which = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
+    return (
+        f"{work.job.title}, {which}: {reason}; attempt {attempt} of {MOST_ATTEMPTS} goes on from the "
+        "last checkpoint"
+    )
 
 
 def failure_of(error: Exception) -> Failure:

@@ -26,9 +26,7 @@ from mnist_tune.errors import StorageError, WorkerFailed
 from mnist_tune.workers import control, training
 from mnist_tune.workers.fleets import Fleet
 from mnist_tune.workers.images import ImagesMissing
-from mnist_tune.workers.tasks import Outcome, Result, Task
-
-Results = tuple[Result, ...]
+from mnist_tune.workers.tasks import Outcome, Results, Task
 
 _RESTART_SECONDS = 60
 _OUT_OF_MEMORY_TOPIC = "worker-restart-memory"  # of Dask's nannies
@@ -96,7 +94,7 @@ class Cluster:
         self._start(task)
 
     def result(self, name: str) -> Results:
-        """What became of each piece of a task that has ended, or the exception that ended it."""
+        """What became of each job of a task that has ended, or the exception that ended it."""
         address = self._addresses.pop(name, "")
         task = self._tasks.pop(name)
         del self._futures[name]
@@ -112,7 +110,8 @@ class Cluster:
             raise WorkerFailed("its worker process ended", "worker_lost") from None
         except CancelledError:
             raise WorkerFailed("no worker took it", "worker_lost") from None
-        for piece, result in zip(task.pieces, ended, strict=True):
+        for piece in task.pieces:
+            result = ended[piece.job.key]
             if isinstance(result, Outcome):
                 for seed, content in result.weights.items():
                     _keep(piece.job.kept_weights(seed), content)

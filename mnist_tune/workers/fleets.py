@@ -210,15 +210,15 @@ class _Changing:
         self._looked = time.monotonic()
         try:
             there = frozenset(client.nthreads())
+            if new := sorted(there - self._known):
+                _refuse_others(client, new)
+                self._with_gpu |= _with_gpu(client, new)
         except (OSError, TimeoutError, RuntimeError, ValueError) as error:
             raise self._gone() from error
         if client.status != "running":
             raise self._gone()
         lines = [f"worker {worker} has joined" for worker in sorted(there - self._known)]
         lines += [f"worker {worker} has left" for worker in sorted(self._known - there)]
-        if there - self._known:
-            _refuse_others(client, sorted(there - self._known))
-            self._with_gpu |= _with_gpu(client, sorted(there - self._known))
         self._known = there
         if not there and not self._waiting:
             lines.append(f"waiting for workers: `mnist-tune worker {self._address}`")

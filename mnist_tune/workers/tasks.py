@@ -131,8 +131,8 @@ class Outcome:
         scores: on the test set, one per seed; empty in the search and when not finished.
         warnings: lines for people, such as a checkpoint that had to be ignored.
         started_at, finished_at: ISO-8601 UTC.
-        train_seconds: in the training program, compilation included; of a task of several pieces
-            the share that its runs have among all of them.
+        train_seconds: until it ended, compilation included; of a task of several pieces the share
+            that its runs have among all of them.
         host, device, threads: where it ran.
         weights: seed → file of its final weights, from a machine that cannot write it itself.
     """
@@ -150,5 +150,5 @@ class Outcome:
     weights: dict[int, bytes] = field(default_factory=dict)
 
 
-Result = Outcome | Diverged
-"""What becomes of a piece on its worker; anything else that goes wrong is the end of its task."""
+Results = dict[str, Outcome | Diverged]
+"""What became of each job of a task; anything else that goes wrong is the end of the whole task."""

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,12 +21,13 @@ from mnist_tune.data.sources import Dataset, Source
 from mnist_tune.data.splits import final, split
 from mnist_tune.errors import Diverged, MnistTuneError, StorageError, WorkerFailed
 from mnist_tune.recipes import compiled_on_cpus
+from mnist_tune.trainer.flock import Member, Progress
 from mnist_tune.trainer.runtime import Device, available_cores, device
 from mnist_tune.trainer.states import EpochMetrics, RunState, Score
-from mnist_tune.trainer.training import Member, Progress, Trainer
+from mnist_tune.trainer.training import Trainer
 from mnist_tune.workers import control, images
 from mnist_tune.workers.plan import THREADS_VARIABLE
-from mnist_tune.workers.tasks import EPOCH_TOPIC, Job, Outcome, Piece, Result, Task
+from mnist_tune.workers.tasks import EPOCH_TOPIC, Job, Outcome, Piece, Results, Task
 
 Publish = Callable[[dict[str, Any]], None]
 
@@ -39,7 +40,7 @@ def topic(run: str) -> str:
     return f"{EPOCH_TOPIC}-{run}"
 
 
-def run(task: Task, dataset: Dataset | None = None) -> tuple[Result, ...]:
+def run(task: Task, dataset: Dataset | None = None) -> Results:
     """Run a task on a Dask worker; epochs are published as events of its coordinator's topic.
 
     Args:
@@ -83,9 +84,7 @@ def _in_words(error: Exception) -> WorkerFailed:
     return WorkerFailed(f"{name}: {line}", reason, "".join(traceback.format_exception(error)))
 
 
-def carry_out(
-    task: Task, publish: Publish, wanted: Callable[[], bool] = lambda: True
-) -> tuple[Result, ...]:
+def carry_out(task: Task, publish: Publish, wanted: Callable[[], bool] = lambda: True) -> Results:
     """Train the task's runs from their checkpoints to the end, or until told to end.
 
     Args:
@@ -94,59 +93,72 @@ def carry_out(
         wanted: whether anybody still waits for the outcome.
 
     Returns:
-        What became of each piece.
+        What became of each job.
 
     Raises:
         DataError: the images are not those that the study began with.
     """
-    started_at, pieces, lead = _utc_now(), here(task), task.lead
+    pieces, lead = here(task), task.lead
     where = device(_threads(lead))
     trainer = _trainer(lead.source, "all" if lead.confirmation else lead.protocol, where)
     restored, warnings = zip(*(_restored(piece) for piece in pieces), strict=True)
-    publish(
-        _message(
-            task,
-            {
-                piece.job.key: {state.seed: state.history for state in states}
-                for piece, states in zip(pieces, restored, strict=True)
-            },
-        )
-    )
-    began = time.monotonic()
+    histories = {
+        piece.job.key: {state.seed: state.history for state in states}
+        for piece, states in zip(pieces, restored, strict=True)
+    }
+    publish(_message(task, histories))
+    effort = _Effort(where, sum(len(piece.seeds) for piece in pieces))
+    epochs = _Epochs(task, pieces, effort, publish, wanted)
     reached = trainer.train_together(
         [
             Member(piece.job.network, piece.job.recipe, states)
             for piece, states in zip(pieces, restored, strict=True)
         ],
-        _Epochs(task, pieces, publish, wanted).after_each,
+        epochs.after_each,
     )
-    train_seconds = time.monotonic() - began
+    facts = [effort.facts(piece) for piece in pieces]
     for piece in pieces:
         control.forget(task.piece_key(piece.job.key))
-    runs = sum(len(piece.seeds) for piece in pieces)
-    return tuple(
-        states
+    alone = pieces is not task.pieces
+    return {
+        piece.job.key: states
         if isinstance(states, Diverged)
-        else _outcome(
-            piece,
-            states,
-            trainer,
-            alone=pieces is not task.pieces,
-            warnings=lines,
-            started_at=started_at,
-            train_seconds=train_seconds * len(piece.seeds) / runs,
-            host=socket.gethostname(),
-            device=where.name,
-            threads=where.threads,
-        )
-        for piece, states, lines in zip(pieces, reached, warnings, strict=True)
-    )
+        else _outcome(piece, states, trainer, alone=alone, warnings=lines, **known)
+        for piece, states, lines, known in zip(pieces, reached, warnings, facts, strict=True)
+    }
+
+
+class _Effort:
+    """When, where and how long a task has been trained.
+
+    Args:
+        where: the device.
+        runs: of all pieces together.
+    """
+
+    def __init__(self, where: Device, runs: int) -> None:
+        self._where = where
+        self._runs = runs
+        self._started_at = _utc_now()
+        self._began = time.monotonic()
+
+    def facts(self, piece: Piece) -> dict[str, Any]:
+        """What the outcome of a piece that ends now says of it, as plain values."""
+        seconds = time.monotonic() - self._began
+        return {
+            "started_at": self._started_at,
+            "finished_at": _utc_now(),
+            "train_seconds": seconds * len(piece.seeds) / self._runs,
+            "host": socket.gethostname(),
+            "device": self._where.name,
+            "threads": self._where.threads,
+        }
 
 
 def _outcome(
     piece: Piece, states: tuple[RunState, ...], trainer: Trainer, *, alone: bool, **facts: Any
 ) -> Outcome:
-    """Save what a piece came to, and score what is finished and to be scored.
+    """Save what a piece came to, if it is finished, and score what is to be scored.
 
     Args:
         piece: of the task.
@@ -157,17 +169,17 @@ def _outcome(
     """
     job = piece.job
     finished = all(state.epoch == job.recipe.epochs for state in states)
-    for state in states:
-        _save(job, state, final=finished)
     scores: tuple[Score, ...] = ()
-    if finished and job.confirmation:
-        scores = trainer.score(job.network, job.recipe, states, _test(job.source))
+    if finished:
+        for state in states:
+            _save(job, state, final=True)
+        if job.confirmation:
+            scores = trainer.score(job.network, job.recipe, states, _test(job.source))
     return Outcome(
         finished=finished,
         histories={state.seed: state.history for state in states},
         scores=scores,
         weights=_taken_along(piece) if finished and alone else {},
-        finished_at=_utc_now(),
         **facts,
     )
 
@@ -202,34 +214,47 @@ class _Epochs:
     """What happens after each epoch: publish, save now and then, see which pieces are to go on."""
 
     def __init__(
-        self, task: Task, pieces: tuple[Piece, ...], publish: Publish, wanted: Callable[[], bool]
+        self,
+        task: Task,
+        pieces: tuple[Piece, ...],
+        effort: _Effort,
+        publish: Publish,
+        wanted: Callable[[], bool],
     ) -> None:
         self._task = task
-        self._jobs = [piece.job for piece in pieces]
+        self._pieces = pieces
+        self._effort = effort
         self._publish = publish
         self._wanted = wanted
         self._cadence = Cadence(task.checkpoint_seconds)
 
-    def after_each(self, progress: Mapping[int, Progress]) -> Container[int]:
-        self._publish(
-            _message(
-                self._task,
-                {
-                    self._jobs[i].key: {seed: (done,) for seed, done in of_job.metrics.items()}
-                    for i, of_job in progress.items()
-                },
-                trained=True,
-            )
-        )
-        if self._cadence.due():
-            for i, of_job in progress.items():
-                for state in of_job.snapshot():
-                    _save(self._jobs[i], state, final=False)
+    def after_each(self, reached: Mapping[int, Progress | Diverged]) -> Container[int]:
+        progress = {i: done for i, done in reached.items() if isinstance(done, Progress)}
+        metrics = {
+            self._pieces[i].job.key: {seed: (each,) for seed, each in done.metrics.items()}
+            for i, done in progress.items()
+        }
+        self._publish(_message(self._task, metrics, trained=True))
+        staying = {i for i, done in progress.items() if self._goes_on(self._pieces[i].job, done)}
+        due = self._cadence.due()
+        for i, done in progress.items():
+            if due or i not in staying:
+                for state in done.snapshot():
+                    _save(self._pieces[i].job, state, final=False)
+        if due:
             self._cadence.saved()
-        if not self._wanted():
-            return ()
-        keys = {i: self._task.piece_key(self._jobs[i].key) for i in progress}
-        return {i for i, key in keys.items() if not control.should_end(key)}
+        if staying and (over := [i for i in reached if i not in staying]):
+            self._publish(_message(self._task, {}, over=[self._over(i, reached[i]) for i in over]))
+        return staying
+
+    def _goes_on(self, job: Job, done: Progress) -> bool:
+        """Whether a piece does; to end after the last epoch is to finish."""
+        asked = control.should_end(self._task.piece_key(job.key)) or not self._wanted()
+        return not asked or done.epoch == job.recipe.epochs
+
+    def _over(self, i: int, reached: Progress | Diverged) -> list[Any]:
+        why = str(reached) if isinstance(reached, Diverged) else None
+        return [self._pieces[i].job.key, why, self._effort.facts(self._pieces[i])]
 
 
 def _message(
@@ -237,6 +262,7 @@ def _message(
     histories: Mapping[str, Mapping[int, tuple[EpochMetrics, ...]]],
     *,
     trained: bool = False,
+    over: Sequence[list[Any]] = (),
 ) -> dict[str, Any]:
     """Epochs as plain values, which is all that Dask's events carry.
 
@@ -244,10 +270,13 @@ def _message(
         task: that is under way.
         histories: job → seed → epochs, which may have been trained before.
         trained: whether the task has just trained them.
+        over: jobs that have ended while others of the task go on: key, why they diverged if they
+            did, and the facts of their outcomes.
     """
     return {
         "task": task.name,
         "trained": trained,
+        "over": list(over),
         "metrics": [
             [job, seed, [asdict(metrics) for metrics in history]]
             for job, of_job in histories.items()

@@ -11,7 +11,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from mnist_tune.errors import InputError
 from mnist_tune.publishing.tensorboard import EventFiles, event_files
-from mnist_tune.search.crew import JobEnded
+from mnist_tune.search.events import JobEnded
 from mnist_tune.trainer.states import EpochMetrics
 from tests.search.fakes import job, metrics_of
 

@@ -20,12 +20,13 @@ from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe
 from mnist_tune.trainer.states import EpochMetrics, Score
-from mnist_tune.workers.tasks import Job, Outcome, Piece, Result, Task
+from mnist_tune.workers.tasks import Job, Outcome, Piece, Results, Task
 
 STARTED, FINISHED = "2026-11-23T21:20:58.000000Z", "2026-11-23T21:21:58.000000Z"
 SOURCE = Source(
     kind="embedded", path=None, sha256="d" * 64, full=False, train_size=4_000, test_size=1_000
 )
+FACTS = ("started_at", "finished_at", "train_seconds", "host", "device", "threads")
 Histories = dict[int, tuple[EpochMetrics, ...]]
 
 
@@ -130,7 +131,7 @@ class FakeWorkers:
         self.tended = 0
         self.silent = False
         self._epochs: dict[tuple[str, int], int] = {}  # (job, seed) → epochs trained
-        self._results: dict[str, tuple[Result, ...] | Exception] = {}
+        self._results: dict[str, Results | Exception] = {}
 
     # What the crew calls
 
@@ -145,7 +146,7 @@ class FakeWorkers:
         if not self.silent:
             self.announce(task)
 
-    def result(self, name: str) -> tuple[Result, ...]:
+    def result(self, name: str) -> Results:
         result = self._results.pop(name)
         if isinstance(result, Exception):
             raise result
@@ -211,7 +212,7 @@ class FakeWorkers:
             for job, of_job in histories.items()
             for seed, history in of_job.items()
         ]
-        self.events.put({"task": task.name, "trained": trained, "metrics": values})
+        self.events.put({"task": task.name, "trained": trained, "metrics": values, "over": []})
 
     def lose(self, task: Task) -> None:
         """Let a task's worker go."""
@@ -227,14 +228,14 @@ class FakeWorkers:
             warnings: of each of its pieces.
             diverged: keys of the jobs that did.
         """
-        self.finish_with(
+        self._end(
             task,
-            *(
-                Diverged("the loss is no longer finite")
+            {
+                piece.job.key: Diverged("the loss is no longer finite")
                 if piece.job.key in diverged
                 else self._outcome(piece, warnings)
                 for piece in task.pieces
-            ),
+            },
         )
 
     def train(self, task: Task) -> None:
@@ -245,13 +246,36 @@ class FakeWorkers:
 
     def fail(self, task: Task, error: Exception) -> None:
         """Let a task end by an exception, or all its pieces by theirs."""
-        self._end(task, (error,) * len(task.pieces) if isinstance(error, Diverged) else error)
+        if isinstance(error, Diverged):
+            self._end(task, {piece.job.key: error for piece in task.pieces})
+        else:
+            self._end(task, error)
 
-    def finish_with(self, task: Task, *results: Result) -> None:
-        """Let a task end with what is given of each of its pieces."""
-        self._end(task, results)
+    def finish_with(self, task: Task, result: Outcome) -> None:
+        """Let a task of one piece end with this."""
+        ((key, _seeds),) = ((piece.job.key, piece.seeds) for piece in task.pieces)
+        self._end(task, {key: result})
 
-    def _end(self, task: Task, result: tuple[Result, ...] | Exception) -> None:
+    def leave(self, task: Task, *job_keys: str, diverged: str | None = None) -> None:
+        """Say that jobs are over while others of the task go on.
+
+        Args:
+            task: one that runs.
+            job_keys: of these jobs.
+            diverged: why, if they did.
+        """
+        outcome_of_a_moment = outcome({})
+        facts = {name: getattr(outcome_of_a_moment, name) for name in FACTS}
+        self.events.put(
+            {
+                "task": task.name,
+                "trained": False,
+                "metrics": [],
+                "over": [[key, diverged, facts] for key in job_keys],
+            }
+        )
+
+    def _end(self, task: Task, result: Results | Exception) -> None:
         del self.running[task.name]
         self._results[task.name] = result
         self.events.put(task.name)

@@ -17,7 +17,8 @@ from hypothesis.stateful import (
 )
 
 from mnist_tune.errors import DataError, Diverged, InputError, StorageError, WorkerFailed
-from mnist_tune.search.crew import Crew, CrewEvent, EpochDone, JobEnded, Warned
+from mnist_tune.search.crew import Crew
+from mnist_tune.search.events import CrewEvent, EpochDone, JobEnded, Warned
 from mnist_tune.search.stacks import Stacks, alike
 from mnist_tune.workers.tasks import Job, Piece, Task
 from tests.search.fakes import (
@@ -819,7 +820,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.announced: dict[str, list[int]] = {}
         self.ended: dict[str, JobEnded] = {}
         self.diverged: set[str] = set()
-        self.not_finite: set[tuple[str, str]] = set()  # task and job
+        self.not_finite: set[str] = set()  # jobs: whatever befalls them, they will diverge again
         self.lost: set[str] = set()
         self.stopped: set[str] = set()
 
@@ -877,10 +878,14 @@ class AnyOrder(RuleBasedStateMachine):
     def train(self, task: Task, deaf: str | None = None) -> None:
         """An epoch of all pieces but those that were asked to end, of which one may be deaf."""
         asked = {job for name, job in self.workers.ending_pieces if name == task.name} - {deaf}
-        lost = {job for name, job in self.not_finite if name == task.name}
-        going_on = {piece.job.key for piece in task.pieces} - asked - lost
+        going_on = {piece.job.key for piece in task.pieces} - asked - self.not_finite
         if going_on:
             self.workers.epoch(task, *sorted(going_on))
+            for piece in task.pieces:
+                if piece.job.key in self.not_finite:
+                    self.workers.leave(task, piece.job.key, diverged="nan")
+                elif piece.job.key in asked:
+                    self.workers.leave(task, piece.job.key)
 
     @rule(seconds=st.sampled_from([1, 10]))
     def epoch_of_all(self, seconds: float) -> None:
@@ -896,13 +901,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     def end_if_it_may(self, task: Task) -> None:
         asked = {job for name, job in self.workers.ending_pieces if name == task.name}
-        lost = {job for name, job in self.not_finite if name == task.name}
         if all(
-            piece.job.key in asked | lost
+            piece.job.key in asked | self.not_finite
             or self.workers.done(task, piece.job.key) == piece.job.recipe.epochs
             for piece in task.pieces
         ):
-            self.workers.finish(task, diverged=lost)
+            self.workers.finish(task, diverged=self.not_finite)
 
     @precondition(lambda self: self.workers.running and not self.calm)
     @rule(data=st.data())
@@ -910,7 +914,7 @@ class AnyOrder(RuleBasedStateMachine):
         task = self.running(data)
         piece = data.draw(st.sampled_from(task.pieces))
         self.diverged.add(piece.job.key)
-        self.not_finite.add((task.name, piece.job.key))
+        self.not_finite.add(piece.job.key)
         self.end_if_it_may(task)
 
     @precondition(lambda self: self.workers.running)
@@ -992,7 +996,7 @@ class AnyOrder(RuleBasedStateMachine):
         made = ended.job
         announced = self.announced[made.key]
         assert announced == list(range(1, len(announced) + 1))
-        assert (ended.failure is not None) >= (made.key in self.diverged)
+        assert ended.failure is not None or made.key not in self.diverged - self.stopped
         assert ended.failure != "diverged" or made.key in self.diverged
         assert ended.failure != "worker_lost" or made.key in self.lost
         for seed, history in ended.histories.items():

@@ -11,7 +11,8 @@ import pytest
 
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, WorkerFailed
-from mnist_tune.search.crew import Crew, JobEnded
+from mnist_tune.search.crew import Crew
+from mnist_tune.search.events import JobEnded
 from mnist_tune.search.loop import search
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stacks import stacks

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from mnist_tune.search.crew import JobEnded
+from mnist_tune.search.events import JobEnded
 from mnist_tune.search.progress import Progress, described, duration
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Job

@@ -17,7 +17,7 @@ from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
 from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.search import results
-from mnist_tune.search.crew import JobEnded
+from mnist_tune.search.events import JobEnded
 from mnist_tune.storage.records import plain, to_columns
 from mnist_tune.trainer.states import EpochMetrics
 from tests.search.fakes import FINISHED, STARTED, history_of, job, outcome, score_of

@@ -13,7 +13,7 @@ from typing import Any
 from distributed import get_worker
 
 from mnist_tune.errors import Diverged, WorkerFailed
-from mnist_tune.workers.tasks import Result, Task
+from mnist_tune.workers.tasks import Results, Task
 from mnist_tune.workers.training import topic
 from tests.search.fakes import outcome
 
@@ -21,16 +21,16 @@ WELL, DIES, HANGS, OUT_OF_MEMORY, RAISES, DIVERGES, STOPPED = range(7)
 PID_EVENT = "pid"
 
 
-def misbehave(task: Task) -> tuple[Result, ...]:
+def misbehave(task: Task) -> Results:
     """Do what the task's trial number says, after the word that it has begun."""
     worker = get_worker()
-    message: dict[str, Any] = {"task": task.name, "trained": False, "metrics": []}
+    message: dict[str, Any] = {"task": task.name, "trained": False, "metrics": [], "over": []}
     worker.log_event(topic(task.run), message | {"worker": worker.address, PID_EVENT: os.getpid()})
     time.sleep(0.3)  # until that is sent
     _happen(task.lead.trial_number)
     if task.lead.trial_number == DIVERGES:
-        return (Diverged("nan"),)
-    return (outcome({}, device=str(os.getpid())),)
+        return {task.lead.key: Diverged("nan")}
+    return {task.lead.key: outcome({}, device=str(os.getpid()))}
 
 
 def _happen(what: int) -> None:

@@ -53,7 +53,7 @@ class Tasks:
         """Wait for a task to end; what it came to."""
         while name not in self._ended:
             self._hear()
-        (outcome,) = self.cluster.result(name)
+        (outcome,) = self.cluster.result(name).values()
         if isinstance(outcome, Diverged):
             raise outcome
         return outcome

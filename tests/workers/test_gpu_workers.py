@@ -40,7 +40,7 @@ def test_each_worker_trains_on_the_gpu_of_its_seat(tmp_path: Path) -> None:
         while len(devices) < len(seats):
             event = events.get(timeout=PATIENCE_SECONDS)
             if isinstance(event, str):
-                (outcome,) = cluster.result(event)
+                (outcome,) = cluster.result(event).values()
                 assert isinstance(outcome, Outcome)
                 devices.append(outcome.device)
     assert sorted(device.split()[1] for device in devices) == sorted(

@@ -43,7 +43,7 @@ def answer(kind: str) -> None:
             checkpoints=Path(folder),
         )
         task = Task(name="task", pieces=(Piece(job, (3,)),), checkpoint_seconds=100.0)
-        (outcome,) = carry_out(task, lambda _message: None)
+        (outcome,) = carry_out(task, lambda _message: None).values()
     assert isinstance(outcome, Outcome)
     history = [asdict(metrics) for metrics in outcome.histories[3]]
     print(json.dumps({"threads": outcome.threads, "history": history}))

@@ -48,7 +48,7 @@ def task(of_jobs: list[Job], **changes: Any) -> Task:
 
 def carried_out(given: Task) -> tuple[list[Outcome | Diverged], list[dict[str, Any]]]:
     messages: list[dict[str, Any]] = []
-    return list(carry_out(given, messages.append)), messages
+    return list(carry_out(given, messages.append).values()), messages
 
 
 def outcomes(given: Task) -> list[Outcome]:
@@ -77,14 +77,21 @@ def test_pieces_come_to_what_they_come_to_alone(tmp_path: Path) -> None:
 def test_time_is_shared_out_among_runs(tmp_path: Path) -> None:
     first, second = jobs(tmp_path, RECIPE, RECIPE)
     long, short = outcomes(task([first, replace(second, seeds=(0,))]))
-    assert long.train_seconds == pytest.approx(2 * short.train_seconds)
+    assert long.train_seconds == pytest.approx(2 * short.train_seconds, rel=0.01)
 
 
 def test_one_that_was_asked_to_end_is_saved_and_the_other_goes_on(tmp_path: Path) -> None:
     made = jobs(tmp_path, RECIPE, RECIPE)
     control._ending.add(task(made).piece_key("trial-0"))  # noqa: SLF001
-    ended, finished = outcomes(task(made))
+    (ended, finished), messages = carried_out(task(made))
+    assert isinstance(ended, Outcome)
+    assert isinstance(finished, Outcome)
     assert (ended.finished, finished.finished) == (False, True)
+    (over,) = (message["over"] for message in messages if message["over"])
+    ((key, diverged, facts),) = over
+    assert (key, diverged) == ("trial-0", None)
+    assert facts["train_seconds"] < finished.train_seconds
+    assert replace(ended, **facts) != ended  # the task ended later
     assert {len(history) for history in ended.histories.values()} == {1}
     saved = checkpoints.load(made[0].checkpoint(1), made[0].identity(1))
     assert saved is not None
@@ -100,13 +107,26 @@ def test_one_that_diverges_leaves_the_other_alone(tmp_path: Path) -> None:
     assert isinstance(results[1], Outcome)
     assert results[1].finished
     assert {job for job, _, _ in messages[-1]["metrics"]} == {"trial-1"}
+    (over,) = (message["over"] for message in messages if message["over"])
+    assert [(key, diverged) for key, diverged, _ in over] == [("trial-0", str(results[0]))]
 
 
 def test_nobody_waits_any_more(tmp_path: Path) -> None:
     given = task(jobs(tmp_path, RECIPE, RECIPE))
-    for result in carry_out(given, lambda _message: None, wanted=lambda: False):
+    messages: list[dict[str, Any]] = []
+    for result in carry_out(given, messages.append, wanted=lambda: False).values():
         assert isinstance(result, Outcome)
         assert {len(history) for history in result.histories.values()} == {1}
+    assert not any(message["over"] for message in messages)  # all of it is over
+
+
+def test_to_be_asked_at_the_last_epoch_is_to_finish(tmp_path: Path) -> None:
+    one_epoch = replace(RECIPE, epochs=1)
+    made = jobs(tmp_path, one_epoch, one_epoch)
+    control._ending.add(task(made).piece_key("trial-0"))  # noqa: SLF001
+    results, messages = carried_out(task(made))
+    assert [isinstance(result, Outcome) and result.finished for result in results] == [True, True]
+    assert not any(message["over"] for message in messages)
 
 
 def test_folders_of_a_machine_that_shares_none_hold_all_pieces(
