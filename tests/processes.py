@@ -59,7 +59,8 @@ def environment(home: Path, **changes: str) -> dict[str, str]:
 
     Without one because equal bits are promised on CPUs.
     """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MNIST_TUNE_")}
+    # Nannies of workers that a test has started in its own process leave settings for Dask there.
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MNIST_TUNE_", "DASK_"))}
     ours = {"KERAS_HOME": str(home / "keras"), "CUDA_VISIBLE_DEVICES": "-1", "COLUMNS": "200"}
     if kept.pop("PYTHONDONTWRITEBYTECODE", None):
         ours["PYTHONPYCACHEPREFIX"] = bytecode()
