@@ -9,9 +9,10 @@ import socket
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.dashboard.dashboard_process import RUN, Dashboard, dashboard
@@ -323,16 +324,19 @@ def test_it_ends_with_its_search_however_that_ends(tmp_path: Path, how: signal.S
     pytest.fail("the dashboard is still there")
 
 
+def command_line(pid: int) -> bytes:
+    """What everybody can read of a process; nothing of one that has ended meanwhile."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
 def test_the_storage_and_its_password_are_in_no_process_list(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.study("mishaps", PATIENT)
     with place.start("run", "mishaps.py", *RUN, "--dashboard") as running:
         running.until(lambda: "dashboard: http" in running.stderr, "the dashboard was there")
-        lines = [
-            path.read_bytes()
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if path.exists() and b"--with-parent" in path.read_bytes()
-        ]
+        lines = [line for line in map(command_line, psutil.pids()) if b"--with-parent" in line]
     assert lines
     assert all(b"mnist_tune.db" not in line and b"--storage" not in line for line in lines)
