@@ -24,7 +24,8 @@ NOW = "2026-11-26T12:00:00.000000Z"
 def sleep(task: Task) -> Results:
     """Take the recipe's batch size as milliseconds of an epoch, and sleep."""
     worker, began = get_worker(), time.monotonic()
-    ((job, seeds),) = ((piece.job, piece.seeds) for piece in task.pieces)
+    (piece,) = task.pieces
+    job, seeds = piece.job, piece.seeds
     seconds = job.recipe.batch_size / 1_000
 
     def publish(metrics: list[Any], *, trained: bool) -> None:

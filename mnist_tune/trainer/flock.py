@@ -127,6 +127,9 @@ class Stack:
         self._slots = stacked([run.begin.slots for run in runs])
         self._train_size = train_size
         self._batch_size = runs[0].member.recipe.batch_size
+        self._numbers = [
+            inputs_of(run.member.network, run.member.recipe, train_size) for run in runs
+        ]
         self.epoch = len(runs[0].history)
 
     @property
@@ -140,9 +143,7 @@ class Stack:
         orders = np.stack([epoch_order(seed, self.epoch, self._train_size) for seed in seeds])
         rows = np.array([seeds.index(run.seed) for run in self._rows], np.int32)
         plan = batches(orders[rows], self._batch_size)
-        numbers = [
-            inputs_of(run.member.network, run.member.recipe, self._train_size) for run in self._rows
-        ]
+        numbers = self._numbers
         return (
             tf.constant(plan),
             tf.constant(np.stack([epoch_key(seed, self.epoch) for seed in seeds])),
@@ -182,6 +183,7 @@ class Stack:
             self._weights = [tf.gather(values, staying) for values in self._weights]
             self._slots = [tf.gather(values, staying) for values in self._slots]
             self._rows = [self._rows[row] for row in staying]
+            self._numbers = [self._numbers[row] for row in staying]
             self._left = set()
 
     def _on_host(self, stacks: list[Any], rows: list[int]) -> list[Any]:

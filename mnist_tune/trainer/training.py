@@ -14,11 +14,7 @@ from mnist_tune.recipes import Recipe
 from mnist_tune.trainer import forward, optimizers
 from mnist_tune.trainer.flock import Flock, Member, Progress, Run, Stack
 from mnist_tune.trainer.parts import PlacedParts
-from mnist_tune.trainer.program import (
-    scoring_program,
-    shape_of,
-    stack_key,
-)
+from mnist_tune.trainer.program import scoring_program, shape_of, stack_key
 from mnist_tune.trainer.runtime import Device, tensorflow
 from mnist_tune.trainer.stacked import stacked
 from mnist_tune.trainer.states import RunState, Score

@@ -253,8 +253,8 @@ class FakeWorkers:
 
     def finish_with(self, task: Task, result: Outcome) -> None:
         """Let a task of one piece end with this."""
-        ((key, _seeds),) = ((piece.job.key, piece.seeds) for piece in task.pieces)
-        self._end(task, {key: result})
+        (piece,) = task.pieces
+        self._end(task, {piece.job.key: result})
 
     def leave(self, task: Task, *job_keys: str, diverged: str | None = None) -> None:
         """Say that jobs are over while others of the task go on.
@@ -264,8 +264,8 @@ class FakeWorkers:
             job_keys: of these jobs.
             diverged: why, if they did.
         """
-        outcome_of_a_moment = outcome({})
-        facts = {name: getattr(outcome_of_a_moment, name) for name in FACTS}
+        ended = outcome({})
+        facts = {name: getattr(ended, name) for name in FACTS}
         self.events.put(
             {
                 "task": task.name,

@@ -9,11 +9,12 @@ import pytest
 from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp
 from mnist_tune.recipes import Recipe
+from mnist_tune.search.crew import Crew
 from mnist_tune.search.events import CrewEvent, EpochDone, Warned
 from mnist_tune.search.stacks import Stacks, alike, stacks
 from mnist_tune.study import Grid, Search, Study
 from mnist_tune.workers.tasks import Task
-from tests.search.fakes import job
+from tests.search.fakes import FakeWorkers, job
 from tests.search.test_crew import Clock, crew_of, ends, heard, only_end
 
 CONVOLUTIONAL = replace(job(), network=Cnn(blocks=(Block(filters=4),)))
@@ -239,15 +240,20 @@ class TestWhenItFails:
 
 
 class TestSharingOut:
-    def test_an_idle_worker_takes_half_of_the_jobs(self) -> None:
+    def begin(self, count: int) -> tuple[FakeWorkers, Crew, Task]:
+        """Let so many jobs in one task finish two epochs of 10 seconds, beside an idle worker."""
         clock = Clock()
-        workers, crew = crew_of(2, clock, stack=4)
-        crew.start_together([job(number, epochs=9) for number in range(4)])
+        workers, crew = crew_of(2, clock, stack=count)
+        crew.start_together([job(number, epochs=9) for number in range(count)])
         (task,) = workers.submitted
         for _ in range(2):
             clock.now += 10
             workers.epoch(task)
             heard(crew)
+        return workers, crew, task
+
+    def test_an_idle_worker_takes_half_of_the_jobs(self) -> None:
+        workers, crew, task = self.begin(4)
         assert workers.ending == []  # others were to be started
         crew.wait(0, more_to_start=False)
         assert workers.ending_pieces == [(task.name, f"trial-{number}") for number in range(4)]
@@ -269,14 +275,7 @@ class TestSharingOut:
         assert workers.ending_pieces == [(task.name, "trial-1")]
 
     def test_the_only_one_that_goes_on_is_split(self) -> None:
-        clock = Clock()
-        workers, crew = crew_of(2, clock, stack=2)
-        crew.start_together([job(0, epochs=9), job(1, epochs=9)])
-        (task,) = workers.submitted
-        for _ in range(2):
-            clock.now += 10
-            workers.epoch(task)
-            heard(crew)
+        workers, crew, task = self.begin(2)
         crew.end([job(1)])
         crew.wait(0, more_to_start=False)
         workers.finish(task)
@@ -284,14 +283,7 @@ class TestSharingOut:
         assert [piece.seeds for t in workers.submitted[1:] for piece in t.pieces] == [(0,), (1, 2)]
 
     def test_one_that_has_not_heard_of_it_is_told_again(self) -> None:
-        clock = Clock()
-        workers, crew = crew_of(2, clock, stack=2)
-        crew.start_together([job(number, epochs=9) for number in range(2)])
-        (task,) = workers.submitted
-        for _ in range(2):
-            clock.now += 10
-            workers.epoch(task)
-            heard(crew)
+        workers, crew, task = self.begin(2)
         crew.wait(0, more_to_start=False)
         told = [(task.name, "trial-0"), (task.name, "trial-1")]
         assert workers.ending_pieces == told
