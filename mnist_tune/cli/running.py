@@ -89,6 +89,13 @@ class How:
             options += f" --stack {'off' if self.stack == 1 else self.stack}"
         return options
 
+    def import_ahead(self) -> None:
+        """Have TensorFlow imported for the workers of this machine while all else is prepared."""
+        if self.cluster is None and (self.listen is None or self.workers is not None):
+            from mnist_tune.workers import fork_server
+
+            fork_server.start("mnist_tune.cli.main")  # Python runs the main script in each worker
+
     def hands(self) -> Hands:
         """Which workers there are to be.
 

@@ -74,8 +74,10 @@ def run(
     from mnist_tune.baselines import find_baseline
     from mnist_tune.definitions.definition import Overrides, define
 
+    how.import_ahead()
     location = Location.find(storage)
     definition = define(study, Overrides(**overridden), name)
+    _say_question(definition)
     find_baseline(definition.study.baseline)  # now, not after hours of training
     _carry_out(location, definition, _found(folder), how)
 
@@ -93,9 +95,11 @@ def resume(study: str | None, storage: str | None, folder: Path | None, how: How
 
     STUDY is a name in the storage; it may be left out where one study is unfinished.
     """
+    how.import_ahead()
     location = Location.find(storage)
     name = study or _only_unfinished(location, how.retry_failed)
     definition, source = _stored(location, name, folder)
+    _say_question(definition)
     _carry_out(location, definition, source, how)
 
 
@@ -115,6 +119,7 @@ def confirm(
     how: How,
 ) -> None:
     """Retrain the best trial on all training images and open the test set, once."""
+    how.import_ahead()
     from mnist_tune.search.running import run_confirmation
 
     location = Location.find(storage)
@@ -192,10 +197,15 @@ def _carry_out(location: Location, definition: Definition, source: Source, how: 
     _report(location, definition.name)
 
 
+def _say_question(definition: Definition) -> None:
+    """The first line, before anything that takes its time."""
+    question = definition.question or "no question in its docstring"
+    click.echo(f"{definition.name}: {question}", err=True)
+
+
 def _introduce(location: Location, definition: Definition, source: Source) -> None:
     study = definition.study
     lines = [
-        f"{definition.name}: {definition.question or 'no question in its docstring'}",
         f"{_amount(study)}, protocol {study.protocol}; {source.describe()}",
         as_called(
             f"watch it with `mnist-tune dashboard {shlex.quote(definition.name)}{_place(location)}`"

@@ -14,6 +14,7 @@ from typing import Any
 
 from mnist_tune.errors import Interrupted, StorageError
 from mnist_tune.search.events import JobEnded
+from mnist_tune.search.progress import Observer
 from mnist_tune.search.session import Session
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Job
@@ -22,7 +23,7 @@ _LEAST_SECONDS = 2.0  # between two rounds
 _REST = 9  # times as long as a round took, so that at most a tenth of a core's time goes into it
 
 
-class Publisher:
+class Publisher(Observer):
     """An observer of a search that publishes what has ended.
 
     Args:

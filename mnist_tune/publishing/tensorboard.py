@@ -15,6 +15,7 @@ from typing import Any
 
 from mnist_tune.errors import InputError
 from mnist_tune.search.events import JobEnded
+from mnist_tune.search.progress import Observer
 from mnist_tune.search.session import Session
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Job
@@ -22,7 +23,7 @@ from mnist_tune.workers.tasks import Job
 _GROUPS = {"train": "training", "val": "validation", "test": "test"}
 
 
-class EventFiles:
+class EventFiles(Observer):
     """An observer of a search that writes event files.
 
     Args:

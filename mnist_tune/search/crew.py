@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.search.attempts import RETRIED
-from mnist_tune.search.events import CrewEvent, EpochDone, JobEnded, Told, Warned
+from mnist_tune.search.events import Compiling, CrewEvent, EpochDone, JobEnded, Told, Warned
 from mnist_tune.search.stacks import Stacks, alike
 from mnist_tune.search.watch import HANG_SECONDS, Watch
 from mnist_tune.search.work import Failure, Work, failure_of, groups_of, told
@@ -246,6 +246,8 @@ class Crew:
         if deaf and not message["over"]:
             self._workers.end(deaf)
         events: list[CrewEvent] = []
+        if message["compiling"]:
+            events += [Compiling(work.job) for work, _seeds in parts]
         for work, _seeds in parts:
             work.take(news[work.job.key])
             events += self._newly_done(work)

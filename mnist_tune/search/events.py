@@ -10,6 +10,13 @@ from mnist_tune.workers.tasks import Job, Outcome
 
 
 @dataclass(frozen=True, slots=True)
+class Compiling:
+    """A worker has a task of a job: it loads the images and compiles the training program."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
 class EpochDone:
     """All seeds of a job have finished an epoch.
 
@@ -66,4 +73,4 @@ class Told:
     line: str
 
 
-CrewEvent = EpochDone | JobEnded | Warned | Told
+CrewEvent = Compiling | EpochDone | JobEnded | Warned | Told

@@ -20,7 +20,7 @@ from mnist_tune.recipes import recipe_from_json
 from mnist_tune.search import results
 from mnist_tune.search.attempts import RETRIED
 from mnist_tune.search.crew import Crew
-from mnist_tune.search.events import CrewEvent, EpochDone, JobEnded, Told, Warned
+from mnist_tune.search.events import Compiling, CrewEvent, EpochDone, JobEnded, Told, Warned
 from mnist_tune.search.progress import Observer
 from mnist_tune.search.references import write_references
 from mnist_tune.search.session import Session
@@ -73,6 +73,7 @@ class _Loop:
         """Keep the crew at work until there is nothing to start and nothing under way."""
         while True:
             self._session.check()
+            self._observer.tick()
             if not self._stop.count:
                 fill()
             if not self._crew.busy and (self._stop.count or not left()):
@@ -98,6 +99,8 @@ class _Loop:
             self._observer.say(f"warning: {event.line}")
         elif isinstance(event, Told):
             self._observer.say(event.line)
+        elif isinstance(event, Compiling):
+            self._observer.compiling(event.job)
         elif isinstance(event, EpochDone):
             self._observer.epoch(event.job, event.epoch, event.metrics)
             self._on_epoch(event)

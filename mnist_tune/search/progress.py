@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -21,13 +23,18 @@ from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Job
 
 _PLAIN_SECONDS = 10.0  # least time between two plain lines of one trial
+_SILENT_SECONDS = 60.0  # longest time without one, so that a log shows that an epoch is under way
+_LATEST = 10  # trials whose time the remaining ones are expected to take
 
 
-class Observer(Protocol):
-    """Hears what happens in a search; must not fail."""
+class Observer:
+    """Hears what happens in a search, and must not fail; each method does nothing by itself."""
 
     def began(self, job: Job, params: Mapping[str, Any]) -> None:
-        """A trial or a confirmation starts, or goes on after an interruption."""
+        """A trial or a confirmation starts, or resumes after an interruption."""
+
+    def compiling(self, job: Job) -> None:
+        """A worker has its task: it loads the images and compiles the training program."""
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
         """All its seeds have finished an epoch."""
@@ -38,8 +45,11 @@ class Observer(Protocol):
     def say(self, line: str) -> None:
         """Anything else that a person should know."""
 
+    def tick(self) -> None:
+        """Called every second or so."""
 
-class Audience:
+
+class Audience(Observer):
     """Several observers as one.
 
     Args:
@@ -53,6 +63,11 @@ class Audience:
         """Pass it on."""
         for observer in self._observers:
             observer.began(job, params)
+
+    def compiling(self, job: Job) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.compiling(job)
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
         """Pass it on."""
@@ -69,6 +84,11 @@ class Audience:
         for observer in self._observers:
             observer.say(line)
 
+    def tick(self) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.tick()
+
 
 @dataclass(slots=True)
 class _Line:
@@ -78,6 +98,7 @@ class _Line:
     params: str
     arrived: float  # when the latest epoch did; at first the beginning
     said: float  # when the latest plain line was written
+    compiling: bool = False
     epoch: int = 0
     metrics: Mapping[int, EpochMetrics] = field(default_factory=dict)
     epoch_seconds: float | None = None  # of the latest epoch; None before the second
@@ -89,7 +110,7 @@ class _Line:
     @property
     def numbers(self) -> str:
         if not self.metrics:
-            return "starting"
+            return "compiling, first epoch" if self.compiling else "waiting for a worker"
         metric = self.job.network.metric
         if not self.job.confirmation:
             return mean_std(metric, results.validated(metric, self.metrics))
@@ -97,10 +118,17 @@ class _Line:
         return f"training {metric.name} {mean_std(metric, trained)}"
 
     @property
-    def eta(self) -> str:
+    def trial_seconds(self) -> float | None:
+        """That all epochs take, by the latest one; None before the second."""
+        return self.epoch_seconds and self.epoch_seconds * self.job.recipe.epochs
+
+    def timing(self, now: float) -> str:
+        """The time that is left or, while nothing is known of it, that the epoch has taken."""
+        elapsed = now - self.arrived
         if self.epoch_seconds is None:
-            return "–"
-        return duration(self.epoch_seconds * (self.job.recipe.epochs - self.epoch))
+            return duration(elapsed)
+        left = self.epoch_seconds * (self.job.recipe.epochs - self.epoch)
+        return f"ETA {duration(max(0.0, left - elapsed))}"
 
     def advance(self, epoch: int, metrics: Mapping[int, EpochMetrics], now: float) -> None:
         """Take an epoch in. Epochs from a checkpoint come all at once, so only the latest counts."""
@@ -108,7 +136,7 @@ class _Line:
             self.epoch_seconds = now - self.arrived
         self.epoch, self.metrics, self.arrived = epoch, metrics, now
 
-    def cells(self) -> tuple[str, ...]:
+    def cells(self, now: float) -> tuple[str, ...]:
         epochs = f"epoch {self.epoch}/{self.job.recipe.epochs}"
         return (
             self.name,
@@ -116,16 +144,17 @@ class _Line:
             self.job.network.label,
             epochs,
             self.numbers,
-            f"ETA {self.eta}",
+            self.timing(now),
         )
 
 
-class Progress:
+class Progress(Observer):
     """Shows a search on stderr, live on a terminal and line by line elsewhere.
 
     Args:
         console: where to write.
         total: trials when the search is finished.
+        confirming: the training of the confirmation to come, in trials.
         finished: trials finished before.
         best: objective of the best of these, and its trial number.
         metric: that trials are judged by.
@@ -139,12 +168,17 @@ class Progress:
         finished: int,
         best: tuple[float, int] | None,
         metric: Metric = ACCURACY,
+        confirming: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metric = metric
         self._console = console
         self._clock = clock
         self._total = total
+        self._confirming = confirming
+        self._took: deque[float] = deque(maxlen=_LATEST)  # seconds of the latest trials
+        self._at_once = 0  # most trials under way at a time
+        self._spinner = Spinner("dots")
         self._finished = finished
         self._best = best
         self._lines: dict[str, _Line] = {}
@@ -170,29 +204,41 @@ class Progress:
         now = self._clock()
         line = _Line(job, described(params), arrived=now, said=now)
         self._lines[job.key] = line
+        self._at_once = max(self._at_once, len(self._lines))
         if not self._console.is_terminal:
             self.say(
                 f"{_spaced(line.name, line.params, line.job.network.label)}: {_seeds(len(job.seeds))} begin"
             )
+
+    def compiling(self, job: Job) -> None:
+        """Say so in the line."""
+        line = self._lines.get(job.key)  # none of a job that has just ended
+        if line is not None:
+            line.compiling = True
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
         """Bring the line up to date."""
         line = self._lines[job.key]
         now = self._clock()
         line.advance(epoch, metrics, now)
-        if not self._console.is_terminal and now - line.said >= _PLAIN_SECONDS:
-            line.said = now
-            self.say(_spaced(*line.cells()))
+        self._say_now_and_then(_PLAIN_SECONDS, line)
+
+    def tick(self) -> None:
+        """Show in a log that long epochs are under way."""
+        for line in self._lines.values():
+            self._say_now_and_then(_SILENT_SECONDS, line)
 
     def ended(self, ended: JobEnded, state: str) -> None:
         """Replace the live line by a lasting one."""
         line, metric = self._lines.pop(ended.job.key), self._metric
         if ended.job.confirmation:
+            self._confirming = 0.0
             scores = [getattr(score, metric.column) for score in ended.scores.values()]
             shown = mean_std(metric, scores)
             self.say(f"{line.name}: test {metric.name} {shown} over {_seeds(len(scores))}")
             return
         self._finished += 1
+        self._took.append(ended.elapsed_seconds)
         if state == "failed":
             what = f"failed ({ended.failure}): {ended.message}"
         else:
@@ -206,12 +252,39 @@ class Progress:
                 else ""
             )
         self.say(
-            f"{_spaced(line.name, line.params, line.job.network.label)}: {what} ({self._finished}/{self._total})"
+            f"{_spaced(line.name, line.params, line.job.network.label)}: {what} ({self._amount()})"
         )
 
     def say(self, line: str) -> None:
         """Write a lasting line."""
         self._console.print(Text(line), soft_wrap=True)
+
+    def _say_now_and_then(self, seconds: float, line: _Line) -> None:
+        now = self._clock()
+        if not self._console.is_terminal and now - line.said >= seconds:
+            line.said = now
+            self.say(_spaced(*line.cells(now)))
+
+    def _amount(self) -> str:
+        """How many trials have ended, and the time until the whole study has."""
+        return f"{self._finished}/{self._total}{self._eta()}"
+
+    def _eta(self) -> str:
+        seconds = self._seconds_left()
+        return "" if seconds is None else f", ETA {duration(seconds)}"
+
+    def _seconds_left(self) -> float | None:
+        """Expected of trials and confirmation, if they take what the latest took; None if unknown."""
+        lines = list(self._lines.values())
+        known = self._took or [s for s in (line.trial_seconds for line in lines) if s]
+        left = self._total - self._finished + self._confirming
+        if not known or left <= 0:
+            return None
+        done = sum(
+            (self._confirming if line.job.confirmation else 1) * line.epoch / line.job.recipe.epochs
+            for line in lines
+        )
+        return max(0.0, left - done) * fmean(known) / max(1, self._at_once)
 
     def _note_best(self, value: float, number: int, state: str) -> None:
         if state == "complete" and (
@@ -220,16 +293,17 @@ class Progress:
             self._best = (value, number)
 
     def _picture(self) -> RenderableType:
-        table = Table.grid(padding=(0, 2))
+        table, now = Table.grid(padding=(0, 2)), self._clock()
         for line in list(self._lines.values()):  # drawn by a thread of its own
-            table.add_row(*(Text(cell) for cell in line.cells()))
+            table.add_row(*(Text(cell) for cell in line.cells(now)))
         best = (
             f", best so far {self._metric.shown(self._best[0])} (trial {self._best[1]})"
             if self._best
             else ""
         )
-        summary = Text(f"{self._finished}/{self._total} trials{best}", style="bold")
-        return Group(table, summary) if self._lines else summary
+        shown = f"{self._finished}/{self._total} trials{best}{self._eta()}"
+        self._spinner.update(text=Text(shown, style="bold"))
+        return Group(table, self._spinner) if self._lines else self._spinner
 
 
 def described(params: Mapping[str, Any]) -> str:

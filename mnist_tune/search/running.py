@@ -242,15 +242,17 @@ def _crew(
     counts = session.optuna.counts()
     best = session.store.best_trial(session.row) if counts.complete else None
     console.print(told, highlight=False)
+    confirmed = study.confirm_seeds if options.confirm and study.protocol == "holdout" else 0
     with (
         StopRequests(events) as stop,
-        Cluster(fleet, events, priority=options.hands.priority) as cluster,
+        _started(Cluster(fleet, events, priority=options.hands.priority), console) as cluster,
         Progress(
             console,
             total=session.planned_trials,
             finished=counts.finished,
             best=(best.objective or 0.0, best.trial_number) if best else None,
             metric=session.definition.metric,
+            confirming=confirmed / study.seeds,
         ) as progress,
         ExitStack() as attending,
     ):
@@ -265,3 +267,11 @@ def _crew(
             stacks(study, options.stack),
         )
         yield crew, stop, Audience(progress, *filter(None, others))
+
+
+@contextmanager
+def _started(cluster: Cluster, console: Console) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        with console.status("starting workers"):
+            stack.enter_context(cluster)
+        yield cluster

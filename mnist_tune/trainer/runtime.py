@@ -41,15 +41,29 @@ class Device:
 
 @cache
 def tensorflow() -> Any:  # TensorFlow ships no types
-    """Import TensorFlow, without the lines that its C++ side prints at every start.
+    """Import TensorFlow and let it look for devices, without the lines that C++ prints then."""
+    with _native_stderr_kept_back():
+        found = import_tensorflow()
+        found.config.list_physical_devices()  # looks for CUDA, and says so
+    return found
 
-    They go to a temporary file that is shown only if the import fails.
+
+def import_tensorflow() -> Any:
+    """Import TensorFlow without Keras, which only some processes need and which takes as long.
+
+    TensorFlow imports Keras by itself, and goes on where there is none. Keras can be imported
+    afterwards.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    blocked = "keras" not in sys.modules
     with _native_stderr_kept_back():
-        import tensorflow
-
-        tensorflow.config.list_physical_devices()  # looks for CUDA, and says so
+        if blocked:
+            sys.modules["keras"] = None  # type: ignore[assignment]
+        try:
+            import tensorflow
+        finally:
+            if blocked:
+                del sys.modules["keras"]
     return tensorflow
 
 
@@ -95,7 +109,10 @@ def available_cores() -> int:
 
 @contextlib.contextmanager
 def _native_stderr_kept_back() -> Iterator[None]:
-    """Send file descriptor 2 to a temporary file; print that file if the body raises."""
+    """Send file descriptor 2 to a temporary file; print that file if the body raises.
+
+    What C++ prints at every start says nothing to people.
+    """
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as kept:

@@ -10,18 +10,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import signal
+import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
-from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Any, Protocol
 
 import dask
+import distributed.utils
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.system import MEMORY_LIMIT
 
 from mnist_tune.errors import WorkersGone
+from mnist_tune.workers import fork_server
 from mnist_tune.workers.machine import visible_gpus
 from mnist_tune.workers.network import Address
 from mnist_tune.workers.plan import Seat
@@ -30,6 +31,7 @@ from mnist_tune.workers.versions import difference, versions_here
 VERSIONS_KEY = "mnist-tune-versions"  # of the scheduler's metadata
 
 _START_SECONDS = 60
+_END_SECONDS = 5
 _ANSWER_SECONDS = 15  # of a scheduler that should be there
 _STARTS = 3  # a process may be killed while it starts
 _LOOK_SECONDS = 1.0  # between two looks at workers that come and go
@@ -48,8 +50,11 @@ SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
-    # Lines of Dask's own are nothing that people could act on.
-    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+    "distributed.worker.multiprocessing-method": fork_server.METHOD,
+    **{
+        f"distributed.nanny.pre-spawn-environ.{name}": value
+        for name, value in fork_server.ENVIRONMENT.items()
+    },
 }
 
 
@@ -117,6 +122,20 @@ class _Spec(SpecCluster):
             assert self.loop is not None
             self.loop.add_callback(self._correct_state)
 
+    def end(self) -> None:
+        """Kill the worker processes, which have saved what they had to save, and the scheduler.
+
+        Dask would ask them to end and wait, for ever where one is stopped or still starting.
+        """
+        for nanny in self.workers.values():
+            nanny.auto_restart = False
+        for process in multiprocessing.active_children():
+            process.kill()
+        try:
+            self.close(timeout=_END_SECONDS)
+        except TimeoutError:
+            self.shutdown_on_close = False  # Dask would try again when Python ends
+
 
 class LocalFleet:
     """Workers of this machine, on loopback.
@@ -147,7 +166,7 @@ class LocalFleet:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_settings())
             self.spec = _started(self._seats, Address("tcp", "127.0.0.1", 0), self._memory_limit)
-            stack.callback(self.spec.close)
+            stack.callback(self.spec.end)
             client: Client = stack.enter_context(Client(self.spec, timeout=_START_SECONDS))
             self._stack = stack.pop_all()
         return client
@@ -248,7 +267,7 @@ class OpenFleet(_Changing):
         with contextlib.ExitStack() as stack:
             stack.enter_context(_settings())
             self.spec = _started(self._seats, self._address, None)
-            stack.callback(self.spec.close)
+            stack.callback(self.spec.end)
             self._client = stack.enter_context(
                 Client(self.spec, timeout=_START_SECONDS, security=self._address.security())
             )
@@ -350,7 +369,9 @@ def _started(seats: Sequence[Seat], address: Address, memory_limit: int | None) 
         # Any free one of Dask's status pages, since a fixed one that is taken makes it warn.
         "dashboard_address": "127.0.0.1:0",
     }
-    with signals_kept_from_children():
+    if seats:
+        fork_server.start()
+    with fork_server.signals_kept_from_children():
         for attempts_left in reversed(range(_STARTS)):
             try:
                 return _Spec(seats, options, scheduler)
@@ -372,32 +393,19 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def silence() -> None:
-    """Keep Dask from logging: what people can act on is told as a line, or raised."""
+def prepare_dask() -> None:
+    """Keep Dask from logging, and from importing pandas for a fork server of its own.
+
+    What people can act on is told as a line, or raised.
+    """
     for name in list(logging.root.manager.loggerDict):  # some have levels of their own
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(logging.CRITICAL)
+    distributed.utils._forkserver_preload_set = True  # noqa: SLF001  # Dask has no setting for it
 
 
 @contextlib.contextmanager
 def _settings() -> Iterator[None]:
-    silence()
+    prepare_dask()
     with dask.config.set(SETTINGS):
         yield
-
-
-@contextlib.contextmanager
-def signals_kept_from_children() -> Iterator[None]:
-    """Block Ctrl-C in the threads and processes started meanwhile, which inherit the mask.
-
-    A terminal sends Ctrl-C to every process in the foreground. The coordinator alone answers it;
-    a worker must live to the end of its epoch and save.
-    """
-    # Started first, since starting it unblocks these signals in the thread that does so.
-    resource_tracker.ensure_running()
-    blocked = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

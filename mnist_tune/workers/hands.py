@@ -53,17 +53,17 @@ class Hands:
             DefinitionError: what was asked for is not here.
         """
         if self.cluster is not None:
-            return JoinedFleet(self.cluster), f"workers of the cluster at {self.cluster}"
+            return JoinedFleet(self.cluster), f"using the workers of the cluster at {self.cluster}"
         if self.listen is not None and self.wish == Wish():
-            return OpenFleet(self.listen), f"workers that join {self.listen}"
+            return OpenFleet(self.listen), f"using workers that join {self.listen}"
         seats = plan(self.wish, this_machine(), runs)
         if one_thread:
             seats = tuple(replace(seat, threads=1) for seat in seats)
         if self.listen is not None:
             return OpenFleet(
                 self.listen, seats
-            ), f"{told(seats)}, and those that join {self.listen}"
-        return LocalFleet(seats), told(seats)
+            ), f"starting {told(seats)}, and using those that join {self.listen}"
+        return LocalFleet(seats), f"starting {told(seats)}"
 
 
 def seats_here(wish: Wish) -> tuple[Seat, ...]:

@@ -18,12 +18,8 @@ from distributed.core import Status
 from distributed.system import MEMORY_LIMIT
 
 from mnist_tune.errors import DefinitionError, Incomplete
-from mnist_tune.workers.fleets import (
-    SETTINGS,
-    VERSIONS_KEY,
-    signals_kept_from_children,
-    silence,
-)
+from mnist_tune.workers import fork_server
+from mnist_tune.workers.fleets import SETTINGS, VERSIONS_KEY, prepare_dask
 from mnist_tune.workers.network import Address
 from mnist_tune.workers.plan import Seat
 from mnist_tune.workers.versions import difference, versions_here
@@ -58,7 +54,8 @@ def join(
         Incomplete: no coordinator has come.
         DefinitionError: it has other versions of what results depend on.
     """
-    silence()
+    fork_server.start()
+    prepare_dask()
     with dask.config.set(SETTINGS):
         asyncio.run(_Guest(address, seats, wait_seconds, memory_limit, name, say).stay())
 
@@ -128,7 +125,7 @@ class _Guest:
 
     async def _serve(self) -> None:
         """Work until the coordinator is gone or this machine is to leave."""
-        with signals_kept_from_children():
+        with fork_server.signals_kept_from_children():
             nannies = [
                 await Nanny(
                     str(self._address),

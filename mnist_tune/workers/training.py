@@ -106,7 +106,7 @@ def carry_out(task: Task, publish: Publish, wanted: Callable[[], bool] = lambda:
         piece.job.key: {state.seed: state.history for state in states}
         for piece, states in zip(pieces, restored, strict=True)
     }
-    publish(_message(task, histories))
+    publish(_message(task, histories, compiling=True))
     effort = _Effort(where, sum(len(piece.seeds) for piece in pieces))
     epochs = _Epochs(task, pieces, effort, publish, wanted)
     reached = trainer.train_together(
@@ -262,6 +262,7 @@ def _message(
     histories: Mapping[str, Mapping[int, tuple[EpochMetrics, ...]]],
     *,
     trained: bool = False,
+    compiling: bool = False,
     over: Sequence[list[Any]] = (),
 ) -> dict[str, Any]:
     """Epochs as plain values, which is all that Dask's events carry.
@@ -270,12 +271,14 @@ def _message(
         task: that is under way.
         histories: job → seed → epochs, which may have been trained before.
         trained: whether the task has just trained them.
+        compiling: whether the first epoch begins now, with the compilation of its program.
         over: jobs that have ended while others of the task go on: key, why they diverged if they
             did, and the facts of their outcomes.
     """
     return {
         "task": task.name,
         "trained": trained,
+        "compiling": compiling,
         "over": list(over),
         "metrics": [
             [job, seed, [asdict(metrics) for metrics in history]]

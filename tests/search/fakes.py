@@ -212,7 +212,15 @@ class FakeWorkers:
             for job, of_job in histories.items()
             for seed, history in of_job.items()
         ]
-        self.events.put({"task": task.name, "trained": trained, "metrics": values, "over": []})
+        self.events.put(
+            {
+                "task": task.name,
+                "trained": trained,
+                "compiling": False,
+                "metrics": values,
+                "over": [],
+            }
+        )
 
     def lose(self, task: Task) -> None:
         """Let a task's worker go."""
@@ -270,6 +278,7 @@ class FakeWorkers:
             {
                 "task": task.name,
                 "trained": False,
+                "compiling": False,
                 "metrics": [],
                 "over": [[key, diverged, facts] for key in job_keys],
             }

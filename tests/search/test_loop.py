@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, WorkerFailed
 from mnist_tune.search.crew import Crew
-from mnist_tune.search.events import JobEnded
 from mnist_tune.search.loop import search
+from mnist_tune.search.progress import Observer
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stacks import stacks
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import TrialCounts
-from mnist_tune.trainer.states import EpochMetrics
-from mnist_tune.workers.tasks import Job, Task
+from mnist_tune.workers.tasks import Task
 from tests.search.fakes import SOURCE, FakeWorkers, lost
 
 Deed = Callable[["Scripted", Task], None]
@@ -61,18 +59,6 @@ class Asked(StopRequests):
         self.count += 1
 
 
-class Silent:
-    """Watches and says nothing."""
-
-    def began(self, job: Job, params: Mapping[str, Any]) -> None: ...
-
-    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None: ...
-
-    def ended(self, ended: JobEnded, state: str) -> None: ...
-
-    def say(self, line: str) -> None: ...
-
-
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     with open_database(Location.parse(tmp_path / "trials.db"), create=True) as database:
@@ -89,7 +75,7 @@ def searched(session: Session, deed: Deed, *, workers: int = 1, stack: int | Non
     scripted = Scripted(deed)
     scripted.workers = workers
     crew = Crew(scripted, scripted.events, stacks=stacks(session.definition.study, stack))
-    search(session, crew, StopRequests(scripted.events), Silent())
+    search(session, crew, StopRequests(scripted.events), Observer())
     return scripted
 
 
@@ -192,7 +178,7 @@ def test_worker_lost_while_the_study_stops_leaves_a_trial_to_go_on_with(
     workers = DieWhenAskedToEnd(lambda _workers, _task: stop.note())
     stop = Asked(workers.events)
     with pytest.raises(Interrupted):
-        search(session, Crew(workers, workers.events), stop, Silent())
+        search(session, Crew(workers, workers.events), stop, Observer())
     assert session.optuna.counts() == TrialCounts(waiting=5)
     assert rows(session) == []
     searched(session, well)

@@ -36,11 +36,14 @@ class Screen:
         width: int = 200,
         best: tuple[float, int] | None = None,
         finished: int = 2,
+        confirming: float = 0.0,
     ) -> None:
         self.written = io.StringIO()
         self.console = Console(file=self.written, force_terminal=terminal, width=width)
         self.clock = Clock()
-        self.progress = Progress(self.console, 9, finished, best, clock=self.clock)
+        self.progress = Progress(
+            self.console, 9, finished, best, confirming=confirming, clock=self.clock
+        )
 
     @property
     def lines(self) -> list[str]:
@@ -108,7 +111,7 @@ class TestPlainLines:
         assert screen.lines == [
             f"{name}: 3 seeds begin",
             f"{name}  epoch 3/40  96.00 ± 1.00 %  ETA 0:04",
-            f"{name}: validation accuracy 98.10 ± 0.10 % over 3 seeds (3/9)",
+            f"{name}: validation accuracy 98.10 ± 0.10 % over 3 seeds (3/9, ETA 0:06)",
         ]
 
     def test_of_one_seed_and_no_parameter(self) -> None:
@@ -117,7 +120,7 @@ class TestPlainLines:
         screen.progress.ended(ended(made, histories=with_accuracies(made, 0.5)), "complete")
         assert screen.lines == [
             "trial 0  64-64: 1 seed begin",
-            "trial 0  64-64: validation accuracy 50.00 % over 1 seed (3/9)",
+            "trial 0  64-64: validation accuracy 50.00 % over 1 seed (3/9, ETA 0:06)",
         ]
 
     def test_of_a_pruned_and_a_failed_trial(self) -> None:
@@ -129,9 +132,12 @@ class TestPlainLines:
         failure = ended(made, failure="diverged", message="the loss is [nan]", histories={0: ()})
         screen.progress.ended(failure, "failed")
         assert screen.lines[-3] == (
-            "trial 1  64-64: validation accuracy 50.00 % over 1 seed, pruned at epoch 2 (3/9)"
+            "trial 1  64-64: validation accuracy 50.00 % over 1 seed, pruned at epoch 2 (3/9, ETA 0:06)"
         )
-        assert screen.lines[-1] == "trial 1  64-64: failed (diverged): the loss is [nan] (4/9)"
+        assert (
+            screen.lines[-1]
+            == "trial 1  64-64: failed (diverged): the loss is [nan] (4/9, ETA 0:05)"
+        )
 
     def test_of_a_confirmation(self) -> None:
         screen, made = Screen(), job(4, seeds=(0, 1), epochs=5, confirmation=1)
@@ -165,14 +171,14 @@ class TestPicture:
             screen.epoch(first, epoch, 0.95, 0.97, 0.96)
         assert screen.picture == [
             "trial 4 l2=1e-06 64-64 epoch 2/40 96.00 ± 1.00 % ETA 1:54",
-            "trial 5 l2=0.001 500-300 epoch 0/40 starting ETA –",
-            "2/9 trials, best so far 98.12 % (trial 1)",
+            "trial 5 l2=0.001 500-300 epoch 0/40 waiting for a worker 0:06",
+            "⠋ 2/9 trials, best so far 98.12 % (trial 1), ETA 6:57",
         ]
         assert screen.lines == []
 
     def test_best_is_that_of_complete_trials_and_the_first_of_equals(self) -> None:
         screen = Screen(terminal=True)
-        assert screen.picture == ["2/9 trials"]
+        assert screen.picture == ["⠋ 2/9 trials"]
         for number, accuracy, state in (
             (0, 0.5, "complete"),
             (1, 0.9, "pruned"),
@@ -183,7 +189,7 @@ class TestPicture:
             made = job(number)
             screen.progress.began(made, {})
             screen.progress.ended(ended(made, histories=with_accuracies(made, accuracy)), state)
-        assert screen.picture == ["7/9 trials, best so far 70.00 % (trial 2)"]
+        assert screen.picture == ["⠋ 7/9 trials, best so far 70.00 % (trial 2), ETA 0:02"]
 
     def test_of_a_confirmation_shows_the_training_accuracy(self) -> None:
         screen, made = Screen(terminal=True), job(4, seeds=(0,), confirmation=1)
@@ -196,9 +202,9 @@ class TestPicture:
         screen, made = Screen(terminal=True), job(4)
         screen.progress.began(made, {})
         screen.progress.ended(ended(made, histories=with_accuracies(made, 0.5, 0.6)), "complete")
-        assert screen.picture == ["3/9 trials, best so far 55.00 % (trial 4)"]
+        assert screen.picture == ["⠋ 3/9 trials, best so far 55.00 % (trial 4), ETA 0:06"]
         assert [plain(line) for line in screen.lines] == [
-            "trial 4  64-64: validation accuracy 55.00 ± 7.07 % over 2 seeds (3/9)"
+            "trial 4  64-64: validation accuracy 55.00 ± 7.07 % over 2 seeds (3/9, ETA 0:06)"
         ]
 
     def test_fits_a_narrow_terminal(self) -> None:
@@ -248,13 +254,62 @@ class TestEta:
     def test_follows_the_latest_epoch(self) -> None:
         screen, made = Screen(terminal=True), job(0, epochs=10)
         screen.progress.began(made, {})
-        assert self.eta(screen) == "–"
         seen = []
         for epoch, seconds in ((1, 30), (2, 10), (3, 20)):
             screen.clock.now += seconds
             screen.epoch(made, epoch, 0.5)
             seen.append(self.eta(screen))
-        assert seen == ["–", "1:20", "2:20"]
+        assert seen == ["", "1:20", "2:20"]
+
+    def test_counts_down_while_an_epoch_is_under_way(self) -> None:
+        screen, made = Screen(terminal=True), job(0, epochs=3)
+        screen.progress.began(made, {})
+        for epoch in (1, 2):
+            screen.clock.now += 60
+            screen.epoch(made, epoch, 0.5)
+        screen.clock.now += 25
+        assert self.eta(screen) == "0:35"
+
+    def test_before_the_second_epoch_the_elapsed_time_is_shown(self) -> None:
+        screen, made = Screen(terminal=True), job(0, epochs=10)
+        screen.progress.began(made, {})
+        assert screen.picture[0] == "trial 0 64-64 epoch 0/10 waiting for a worker 0:00"
+        screen.clock.now += 5
+        screen.progress.compiling(made)
+        assert screen.picture[0] == "trial 0 64-64 epoch 0/10 compiling, first epoch 0:05"
+        screen.epoch(made, 1, 0.5)
+        screen.clock.now += 95
+        assert screen.picture[0] == "trial 0 64-64 epoch 1/10 50.00 % 1:35"
+
+    def test_of_the_study_counts_workers_epochs_and_the_confirmation(self) -> None:
+        screen = Screen(terminal=True, finished=0, confirming=2.0)
+        first, second = job(0, epochs=10), job(1, epochs=10)
+        screen.progress.began(first, {})
+        screen.progress.began(second, {})
+        screen.clock.now += 100
+        screen.progress.ended(ended(first, elapsed_seconds=100.0), "complete")
+        for epoch in range(1, 6):
+            screen.epoch(second, epoch, 0.5)
+        # 8 trials and a confirmation as long as 2, less half a trial, by two workers
+        assert screen.picture[-1].endswith(f"ETA {duration((8 + 2 - 0.5) * 100 / 2)}")
+
+    def test_of_the_study_is_said_with_each_trial_of_a_log(self) -> None:
+        screen = Screen(finished=0)
+        screen.progress.began(job(0), {})
+        screen.progress.ended(ended(job(0), elapsed_seconds=60.0), "complete")
+        assert screen.lines[-1].endswith("(1/9, ETA 8:00)")
+
+    def test_a_log_shows_that_a_long_epoch_is_under_way(self) -> None:
+        screen, made = Screen(), job(0, epochs=3)
+        screen.progress.began(made, {})
+        screen.progress.compiling(made)
+        for _ in range(130):
+            screen.clock.now += 1
+            screen.progress.tick()
+        assert screen.lines[1:] == [
+            "trial 0  64-64  epoch 0/3  compiling, first epoch  1:00",
+            "trial 0  64-64  epoch 0/3  compiling, first epoch  2:00",
+        ]
 
     def test_is_not_fooled_by_epochs_from_a_checkpoint(self) -> None:
         """They all arrive at once, long before the first that is trained here."""

@@ -24,7 +24,13 @@ PID_EVENT = "pid"
 def misbehave(task: Task) -> Results:
     """Do what the task's trial number says, after the word that it has begun."""
     worker = get_worker()
-    message: dict[str, Any] = {"task": task.name, "trained": False, "metrics": [], "over": []}
+    message: dict[str, Any] = {
+        "task": task.name,
+        "trained": False,
+        "compiling": False,
+        "metrics": [],
+        "over": [],
+    }
     worker.log_event(topic(task.run), message | {"worker": worker.address, PID_EVENT: os.getpid()})
     time.sleep(0.3)  # until that is sent
     _happen(task.lead.trial_number)
