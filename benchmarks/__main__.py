@@ -18,6 +18,7 @@ from benchmarks import (
     networks,
     scaling,
     stacks,
+    startup,
     study,
     trainer,
 )
@@ -93,6 +94,23 @@ def stacks_command(fast: bool, json_file: Path | None, **given: int | None) -> N
 def study_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
     """A whole `mnist-tune run l2_factor`, and its time outside training (40 minutes)."""
     _show([lambda: _study(fast, **given)], json_file)
+
+
+@app.command("startup")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="Another checkout, whose .venv is set up, to measure in turns.",
+)
+@repetitions_option
+@fast_option
+@json_option
+def startup_command(
+    fast: bool, json_file: Path | None, against: Path | None, **given: int | None
+) -> None:
+    """Phases of short studies, beside the import of TensorFlow (2 minutes)."""
+    _show([lambda: _startup(fast, against, **given)], json_file)
 
 
 @app.command("cli")
@@ -174,6 +192,7 @@ def all_command(fast: bool, json_file: Path | None) -> None:
     """All but scaling, one after the other (an hour)."""
     every: list[Callable[[bool], Report]] = [
         _cli,
+        _startup,
         _checkpoints,
         _dashboard,
         _memory,
@@ -205,6 +224,11 @@ def _study(fast: bool, **given: int | None) -> Report:
         {"epochs": 6, "baseline_runs": 2} if fast else {"epochs": 40, "baseline_runs": study.RUNS}
     )
     return study.run(**_chosen(usual, given), fast=fast, say=_say)
+
+
+def _startup(fast: bool, against: Path | None = None, **given: int | None) -> Report:
+    usual = _chosen({"repetitions": 1 if fast else 5}, given)
+    return startup.run(**usual, against=against, fast=fast, say=_say)
 
 
 def _cli(fast: bool, **given: int | None) -> Report:

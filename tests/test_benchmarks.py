@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import cli, memory, study, trainer
+from benchmarks import cli, memory, startup, study, trainer
 from benchmarks.__main__ import app
 from benchmarks.machine import this_machine
 from benchmarks.memory import Sample
@@ -171,6 +171,31 @@ def test_the_benchmark_of_the_cli_from_end_to_end(tmp_path: Path) -> None:
     assert all(row["what"] in done.stdout for row in found["rows"])
 
 
+def test_phases_of_a_study_are_told_by_its_lines() -> None:
+    lines = [
+        (0.1, "notebook_mlp: How good is it?"),
+        (1.0, "starting 2 workers with 1 CPU thread each"),
+        (2.0, "trial 0  64-64: 2 seeds begin"),
+        (3.0, "trial 0  64-64: validation accuracy 91.44 ± 1.32 % over 2 seeds (1/1)"),
+        (3.2, "Verdict"),
+    ]
+    found = {**startup.phases(lines), "last line": 3.3, "end": 3.5}
+    assert list(found.values()) == [0.1, 1.0, 2.0, 3.0, 3.2, 3.3, 3.5]
+    name = next(iter(startup.COMMANDS))
+    rows = {
+        row.what: row
+        for row in startup.rows(
+            [3.0, 3.5], {name: [found] * 2}, {name: [{**found, "end": 8.75}] * 2}
+        )
+    }
+    assert rows[f"{name}: end after the last line"].value == pytest.approx(0.2)
+    assert rows[f"{name}: first line"].met
+    assert rows[f"{name}: other checkout, times ours"].value == pytest.approx(2.5)
+    whole = rows["notebook_mlp, times the import"]
+    assert whole.value == pytest.approx((3.5 / 3.0 + 1) / 2)
+    assert whole.met
+
+
 def test_the_benchmark_of_checkpoints_from_end_to_end(tmp_path: Path) -> None:
     file = tmp_path / "checkpoints.json"
     arguments = ["checkpoints", "--repetitions", "2", "--json", str(file)]
@@ -230,6 +255,7 @@ def test_every_command_and_option_has_help() -> None:
         "checkpoints",
         "dashboard",
         "scaling",
+        "startup",
         "all",
     }
     for command in app.commands.values():
