@@ -20,6 +20,9 @@ class Compiling:
 class EpochDone:
     """All seeds of a job have finished an epoch.
 
+    Each such epoch is announced once, in order and before the job's `JobEnded`, no matter whether it
+    came while it was trained, from a checkpoint, or with the outcome of a task that was to end.
+
     Attributes:
         job: which.
         epoch: 1 for the first.

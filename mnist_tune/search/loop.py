@@ -102,13 +102,12 @@ class _Loop:
         elif isinstance(event, Compiling):
             self._observer.compiling(event.job)
         elif isinstance(event, EpochDone):
-            self._observer.epoch(event.job, event.epoch, event.metrics)
             self._on_epoch(event)
         else:
             self._on_end(event)
 
     def _on_epoch(self, done: EpochDone) -> None:
-        """Look at an epoch; nothing to do unless overridden."""
+        self._observer.epoch(done.job, done.epoch, done.metrics)
 
     def _on_end(self, ended: JobEnded) -> None:
         raise NotImplementedError
@@ -196,9 +195,15 @@ class _SearchLoop(_Loop):
         )
 
     def _on_epoch(self, done: EpochDone) -> None:
+        """Report an epoch and ask the pruner, whose first yes decides: what came after is left out.
+
+        All epochs of a trial pass here before it is told, also those of one that finished before
+        it could be stopped: later trials are judged by what is reported.
+        """
         number, optuna_study = done.job.trial_number, self._session.optuna
         if number in self._pruned:
             return
+        super()._on_epoch(done)
         trial = self._trials[number]
         optuna_study.report(
             trial, results.objective(done.job.network.metric, done.metrics), done.epoch

@@ -118,10 +118,12 @@ class Work:
                     known.append(metrics)
 
     def newly_done(self, now: float) -> Iterator[tuple[int, dict[int, EpochMetrics]]]:
-        """The epochs that the last of the seeds has now finished."""
-        while not self.ending and all(
-            len(history) > self.announced for history in self.histories.values()
-        ):
+        """The epochs that the last of the seeds has now finished.
+
+        Those that come after the job was asked to end, too: its result must not depend on when its
+        workers heard of that.
+        """
+        while all(len(history) > self.announced for history in self.histories.values()):
             metrics = {seed: history[self.announced] for seed, history in self.histories.items()}
             self.announced += 1
             self.epoch_seconds, self.epoch_ended = now - self.epoch_ended, now

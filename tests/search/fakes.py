@@ -117,6 +117,7 @@ class FakeWorkers:
         replacing: names of tasks whose workers were to be replaced.
         tended: how often somebody looked after the workers.
         silent: whether workers do not say that they have begun a task.
+        history: what a seed of a job measures in so many epochs.
     """
 
     def __init__(self, workers: int = 2) -> None:
@@ -130,6 +131,7 @@ class FakeWorkers:
         self.replacing: list[str] = []
         self.tended = 0
         self.silent = False
+        self.history = history_of
         self._epochs: dict[tuple[str, int], int] = {}  # (job, seed) → epochs trained
         self._results: dict[str, Results | Exception] = {}
 
@@ -196,7 +198,7 @@ class FakeWorkers:
                 epoch = self.epochs(job, seed) + 1
                 if epoch <= job.recipe.epochs:
                     self._epochs[job.key, seed] = epoch
-                    news.setdefault(job.key, {})[seed] = history_of(job, seed, epoch)[-1:]
+                    news.setdefault(job.key, {})[seed] = self.history(job, seed, epoch)[-1:]
         self._publish(task, news, trained=True)
 
     def publish(self, task: Task, histories: Histories, *, trained: bool = False) -> None:
@@ -290,7 +292,7 @@ class FakeWorkers:
         self.events.put(task.name)
 
     def _histories(self, piece: Piece) -> Histories:
-        return {s: history_of(piece.job, s, self.epochs(piece.job, s)) for s in piece.seeds}
+        return {s: self.history(piece.job, s, self.epochs(piece.job, s)) for s in piece.seeds}
 
     def _outcome(self, piece: Piece, warnings: tuple[str, ...]) -> Outcome:
         job, histories = piece.job, self._histories(piece)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from unittest.mock import DEFAULT, patch
 
+import optuna
 import pytest
 
 from mnist_tune.definitions.definition import Overrides, define
@@ -293,3 +296,151 @@ def test_fewer_workers_than_tasks_start_nothing(database: Database) -> None:
     searched(session, leave, workers=2)
     assert max(most) == 2
     assert session.optuna.counts() == TrialCounts(complete=5)
+
+
+# --- pruned trials ---
+
+PRUNED = """
+\"\"\"A question.\"\"\"
+from mnist_tune.networks import Mlp
+from mnist_tune.recipes import Recipe
+from mnist_tune.study import Search, Study
+
+def suggest(trial):
+    return Mlp(hidden=(8,), l2=trial.suggest_float("l2", 0.0, 1e-2))
+
+study = Study(
+    suggest=suggest,
+    recipe=Recipe(epochs=4),
+    plan=Search(sampler="tpe", trials=10),
+    pruner="PRUNER",
+    seeds=2,
+)
+"""
+REPORTED = (
+    "SELECT number, state, value, step, intermediate_value FROM trials "
+    "LEFT JOIN trial_values USING (trial_id) LEFT JOIN trial_intermediate_values USING (trial_id) "
+    "ORDER BY number, step"
+)
+
+
+def bumpy(job: Job, seed: int, epochs: int) -> tuple[EpochMetrics, ...]:
+    """What a run measures where some later trials are worse than earlier ones."""
+    bump = math.sin(9 * job.trial_number + job.network.l2 * 1e3) / 9
+    accuracies = [bump + epoch / 20 + seed / 1e3 for epoch in range(1, epochs + 1)]
+    return tuple(
+        EpochMetrics(epoch, 1.0, accuracy, 1.0, accuracy)
+        for epoch, accuracy in enumerate(accuracies, 1)
+    )
+
+
+class Killed(BaseException):
+    """The coordinator ends here."""
+
+
+class Disturbing(Silent):
+    """Disturbs each trial once, at the first, second, third or last epoch that it hears of.
+
+    Args:
+        how: `stopped`, `killed`, `killed before it is told` or `never`.
+
+    Attributes:
+        disturbed: numbers of the trials that were.
+        stop: the requests to stop of the search under way.
+    """
+
+    stop: Asked
+
+    def __init__(self, how: str) -> None:
+        self.disturbed: set[int] = set()
+        self._how = how
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
+        if self._how in ("stopped", "killed") and epoch == 1 + job.trial_number % 4:
+            self._disturb(job.trial_number)
+
+    def before_tell(self, trial: optuna.Trial, *_args: object, **_kwargs: object) -> object:
+        if self._how == "killed before it is told":
+            self._disturb(trial.number)
+        return DEFAULT
+
+    def _disturb(self, number: int) -> None:
+        if number in self.disturbed:
+            return
+        self.disturbed.add(number)
+        if self._how != "stopped":
+            raise Killed
+        self.stop.note()
+
+
+def opened_pruned(folder: Path, pruner: str) -> Session:
+    (folder / "pruned.py").write_text(PRUNED.replace("PRUNER", pruner), encoding="utf-8")
+    definition = define(str(folder / "pruned.py"), Overrides(), None)
+    database = open_database(Location.parse(folder / "trials.db"), create=True)
+    return open_session(database, definition, SOURCE)
+
+
+def search_pruned(folder: Path, pruner: str, observer: Disturbing, saved: int = 0) -> list[object]:
+    """Search with workers that finish each trial before they hear anything, until all is done.
+
+    Args:
+        folder: to work in.
+        pruner: of the study.
+        observer: hears of it.
+        saved: epochs in the checkpoints of a trial that was disturbed.
+
+    Returns:
+        All that is stored.
+    """
+
+    def deed(workers: Scripted, task: Task) -> None:
+        if task.lead.trial_number in observer.disturbed:
+            workers.restore(task.lead, dict.fromkeys(task.lead.seeds, saved))
+            workers.announce(task)
+        workers.train(task)
+
+    while True:
+        session = opened_pruned(folder, pruner)
+        scripted = Scripted(deed)
+        scripted.history = bumpy
+        observer.stop = Asked(scripted.events)
+        told = patch.object(
+            session.optuna, "tell", wraps=session.optuna.tell, side_effect=observer.before_tell
+        )
+        with session.optuna.database, told:
+            try:
+                search(session, Crew(scripted, scripted.events), observer.stop, observer)
+            except (Interrupted, Killed):
+                continue
+            return [*rows(session), *session.optuna.database.rows(REPORTED)]
+
+
+@pytest.fixture(scope="module", params=["hyperband", "median"])
+def pruned(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, list[object]]:
+    """A pruner, and all that is stored by a search with it that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    stored = search_pruned(folder, request.param, Disturbing("never"))
+    assert {"COMPLETE", "PRUNED"} == {row[1] for row in stored if isinstance(row, tuple)}
+    return request.param, stored
+
+
+@pytest.mark.parametrize(
+    ("how", "saved"),
+    [
+        ("stopped", 4),
+        ("killed", 0),
+        ("killed", 3),
+        ("killed", 4),
+        ("killed before it is told", 4),
+    ],
+)
+def test_epochs_that_nobody_heard_of_are_judged_all_the_same(
+    tmp_path: Path, pruned: tuple[str, list[object]], how: str, saved: int
+) -> None:
+    """Each trial is disturbed once, while its worker trains it to the end."""
+    pruner, undisturbed = pruned
+    observer = Disturbing(how)
+    assert search_pruned(tmp_path, pruner, observer, saved) == undisturbed
+    assert len(observer.disturbed) > 5
