@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import struct
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -36,12 +37,12 @@ from mnist_tune.study import Configuration, Grid, Search, Study, Trial
 
 def suggest(trial: Trial) -> Configuration:
     rate = trial.suggest_float("learning_rate", 0.001, 0.5, log=True)
-    return Configuration(network=Mlp(hidden=(128, 64)), learning_rate=rate)
+    return Configuration(network=Mlp(hidden={hidden}), learning_rate=rate)
 
 
 study = Study(
     suggest=suggest,
-    recipe=Recipe(epochs=8, batch_size=2, optimizer=Sgd(learning_rate=0.1)),
+    recipe=Recipe(epochs={epochs}, batch_size={batch_size}, optimizer=Sgd(learning_rate=0.1)),
     plan={plan},
     pruner="{pruner}",
     seeds=2,
@@ -50,11 +51,15 @@ study = Study(
 '''
 _GRID = "Grid.product(learning_rate=(0.003, 0.01, 0.03, 0.1, 0.3))"
 _RANDOM = 'Search(sampler="random", trials=6)'
+_MANY_RANDOM = 'Search(sampler="random", trials=20)'
 _TPE = 'Search(sampler="tpe", trials=13)'  # the first ten are drawn at random
+_LONG_TPE = 'Search(sampler="tpe", trials=20)'
 
 _LONGEST_PAUSE_SECONDS = 12.0  # before a disturbance: from the first import to the confirmation
+_LONGEST_PAUSE_REPORTS = 25  # the same where an epoch takes milliseconds, about four trials
 _SUSPENDED_SECONDS = 2.0
 _CHECKPOINT_SECONDS = 0.3
+_SILENT_SECONDS = 60.0  # a command that says nothing for so long and does not end hangs
 # A round that is disturbed more often than this would hardly get on.
 _MOST_IN_A_ROUND = 12
 
@@ -65,7 +70,8 @@ class Case:
 
     With more than one worker the order in which trials end is a matter of luck, on which samplers
     and pruners depend: only a plan without a pruner promises the same result then. Stacked ones are held
-    against ones that are not.
+    against ones that are not. Quick ones train an epoch in milliseconds, so that much happens before a
+    process hears of it.
     """
 
     name: str
@@ -73,6 +79,12 @@ class Case:
     pruner: str
     workers: int
     stack: str = "off"
+    quick: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """Of a trial that is not pruned; three brackets of Hyperband need nine."""
+        return 9 if self.quick else 8
 
     @property
     def study(self) -> str:
@@ -82,7 +94,14 @@ class Case:
     @property
     def text(self) -> str:
         """Its study file."""
-        return _STUDY.format(plan=self.plan, pruner=self.pruner)
+        hidden, batch_size = ("(8,)", 200) if self.quick else ("(128, 64)", 2)
+        return _STUDY.format(
+            hidden=hidden,
+            epochs=self.epochs,
+            batch_size=batch_size,
+            plan=self.plan,
+            pruner=self.pruner,
+        )
 
 
 CASES = (
@@ -94,6 +113,8 @@ CASES = (
     Case("random_stacked", _RANDOM, "none", 1, "3"),
     Case("tpe", _TPE, "none", 1),
     Case("tpe_pruned", _TPE, "median", 1),
+    Case("quick_random_pruned", _MANY_RANDOM, "median", 1, quick=True),
+    Case("quick_tpe_pruned", _LONG_TPE, "hyperband", 1, quick=True),
 )
 
 
@@ -114,6 +135,9 @@ class Counts:
         different: rounds whose exported files differ from the undisturbed ones.
         leftovers: checkpoints that were there after a study had been finished.
         tracebacks: runs that showed one.
+        misreported: finished trials of which Optuna does not have each epoch that counts, and no other.
+        hangs: commands that did not end after their last line; they are killed.
+        noise: lines on stderr that are none of ours. They do no harm.
     """
 
     disturbances: Counter[str] = field(default_factory=Counter)
@@ -127,6 +151,9 @@ class Counts:
     different: int = 0
     leftovers: int = 0
     tracebacks: int = 0
+    misreported: int = 0
+    hangs: int = 0
+    noise: int = 0
 
     @property
     def harm(self) -> int:
@@ -138,6 +165,8 @@ class Counts:
             + self.different
             + self.leftovers
             + self.tracebacks
+            + self.misreported
+            + self.hangs
         )
 
     def lines(self) -> Iterator[str]:
@@ -153,6 +182,10 @@ class Counts:
             f"finished trials lost: {self.lost}; duplicated: {self.duplicates}; zombies: {self.zombies}; "
             f"studies with another result: {self.different}; checkpoints left: {self.leftovers}; "
             f"tracebacks: {self.tracebacks}"
+        )
+        yield (
+            f"finished trials whose reports are not their epochs: {self.misreported}; "
+            f"hangs: {self.hangs}; lines of noise: {self.noise}"
         )
 
 
@@ -197,23 +230,22 @@ class Torturer:
         while not ended:
             counts.starts += 1
             with place.start(*_arguments(case)) as running:
-                while done < most and self._let_run(running):
+                while done < most and self._let_run(case, place, running):
                     done += 1
                     if self._disturb(place, running):
                         break
-                ended = self._ended(place, running)
+                ended = self._ended(case, place, running)
         self._judge(case, place)
         self._say(f"{case.name}, round {counts.rounds}: {done} disturbances")
         return done or most  # a machine so fast that none came in time must not go on for ever
 
-    def _let_run(self, running: Running) -> bool:
+    def _let_run(self, case: Case, place: Place, running: Running) -> bool:
         """Wait for a random moment; False if the run ended before."""
+        if case.quick:
+            reports = _reports(place) + self._random.randint(0, _LONGEST_PAUSE_REPORTS)
+            return _wait(running, lambda: _reports(place) >= reports, 0.005)
         until = time.monotonic() + self._random.uniform(0, _LONGEST_PAUSE_SECONDS)
-        while time.monotonic() < until:
-            if running.process.poll() is not None:
-                return False
-            time.sleep(0.02)
-        return running.process.poll() is None
+        return _wait(running, lambda: time.monotonic() >= until, 0.02)
 
     def _disturb(self, place: Place, running: Running) -> bool:
         """Disturb a run in one way; return whether that ends it."""
@@ -223,7 +255,7 @@ class Torturer:
         ends = _KINDS[kind](running, self._random)
         if not ends:
             return False
-        running.process.wait()
+        self._code(running)
         self._wait_for_workers(running)
         self.counts.lost += len(finished - _finished(place))
         repeated = _repeated(place)
@@ -237,10 +269,24 @@ class Torturer:
         except AssertionError:
             self.counts.zombies += 1
 
-    def _ended(self, place: Place, running: Running) -> bool:
+    def _code(self, running: Running) -> int:
+        """Wait for the end of a run; its exit code."""
+        if not ends_by_itself(running):
+            self.counts.hangs += 1
+            self._say(f"a run did not end; it said last: {running.stderr[-500:]!r}")
+            running.kill()
+        return running.process.returncode
+
+    def _ended(self, case: Case, place: Place, running: Running) -> bool:
         """Wait for a run; whether the study is finished."""
-        code = running.code()
+        code = self._code(running)
         self._wait_for_workers(running)
+        for line in misreported(place, case.epochs):
+            self.counts.misreported += 1
+            self._say(f"{place.folder}: {line}")
+        for line in noise(running.stderr):
+            self.counts.noise += 1
+            self._say(f"noise: {line}")
         if shows_a_traceback(running.stderr):
             self.counts.tracebacks += 1
             self._say(f"{place.folder}: a run showed a traceback:\n{running.stderr}")
@@ -256,6 +302,47 @@ class Torturer:
         if found != wanted:
             counts.different += 1
             self._say("\n".join([f"{place.folder}: another result:", *_differences(found, wanted)]))
+
+
+def _wait(running: Running, condition: Callable[[], bool], seconds: float) -> bool:
+    """Look every so many seconds whether something has happened; False if the run ended before."""
+    while not condition():
+        if running.process.poll() is not None:
+            return False
+        time.sleep(seconds)
+    return running.process.poll() is None
+
+
+def ends_by_itself(running: Running, silent_seconds: float = _SILENT_SECONDS) -> bool:
+    """Wait for a run, as long as it says something now and then."""
+    said, since = "", time.monotonic()
+    while running.process.poll() is None:
+        time.sleep(0.05)
+        now = running.stdout + running.stderr
+        if now != said:
+            said, since = now, time.monotonic()
+        elif time.monotonic() - since > silent_seconds:
+            return False
+    return True
+
+
+def misreported(place: Place, epochs: int) -> Iterator[str]:
+    """Lines about finished trials whose reports, by which others are judged, are not their epochs.
+
+    Of a complete trial these are all, of a pruned one those up to the one at which it was.
+    """
+    for number, state, count, last, shortest, longest in place.rows(_REPORTS_OF_FINISHED):
+        wanted = epochs if state == "COMPLETE" else longest
+        if {count, last, shortest, longest} != {wanted}:
+            yield (
+                f"trial {number} is {state} with {count} reports up to epoch {last}, "
+                f"and {shortest} to {longest} epochs in its runs"
+            )
+
+
+def noise(said: str) -> list[str]:
+    """Lines that are none of ours: of Python, of libraries, or of a shell."""
+    return [line for line in said.splitlines() if line and not _OURS.match(line)]
 
 
 def shows_a_traceback(said: str) -> bool:
@@ -283,6 +370,27 @@ def _differences(found: dict[str, bytes], wanted: dict[str, bytes]) -> Iterator[
 def _arguments(case: Case) -> tuple[object, ...]:
     options = ("--data", "embedded", "--workers", case.workers, "--stack", case.stack)
     return ("run", f"{case.study}.py", *options, "--checkpoint-seconds", _CHECKPOINT_SECONDS)
+
+
+_OURS = re.compile(
+    r"tortured_\w+(:| is| resumes| in )|\d+ trials × \d+ seeds|\d+ workers? |trials? \d|confirmation \d"
+    r"|watch it with|WARNING: Only the 5,000 digits|warning: |stopping at the end|stopped(:|$)|error: "
+    r"|incomplete: "
+)
+
+_REPORTS_OF_FINISHED = (
+    "SELECT number, state, COUNT(step), MAX(step), "
+    "(SELECT MIN(epochs) FROM mnist_tune_runs WHERE confirmation = 0 AND trial_number = number), "
+    "(SELECT MAX(epochs) FROM mnist_tune_runs WHERE confirmation = 0 AND trial_number = number) "
+    "FROM trials LEFT JOIN trial_intermediate_values USING (trial_id) "
+    "WHERE state IN ('COMPLETE', 'PRUNED') GROUP BY number, state ORDER BY number"
+)
+
+
+def _reports(place: Place) -> int:
+    """How many epochs of trials have been reported to Optuna."""
+    found = place.rows("SELECT COUNT(*) FROM trial_intermediate_values")
+    return int(found[0][0]) if found else 0
 
 
 def _finished(place: Place) -> set[tuple[object, ...]]:
@@ -348,6 +456,35 @@ def _ctrl_c_twice(running: Running, random: random.Random) -> bool:
     return True
 
 
+def _suspend_coordinator(running: Running, random: random.Random) -> bool:
+    """Its workers go on, and it hears of all that at once."""
+    with suppress(ProcessLookupError), _suspended(running, random):
+        pass
+    return False
+
+
+def _suspend_then_ctrl_c(running: Running, random: random.Random) -> bool:
+    """It is to stop before it has heard what its workers have done meanwhile."""
+    with suppress(ProcessLookupError), _suspended(running, random):
+        running.ctrl_c()
+    return True
+
+
+def _suspend_then_kill(running: Running, random: random.Random) -> bool:
+    """It never hears what its workers have done meanwhile."""
+    with suppress(ProcessLookupError), _suspended(running, random):
+        running.kill()
+    return True
+
+
+@contextmanager
+def _suspended(running: Running, random: random.Random) -> Iterator[None]:
+    running.process.send_signal(signal.SIGSTOP)
+    time.sleep(random.uniform(0, _SUSPENDED_SECONDS))
+    yield
+    running.process.send_signal(signal.SIGCONT)
+
+
 def _suspend_all(running: Running, _random: random.Random) -> bool:
     """As a laptop does that is closed for a while."""
     with suppress(ProcessLookupError):
@@ -372,6 +509,9 @@ _KINDS: dict[str, Callable[[Running, random.Random], bool]] = {
     "SIGTERM": _terminate,
     "SIGINT": _ctrl_c,
     "SIGINT twice": _ctrl_c_twice,
+    "SIGSTOP and SIGCONT to the coordinator": _suspend_coordinator,
+    "SIGSTOP and SIGINT to the coordinator": _suspend_then_ctrl_c,
+    "SIGSTOP and SIGKILL to the coordinator": _suspend_then_kill,
     "SIGSTOP and SIGCONT to all": _suspend_all,
     "SIGSTOP and SIGCONT to one": _suspend_one,
 }
