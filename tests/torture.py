@@ -59,7 +59,9 @@ _LONGEST_PAUSE_SECONDS = 12.0  # before a disturbance: from the first import to 
 _LONGEST_PAUSE_REPORTS = 25  # the same where an epoch takes milliseconds, about four trials
 _SUSPENDED_SECONDS = 2.0
 _CHECKPOINT_SECONDS = 0.3
-_SILENT_SECONDS = 60.0  # a command that says nothing for so long and does not end hangs
+# A command that says nothing for so long and does not end hangs; a busy machine may take a minute to
+# import TensorFlow.
+_SILENT_SECONDS = 120.0
 # A round that is disturbed more often than this would hardly get on.
 _MOST_IN_A_ROUND = 12
 
@@ -209,7 +211,8 @@ class Torturer:
         """Disturb studies of one kind so many times."""
         if case.name not in self._undisturbed:
             place = self._place(case, "undisturbed")
-            place.done(*_arguments(replace(case, stack="off")))
+            with place.start(*_arguments(replace(case, stack="off"))) as running:
+                assert self._code(running) == 0, running.stderr
             self._undisturbed[case.name] = place.exported(case.study)
         while disturbances > 0:
             disturbances -= self._round(case, min(disturbances, _MOST_IN_A_ROUND))

@@ -317,6 +317,7 @@ study = Study(
     seeds=2,
 )
 """
+DIVERGING = 4  # in its third epoch
 REPORTED = (
     "SELECT number, state, value, step, intermediate_value FROM trials "
     "LEFT JOIN trial_values USING (trial_id) LEFT JOIN trial_intermediate_values USING (trial_id) "
@@ -394,10 +395,17 @@ def search_pruned(folder: Path, pruner: str, observer: Disturbing, saved: int = 
     """
 
     def deed(workers: Scripted, task: Task) -> None:
+        diverges = task.lead.trial_number == DIVERGING
         if task.lead.trial_number in observer.disturbed:
-            workers.restore(task.lead, dict.fromkeys(task.lead.seeds, saved))
+            restored = min(saved, 2) if diverges else saved
+            workers.restore(task.lead, dict.fromkeys(task.lead.seeds, restored))
             workers.announce(task)
-        workers.train(task)
+        while workers.done(task) < (2 if diverges else 4):
+            workers.epoch(task)
+        if diverges:
+            workers.fail(task, Diverged("nan"))
+        else:
+            workers.finish(task)
 
     while True:
         session = opened_pruned(folder, pruner)
@@ -422,7 +430,7 @@ def pruned(
     """A pruner, and all that is stored by a search with it that nobody disturbs."""
     folder = tmp_path_factory.mktemp("undisturbed")
     stored = search_pruned(folder, request.param, Disturbing("never"))
-    assert {"COMPLETE", "PRUNED"} == {row[1] for row in stored if isinstance(row, tuple)}
+    assert {"COMPLETE", "PRUNED", "FAIL"} == {row[1] for row in stored if isinstance(row, tuple)}
     return request.param, stored
 
 
