@@ -317,14 +317,16 @@ def _wait(running: Running, condition: Callable[[], bool], seconds: float) -> bo
 
 
 def ends_by_itself(running: Running, silent_seconds: float = _SILENT_SECONDS) -> bool:
-    """Wait for a run, as long as it says something now and then."""
-    said, since = "", time.monotonic()
+    """Wait for a run, as long as it says something now and then.
+
+    Looks are counted, not seconds, since somebody may suspend this process together with the run.
+    """
+    said, looks, pause = "", 0, 0.05
     while running.process.poll() is None:
-        time.sleep(0.05)
+        time.sleep(pause)
         now = running.stdout + running.stderr
-        if now != said:
-            said, since = now, time.monotonic()
-        elif time.monotonic() - since > silent_seconds:
+        said, looks = now, looks + 1 if now == said else 0
+        if looks * pause > silent_seconds:
             return False
     return True
 
