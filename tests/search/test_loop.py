@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest.mock import DEFAULT, patch
 
@@ -22,7 +22,8 @@ from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import TrialCounts
-from mnist_tune.workers.tasks import Task
+from mnist_tune.trainer.states import EpochMetrics
+from mnist_tune.workers.tasks import Job, Task
 from tests.search.fakes import SOURCE, FakeWorkers, lost
 
 Deed = Callable[["Scripted", Task], None]
@@ -339,7 +340,7 @@ class Killed(BaseException):
     """The coordinator ends here."""
 
 
-class Disturbing(Silent):
+class Disturbing(Observer):
     """Disturbs each trial once, at the first, second, third or last epoch that it hears of.
 
     Args:
