@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from distributed import Worker, get_worker
@@ -18,7 +19,7 @@ from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Outcome, Results, Task
 from mnist_tune.workers.training import topic
 
-NOW = "2026-11-26T12:00:00.000000Z"
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
 def sleep(task: Task) -> Results:

@@ -12,7 +12,14 @@ from mnist_tune.metrics import Metric
 from mnist_tune.networks import network_to_json
 from mnist_tune.recipes import recipe_to_json
 from mnist_tune.search.events import JobEnded
-from mnist_tune.storage.records import EpochRow, PredictionRow, RunRow, TimingRow, TrialRow
+from mnist_tune.storage.records import (
+    EpochRow,
+    PredictionRow,
+    RunRow,
+    TimingRow,
+    TrialRow,
+    utc_text,
+)
 from mnist_tune.storage.shown import Shown, of_trial
 from mnist_tune.trainer.states import EpochMetrics
 
@@ -117,8 +124,8 @@ def timing_row(uid: str, ended: JobEnded) -> TimingRow | None:
         trial_number=ended.job.trial_number,
         first_seed=min(ended.job.seeds),
         seeds=len(ended.job.seeds),
-        started_at=min(outcome.started_at for outcome in outcomes),
-        finished_at=max(outcome.finished_at for outcome in outcomes),
+        started_at=utc_text(min(outcome.started_at for outcome in outcomes)),
+        finished_at=utc_text(max(outcome.finished_at for outcome in outcomes)),
         elapsed_seconds=ended.elapsed_seconds,
         train_seconds=sum(outcome.train_seconds for outcome in outcomes),
         host=", ".join(sorted({outcome.host for outcome in outcomes})),

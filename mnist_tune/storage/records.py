@@ -263,8 +263,16 @@ def new_uid() -> str:
 
 
 def utc_now() -> str:
-    """Return the time as the tables hold it, such as 2026-11-23T21:20:58.123456Z."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """Return the time as the tables hold it."""
+    return utc_text(datetime.now(UTC))
+
+
+def utc_text(moment: datetime) -> str:
+    """Write a time that knows its zone as the tables hold it: 2026-11-23T21:20:58.123456Z.
+
+    Timings of versions before 2 end in +00:00 instead of Z; `datetime.fromisoformat` reads both.
+    """
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _column(value: Any, metadata: Mapping[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from mnist_tune.data.sources import Source
@@ -130,7 +131,7 @@ class Outcome:
         histories: seed → metrics of each epoch from the first on, restored ones included.
         scores: on the test set, one per seed; empty in the search and when not finished.
         warnings: lines for people, such as a checkpoint that had to be ignored.
-        started_at, finished_at: ISO-8601 UTC.
+        started_at, finished_at: with UTC as their time zone.
         train_seconds: until it ended, compilation included; of a task of several pieces the share
             that its runs have among all of them.
         host, device, threads: where it ran.
@@ -141,8 +142,8 @@ class Outcome:
     histories: dict[int, tuple[EpochMetrics, ...]]
     scores: tuple[Score, ...] = ()
     warnings: tuple[str, ...] = ()
-    started_at: str
-    finished_at: str
+    started_at: datetime
+    finished_at: datetime
     train_seconds: float
     host: str
     device: str

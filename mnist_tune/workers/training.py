@@ -139,7 +139,7 @@ class _Effort:
     def __init__(self, where: Device, runs: int) -> None:
         self._where = where
         self._runs = runs
-        self._started_at = _utc_now()
+        self._started_at = datetime.now(UTC)
         self._began = time.monotonic()
 
     def facts(self, piece: Piece) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class _Effort:
         seconds = time.monotonic() - self._began
         return {
             "started_at": self._started_at,
-            "finished_at": _utc_now(),
+            "finished_at": datetime.now(UTC),
             "train_seconds": seconds * len(piece.seeds) / self._runs,
             "host": socket.gethostname(),
             "device": self._where.name,
@@ -335,7 +335,3 @@ def _threads(job: Job) -> int:
     if not compiled_on_cpus(job.network, job.recipe):
         return 1
     return int(os.environ.get(THREADS_VARIABLE, available_cores()))
-
-
-def _utc_now() -> str:
-    return datetime.now(UTC).isoformat()

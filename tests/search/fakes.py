@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from mnist_tune.recipes import Recipe
 from mnist_tune.trainer.states import EpochMetrics, Score
 from mnist_tune.workers.tasks import Job, Outcome, Piece, Results, Task
 
-STARTED, FINISHED = "2026-11-23T21:20:58.000000Z", "2026-11-23T21:21:58.000000Z"
+STARTED = datetime(2026, 11, 23, 21, 20, 58, tzinfo=UTC)
+FINISHED = datetime(2026, 11, 23, 21, 21, 58, tzinfo=UTC)
 SOURCE = Source(
     kind="embedded", path=None, sha256="d" * 64, full=False, train_size=4_000, test_size=1_000
 )

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from mnist_tune.search import results
 from mnist_tune.search.events import JobEnded
 from mnist_tune.storage.records import plain, to_columns
 from mnist_tune.trainer.states import EpochMetrics
-from tests.search.fakes import FINISHED, STARTED, history_of, job, outcome, score_of
+from tests.search.fakes import history_of, job, outcome, score_of
 
 UID = "0123456789abcdef" * 2
 PARAMS = {"l2": 0.1 + 0.2, "width": 64, "activation": None}
@@ -184,11 +185,13 @@ class TestRows:
 
 class TestTimings:
     def test_of_several_tasks_are_summed_up(self) -> None:
-        early = outcome({}, started_at="2026-11-23T21:00:00.000000Z", host="b", threads=2)
-        late = outcome({}, finished_at="2026-11-23T22:00:00.000000Z", host="a", train_seconds=4.0)
+        nine, ten = (datetime(2026, 11, 23, hour, tzinfo=UTC) for hour in (21, 22))
+        early = outcome({}, started_at=nine, host="b", threads=2)
+        late = outcome({}, finished_at=ten, host="a", train_seconds=4.0)
         row = results.timing_row(UID, ended(outcomes=(late, early, outcome({}, device="GPU:0"))))
         assert row is not None
-        assert (row.started_at, row.finished_at) == (early.started_at, late.finished_at)
+        assert row.started_at == "2026-11-23T21:00:00.000000Z"
+        assert row.finished_at == "2026-11-23T22:00:00.000000Z"
         assert (row.train_seconds, row.elapsed_seconds) == (7.0, 2.5)
         assert (row.host, row.device, row.threads) == ("a, b, here", "CPU, GPU:0", 2)
         assert (row.first_seed, row.seeds, row.confirmation) == (0, 3, 0)
@@ -196,7 +199,8 @@ class TestTimings:
     def test_of_one_task(self) -> None:
         row = results.timing_row(UID, confirmed())
         assert row is not None
-        assert (row.started_at, row.finished_at) == (STARTED, FINISHED)
+        assert row.started_at == "2026-11-23T21:20:58.000000Z"
+        assert row.finished_at == "2026-11-23T21:21:58.000000Z"
         assert (row.first_seed, row.seeds, row.confirmation) == (1000, 2, 2)
 
 
