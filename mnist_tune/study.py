@@ -20,6 +20,8 @@ Pruner = Literal["none", "median", "hyperband"]
 Sampler = Literal["random", "tpe"]
 Point = Mapping[str, Any]
 
+TPE_STARTUP_TRIALS = 10
+"""Trials that `tpe` draws at random before it has enough to go by; Optuna's own number."""
 MOST_SEEDS = 1_000  # also the distance between the seeds of the search and of each confirmation
 
 
@@ -121,6 +123,11 @@ class Search:
             )
         _check_count("Search trials", self.trials, 100_000)
         object.__setattr__(self, "first", _points("Search first", self.first))
+
+    @property
+    def is_random(self) -> bool:
+        """Whether no trial is drawn otherwise than at random."""
+        return self.sampler == "random" or self.trials <= TPE_STARTUP_TRIALS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,6 +204,8 @@ def _say_question(definition: Definition) -> None:
 
 
 def _introduce(location: Location, definition: Definition, source: Source) -> None:
+    from mnist_tune.study import TPE_STARTUP_TRIALS, Search
+
     study = definition.study
     lines = [
         f"{_amount(study)}, protocol {study.protocol}; {source.describe()}",
@@ -218,6 +220,11 @@ def _introduce(location: Location, definition: Definition, source: Source) -> No
     if study.protocol == "notebook":
         lines.append(
             "PROTOCOL NOTEBOOK: trials are selected by the test set, so that their accuracies are optimistic"
+        )
+    if isinstance(study.plan, Search) and study.plan.sampler == "tpe" and study.plan.is_random:
+        lines.append(
+            f"sampler tpe draws its first {TPE_STARTUP_TRIALS} trials at random: with {study.trials:,} "
+            "this is a random search"
         )
     if source.warning:
         lines.append(f"WARNING: {source.warning}")

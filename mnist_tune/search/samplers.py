@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mnist_tune.study import Pruner
+from mnist_tune.study import TPE_STARTUP_TRIALS, Pruner
 
 _HALVING = 3  # keep the best third of each Hyperband rung (Li et al., 2018, use 3 or 4)
 
@@ -78,7 +78,9 @@ class DerivedSampler(BaseSampler):
     def _fresh(self, trial: FrozenTrial, purpose: str) -> BaseSampler:
         text = f"{self._study_seed}/{trial.number}/{purpose}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-        return TPESampler(seed=seed) if self._kind == "tpe" else RandomSampler(seed=seed)
+        if self._kind != "tpe":
+            return RandomSampler(seed=seed)
+        return TPESampler(seed=seed, n_startup_trials=TPE_STARTUP_TRIALS)
 
 
 class BracketPruner(BasePruner):

@@ -17,6 +17,7 @@ from mnist_tune.storage.database import Database
 from mnist_tune.storage.guard import Guard
 from mnist_tune.storage.health import stale_checkpoints
 from mnist_tune.storage.lease import Lease
+from mnist_tune.storage.notices import notice
 from mnist_tune.storage.optuna_adapter import OptunaStudy, create_study, requeue_failed
 from mnist_tune.storage.records import StudyRow, new_uid, utc_now
 from mnist_tune.storage.store import Store
@@ -114,8 +115,6 @@ def open_session(
     if row.baseline != study.baseline:
         store.set_baseline(row.uid, study.baseline)
         row = replace(row, baseline=study.baseline)
-    if row.planned_trials != study.trials:
-        store.set_planned_trials(row.uid, study.trials)
     retried = requeue_failed(database, name=row.name, uid=row.uid) if retry_failed else ()
     optuna_study = create_study(
         database,
@@ -131,9 +130,24 @@ def open_session(
     optuna_study.enqueue_plan(
         study.plan.points if isinstance(study.plan, Grid) else study.plan.first[: study.plan.trials]
     )
+    definition = _with_all_that_ended(definition, optuna_study.counts().finished + len(retried))
+    if row.planned_trials != definition.study.trials:
+        store.set_planned_trials(row.uid, definition.study.trials)
     session = Session(definition, source, row, optuna_study, store, guard, lease, retried)
     _forget_finished(session)
     return session
+
+
+def _with_all_that_ended(definition: Definition, ended: int) -> Definition:
+    """Plan no fewer trials than have ended: none of them is forgotten because of --trials."""
+    study = definition.study
+    if study.trials >= ended or isinstance(study.plan, Grid):
+        return definition
+    notice(
+        f"{ended:,} trials of {definition.name} have ended already, more than the {study.trials:,} of "
+        f"--trials: the study keeps them all and plans {ended:,}"
+    )
+    return replace(definition, study=replace(study, plan=replace(study.plan, trials=ended)))
 
 
 def _forget_finished(session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
 import signal
@@ -18,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from mnist_tune.search.samplers import BracketPruner, DerivedSampler, pruner
-from mnist_tune.study import Trial
+from mnist_tune.study import TPE_STARTUP_TRIALS, Trial
 from tests.search.fake_searches import SEARCHES, CutShort, FakeSearch, conditional, trials
 
 CHECKOUT = Path(__file__).parents[2]
@@ -37,6 +39,13 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tu
         search.run(path)
         found[kind] = trials(path)
     return found
+
+
+def test_start_up_trials_are_as_many_as_optuna_takes_itself() -> None:
+    """Else a stored search would go on with other draws; an upgrade of Optuna is noticed here."""
+    assert inspect.signature(TPESampler).parameters["n_startup_trials"].default == (
+        TPE_STARTUP_TRIALS
+    )
 
 
 @pytest.fixture

@@ -109,6 +109,18 @@ def test_more_trials_of_a_sampler_are_the_same_study(database: Database) -> None
     assert again.optuna.counts() == TrialCounts(waiting=1)
 
 
+def test_fewer_trials_than_have_ended_are_not_planned(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = opened(database, "layer_widths", trials=6)
+    for _ in range(4):
+        session.optuna.tell(session.optuna.ask(), 0.5)
+    again = opened(database, "layer_widths", trials=2)
+    assert (again.planned_trials, again.unfinished_trials()) == (4, 0)
+    assert again.store.study("layer_widths").planned_trials == 4
+    assert "4 trials of layer_widths have ended already, more than the 2 of --trials" in caplog.text
+
+
 def test_no_more_first_points_are_queued_than_there_are_trials(
     database: Database, tmp_path: Path
 ) -> None:
