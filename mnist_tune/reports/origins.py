@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mnist_tune.reports import numbers
@@ -15,6 +15,8 @@ _PROTOCOLS = {
     "notebook": "notebook, trained on all training images and judged by the test set",
 }
 
+_SEARCHED = "searched"
+
 
 def origins(results: Results) -> tuple[str, ...]:
     """Lines such as `protocol: holdout …`: completeness first, then provenance."""
@@ -23,13 +25,14 @@ def origins(results: Results) -> tuple[str, ...]:
 
 def _completeness(results: Results) -> tuple[str, ...]:
     provenance, states = results.provenance, results.states
-    ended = ", ".join(f"{states.get(s, 0)} {s}" for s in ("complete", "pruned", "failed"))
+    how = ", ".join(f"{states.get(s, 0)} {s}" for s in ("complete", "pruned", "failed"))
+    planned, ended = provenance.planned_trials, len(results.configurations)
+    amount = f"{ended:,} of {planned:,} planned have ended"
+    if ended > planned:  # of versions that let a smaller --trials pass
+        amount = f"{ended:,} have ended, though only {planned:,} were planned at last"
     return (
         f"question: {provenance.question}",
-        (
-            f"trials: {len(results.configurations):,} of {provenance.planned_trials:,} planned have "
-            f"ended ({ended}), {numbers.plural(provenance.seeds, 'seed')} each"
-        ),
+        f"trials: {amount} ({how}), {numbers.plural(provenance.seeds, 'seed')} each",
         _openings(results),
     )
 
@@ -60,7 +63,7 @@ def _origins(provenance: Provenance) -> tuple[str, ...]:
             f"data: {images} ({data.kind}), {data.train_size:,} training and {data.test_size:,} test "
             f"images, sha256 {data.sha256[:12]}…"
         ),
-        f"training: {_recipe(provenance.recipe)}",
+        f"training: {_recipe(provenance.recipe, provenance.searched_recipe)}",
         f"search: {provenance.sampler}, pruner {provenance.pruner}, {_space(provenance)}",
         f"definition: {provenance.source}, fingerprint {provenance.fingerprint[:12]}…",
     )
@@ -70,14 +73,23 @@ def _origins(provenance: Provenance) -> tuple[str, ...]:
     return (*lines, *(f"{name}: {text}" for name, text in optional if text))
 
 
-def _recipe(recipe: Mapping[str, Any]) -> str:
+def _recipe(recipe: Mapping[str, Any], searched: Collection[str]) -> str:
     if not recipe:
         return "unknown"
     optimizer = dict(recipe["optimizer"])
     kind = optimizer.pop("kind")
-    settings = ", ".join(f"{name} {value}" for name, value in optimizer.items() if value)
+    settings = ", ".join(
+        f"{name} {_SEARCHED if name in searched else value}"
+        for name, value in optimizer.items()
+        if value
+    )
+    batches = (
+        "batch size searched"
+        if "batch_size" in searched
+        else f"batches of {recipe['batch_size']:,}"
+    )
     return (
-        f"{numbers.plural(recipe['epochs'], 'epoch')}, batches of {recipe['batch_size']:,}, "
+        f"{numbers.plural(recipe['epochs'], 'epoch')}, {batches}, "
         f"{kind} ({settings}), {recipe['schedule']} learning rate"
         + (f", {recipe['precision']}" if "precision" in recipe else "")
     )

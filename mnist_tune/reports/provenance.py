@@ -77,7 +77,8 @@ class Provenance:
         baseline: key of the published number that it is compared with first.
         planned_trials: total.
         seeds: per trial.
-        recipe: how networks are trained, as JSON values.
+        recipe: how networks are trained, as JSON values; what is searched has one of its values.
+        searched_recipe: settings of the recipe that differ between trials.
         sampler: `grid`, `random` or `tpe`.
         pruner: `none`, `median` or `hyperband`.
         overrides: what the command line changed.
@@ -100,6 +101,7 @@ class Provenance:
     planned_trials: int
     seeds: int
     recipe: Mapping[str, Any]
+    searched_recipe: tuple[str, ...] = ()
     sampler: str
     pruner: str
     overrides: Mapping[str, Any]
@@ -142,6 +144,7 @@ def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> 
     definition = json.loads(study.definition)
     plan = definition.get("plan", {})
     network = _network(definition)
+    recipe, searched = _recipe(definition)
     return Provenance(
         uid=study.uid,
         name=study.name,
@@ -152,7 +155,8 @@ def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> 
         baseline=study.baseline,
         planned_trials=study.planned_trials,
         seeds=study.seeds,
-        recipe=definition.get("recipe", {}),
+        recipe=recipe,
+        searched_recipe=searched,
         sampler=plan.get("sampler", "grid"),
         pruner=definition.get("pruner", "none"),
         overrides=study.overrides,
@@ -164,6 +168,25 @@ def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> 
         parameters=_parameters(definition.get("space", {}), plan.get("points", [])),
         confirmations=confirmations,
     )
+
+
+def _recipe(definition: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The recipe as trials follow it, and which of its settings differ between them.
+
+    A study file may set the learning rate and the size of batches for each trial.
+    """
+    recipe = dict(definition.get("recipe", {}))
+    searched = []
+    for name in ("batch_size", "learning_rate"):
+        made = {example.get(name) for _, example in definition.get("examples", [])}
+        if len(made) > 1:
+            searched.append(name)
+        elif (value := next(iter(made), None)) is not None:
+            changed = {name: value}
+            if name in recipe.get("optimizer", {}):
+                changed = {"optimizer": {**recipe["optimizer"], **changed}}
+            recipe.update(changed)
+    return recipe, tuple(searched)
 
 
 def _network(definition: Mapping[str, Any]) -> Network | None:

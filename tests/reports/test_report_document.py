@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from mnist_tune.networks import Mlp
+from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.reports.document import Document, Picture, as_json, document
 from mnist_tune.reports.latex import escaped, latex_table
 from mnist_tune.reports.markdown import markdown, markdown_table
@@ -24,6 +24,7 @@ from mnist_tune.reports.views import (
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read
 
+NETWORK = network_to_json(Mlp(hidden=(500, 300)))
 KEYS = [
     "verdict",
     "provenance",
@@ -118,6 +119,41 @@ def test_provenance_lines(read: Read) -> None:
         "definition: l2_factor.py, fingerprint ffffffffffff…",
         "command line: epochs=3",
         "versions: keras 3.15.1, tensorflow 2.21.0",
+    )
+
+
+def searched_recipe(*changes: dict[str, float]) -> samples.Sample:
+    """A study whose trials change the recipe so."""
+    definition = json.loads(samples.definition())
+    definition["examples"] = [[{}, {"network": NETWORK, **change}] for change in changes]
+    return samples.l2_search(definition=json.dumps(definition))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            ({"learning_rate": 0.1, "batch_size": 32}, {"learning_rate": 0.5, "batch_size": 256}),
+            "3 epochs, batch size searched, Sgd (learning_rate searched), constant",
+        ),
+        (
+            ({"learning_rate": 0.5}, {"learning_rate": 0.5}),
+            "3 epochs, batches of 128, Sgd (learning_rate 0.5), constant",
+        ),
+        (({}, {"batch_size": 64}), "3 epochs, batch size searched, Sgd (learning_rate 0.1)"),
+    ],
+)
+def test_what_is_searched_of_the_recipe_has_no_value(
+    read: Read, changes: tuple[dict[str, float], ...], words: str
+) -> None:
+    lines = document(read(searched_recipe(*changes))).sections[1].text
+    assert lines[5].startswith(f"training: {words}")
+
+
+def test_more_trials_than_were_planned_at_last(read: Read) -> None:
+    lines = document(read(samples.l2_search(planned_trials=2))).sections[1].text
+    assert lines[1].startswith(
+        "trials: 5 have ended, though only 2 were planned at last (5 complete"
     )
 
 
