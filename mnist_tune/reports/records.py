@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mnist_tune.metrics import DENOISING_ERROR
@@ -17,7 +17,8 @@ from mnist_tune.storage.records import TrialRow
 
 _COMPUTED = ("n", "mean", "std", "low", "high", "delta_to_best", "p_adjusted", "approx_best")
 _COMPUTED_OF_SOME = ("multiply_adds", "mse_mean", "mse_std", "psnr_mean", "psnr_std")
-# Columns of the exported tables; a parameter of such a name gets another column.
+_TITLES = ("trial", "accuracy", "denoising_error", "images", "size", "MSE")  # in tables for people
+# Columns of the tables; a parameter of such a name gets another column.
 FIXED = frozenset(
     (
         *tables.runs.columns.keys(),
@@ -25,6 +26,7 @@ FIXED = frozenset(
         *_COMPUTED,
         *_COMPUTED_OF_SOME,
         "epoch",
+        *_TITLES,
     )
 )
 
@@ -33,7 +35,15 @@ def parameter_columns(results: Results) -> dict[str, str]:
     """Name → column of each parameter, declared or met, by name."""
     names = {parameter.name for parameter in results.provenance.parameters}
     names |= {name for entry in results.configurations for name in entry.trial.params}
-    return {name: f"param_{name}" if name in FIXED else name for name in sorted(names)}
+    taken = FIXED | names
+    return {
+        name: _free(f"param_{name}", taken) if name in FIXED else name for name in sorted(names)
+    }
+
+
+def _free(column: str, taken: Collection[str]) -> str:
+    """The name, or longer where a parameter is called so."""
+    return _free(f"param_{column}", taken) if column in taken else column
 
 
 def trial_record(trial: TrialRow, columns: Mapping[str, str]) -> dict[str, Any]:

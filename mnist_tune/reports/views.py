@@ -12,7 +12,7 @@ from mnist_tune.networks import Network
 from mnist_tune.reports import numbers
 from mnist_tune.reports.comparisons import Comparison, Scores
 from mnist_tune.reports.configurations import Accuracies, Configuration, front
-from mnist_tune.reports.records import shows_multiply_adds
+from mnist_tune.reports.records import parameter_columns, shows_multiply_adds
 from mnist_tune.reports.results import Results
 from mnist_tune.storage.records import ReferenceRow
 
@@ -256,9 +256,10 @@ def _parameters(
 ) -> list[Column]:
     kinds = {parameter.name: parameter.kind for parameter in results.provenance.parameters}
     names = sorted({name for entry in entries for name in entry.trial.params})
+    titles = parameter_columns(results)
     return [
         _column(
-            name,
+            titles[name],
             numbers.alike([entry.trial.params.get(name) for entry in entries]),
             rank=rank_of_int if kinds.get(name) == "int" else USEFUL,
         )

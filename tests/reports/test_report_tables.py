@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 
 from mnist_tune.networks import Mlp
+from mnist_tune.reports.document import as_json, document
+from mnist_tune.reports.html import Chapter, page
+from mnist_tune.reports.latex import latex_table
 from mnist_tune.reports.results import read_results
 from mnist_tune.reports.tables import Tables, read_tables
+from mnist_tune.reports.views import configurations_view, runs_view
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Sample, Stored
 
@@ -198,6 +202,35 @@ def test_a_parameter_named_like_a_column_gets_another_one(stored: Stored) -> Non
     assert list(tables.runs["param_seed"]) == [0.5, 0.5]
     assert list(tables.configurations["param_mean"]) == [0.2]
     assert list(tables.configurations["mean"]) == pytest.approx([0.9005])
+
+
+@pytest.mark.parametrize(
+    "name", ["n", "accuracy", "trial", "mean", "low", "images", "seed", "label"]
+)
+def test_a_parameter_named_like_a_column_is_seen_everywhere(stored: Stored, name: str) -> None:
+    entry = {"kind": "float", "low": 0.0, "high": 1.0, "log": False, "step": None}
+    connection = stored(sample_of({name: entry}, {name: 0.125}))
+    (study,) = connection.exec_driver_sql("SELECT name FROM mnist_tune_studies").scalars()
+    results = read_results(connection, study)
+    for view in (configurations_view(results), runs_view(results)):
+        titles = [column.title for column in view.columns]
+        assert titles.count(f"param_{name}") == 1
+        assert titles.count(name) <= 1
+        assert set(view.columns[titles.index(f"param_{name}")].cells) == {"0.125"}
+    assert f"param_{name}" in latex_table(configurations_view(results)).replace("\\", "")
+    report = json.loads(as_json(document(results)))
+    (record,) = report["sections"]["configurations"]["records"]
+    assert record[f"param_{name}"] == 0.125
+    assert f"param_{name}" in page("x", [Chapter(document(results))])
+
+
+def test_a_parameter_that_has_the_other_name_too_is_not_hidden(stored: Stored) -> None:
+    entry = {"kind": "float", "low": 0.0, "high": 1.0, "log": False, "step": None}
+    space: dict[str, object] = {"n": entry, "param_n": entry}
+    tables = tables_of(stored, sample_of(space, {"n": 0.5, "param_n": 0.25}))
+    assert list(tables.configurations["param_n"]) == [0.25]
+    assert list(tables.configurations["param_param_n"]) == [0.5]
+    assert list(tables.configurations["n"]) == [2]
 
 
 def test_every_fixed_column_is_reserved() -> None:
