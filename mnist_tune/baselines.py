@@ -29,6 +29,9 @@ _PEREYRA = (
 )
 
 
+_UNCOUNTED = "a mean over seeds whose number is not known here, and therefore compared as one run"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """A published number.
@@ -39,6 +42,8 @@ class Baseline:
         name: what was trained.
         accuracy: on the test set, above 0 and below 1.
         test_size: number of test images.
+        runs: training runs whose mean it is; 1 where their number is unknown, which errs on the
+            careful side.
         network_class: networks of other classes are no fair match.
         source: where the number was published.
         year: of the publication, if known.
@@ -50,16 +55,17 @@ class Baseline:
     name: str
     accuracy: float
     test_size: int = 10_000
+    runs: int = 1
     network_class: NetworkClass
     source: str
     year: int | None
     caveats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 < self.accuracy < 1 or self.test_size < 1:
+        if not 0 < self.accuracy < 1 or self.test_size < 1 or self.runs < 1:
             raise DefinitionError(
-                f"baseline {self.key!r}: accuracy {self.accuracy!r} on {self.test_size!r} images: "
-                "give a share between 0 and 1, and at least one image"
+                f"baseline {self.key!r}: accuracy {self.accuracy!r} on {self.test_size!r} images, "
+                f"mean of {self.runs!r} runs: give a share between 0 and 1, and at least one of both"
             )
 
     @property
@@ -137,7 +143,7 @@ _ALL = (
         network_class="dense + regularisers",
         source=f"{_PEREYRA}: 1.28 ± 0.06 % error",
         year=2017,
-        caveats=("a mean over seeds, whose own spread (0.06 points) is not in the comparison",),
+        caveats=(_UNCOUNTED,),
     ),
     Baseline(
         key="pereyra-confidence",
@@ -147,7 +153,7 @@ _ALL = (
         network_class="dense + regularisers",
         source=f"{_PEREYRA}: 1.17 ± 0.06 % error",
         year=2017,
-        caveats=("a mean over seeds, whose own spread (0.06 points) is not in the comparison",),
+        caveats=(_UNCOUNTED,),
     ),
     Baseline(
         key="maxout",
@@ -241,6 +247,11 @@ def find_baseline(key: str) -> Baseline:
     if not 0 < float(own["percent"]) < 100 or int(own["size"] or 1) < 1:
         raise DefinitionError(
             f"baseline {key!r}: give an accuracy between 0 and 100 %, and at least one image"
+        )
+    if float(own["percent"]) <= 1:
+        raise DefinitionError(
+            f"baseline {key!r} says {own['percent']} %: give the accuracy in percent, such as "
+            f"'{own['name'].strip()}={100 * float(own['percent']):g}'"
         )
     name = own["name"].strip()
     return Baseline(

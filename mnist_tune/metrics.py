@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 Direction = Literal["maximize", "minimize"]
+IntervalScale = Literal["log", "logit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Metric:
         unit: of the shown value, such as `%`.
         difference_unit: of a difference of shown values.
         definition: how it is computed, in one sentence without its end.
+        interval_scale: on which intervals are symmetric, so that they never hold what cannot be.
     """
 
     key: str
@@ -32,6 +34,7 @@ class Metric:
     unit: str
     difference_unit: str
     definition: str
+    interval_scale: IntervalScale
 
     @property
     def sign(self) -> int:
@@ -52,6 +55,7 @@ ACCURACY = Metric(
     unit="%",
     difference_unit="points",
     definition="share of images that are classified rightly",
+    interval_scale="logit",  # 0–1
 )
 
 DENOISING_ERROR = Metric(
@@ -67,6 +71,7 @@ DENOISING_ERROR = Metric(
         "(the entropy of the grey clean pixels), mean over pixels and images, in thousandths of a "
         "nat per pixel; 0 is a perfect image"
     ),
+    interval_scale="log",  # above 0
 )
 
 METRICS = MappingProxyType({metric.key: metric for metric in (ACCURACY, DENOISING_ERROR)})

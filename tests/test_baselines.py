@@ -70,6 +70,14 @@ def test_an_impossible_number_of_ones_own_is_refused(typed: str, words: str) -> 
         find_baseline(typed)
 
 
+@pytest.mark.parametrize("typed", ["Me=0.986", "Me=1", "Me=0.986%"])
+def test_a_share_in_place_of_a_percentage_is_refused(typed: str) -> None:
+    with pytest.raises(DefinitionError, match=r"give the accuracy in percent, such as 'Me=\d") as e:
+        find_baseline(typed)
+    assert "\n" not in str(e.value)
+    assert "'Me=98.6'" in str(e.value) or "=1" in typed
+
+
 def test_an_unknown_key_is_answered_with_the_known_ones() -> None:
     with pytest.raises(DefinitionError, match=r"no baseline 'hinton'.*hinton-500-300, .*lenet-5"):
         find_baseline("hinton")

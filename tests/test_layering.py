@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "networks",
         "statistics",
         "storage",
+        "study",
     },
     "trainer": {"errors", "layers", "metrics", "networks", "noise", "recipes", "data"},
     "checkpoints": {"errors", "networks", "recipes", "trainer"},

@@ -85,7 +85,7 @@ def _configurations(results: Results) -> Iterator[str]:
     if total > _MOST_ROWS:
         name = shlex.quote(results.provenance.name)
         yield f"The first {_MOST_ROWS} of {total:,}; `mnist-tune report {name}` shows all."
-    yield "Mean ± standard deviation over seeds. ≈ best: cannot be told from the best."
+    yield "Mean ± standard deviation over seeds. ≈ best: not distinguishable from the best."
 
 
 def _published(results: Results) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mnist_tune.baselines import BASELINES, Baseline, find_baseline
-from mnist_tune.metrics import ACCURACY
+from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.reports.configurations import Accuracies, Configuration
 from mnist_tune.reports.provenance import Provenance
 from mnist_tune.statistics.means import Summary, summarise
@@ -25,6 +25,7 @@ class Scores:
         test_size: images that each was measured on.
         optimistic: whether the configuration was selected on these very images.
         psnr: of an autoencoder's images for each seed, dB; empty of a classifier.
+        metric: of the values.
     """
 
     trial_number: int
@@ -33,11 +34,12 @@ class Scores:
     test_size: int
     optimistic: bool
     psnr: Sequence[float] = ()
+    metric: Metric = ACCURACY
 
     @property
     def summary(self) -> Summary:
         """Of the values."""
-        return summarise(list(self.accuracies.values()))
+        return summarise(list(self.accuracies.values()), self.metric.interval_scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def scores_on_test(
             test_size=row.test_size,
             optimistic=provenance.selects_on_test,
             psnr=(psnr or {}).get(row.confirmation, ()),
+            metric=provenance.metric,
         )
         for row in provenance.confirmations
         if row.state == "complete" and confirmed.get(row.confirmation)
@@ -109,4 +112,5 @@ def _selected_on_test(provenance: Provenance, best: Configuration) -> Scores:
         accuracies=best.accuracies,
         test_size=provenance.data.test_size,
         optimistic=True,
+        metric=provenance.metric,
     )

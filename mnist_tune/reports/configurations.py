@@ -10,8 +10,15 @@ import numpy as np
 
 from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.networks import Network, network_from_json
-from mnist_tune.statistics.means import ALPHA, Outcome, Summary, summarise
+from mnist_tune.statistics.means import (
+    ALPHA,
+    Outcome,
+    Summary,
+    summarise,
+    summarise_together,
+)
 from mnist_tune.statistics.pairs import Pairing, against_best, holm, seeds_to_settle
+from mnist_tune.statistics.selection import optimism
 from mnist_tune.storage.records import TrialRow
 
 Accuracies = Mapping[int, float]
@@ -28,13 +35,15 @@ class Configuration:
         trial: its row.
         epochs: trained by its longest run; None if there is no run.
         accuracies: value of the metric for each seed, on validation images; empty if it failed.
-        summary: of these values; None if there are none.
+        summary: of these values, its interval with the spread of all complete trials; None if
+            there are none.
         metric: that decides which mean is the best.
         mse, psnr: of an autoencoder's images; None of a classifier.
         best: whether it is the complete trial with the best mean, of equals the first.
         pairing: it − best on the seeds that both have; None for the best and if not complete.
         p_adjusted: of the pairing, by Holm over all configurations; NaN if unknown.
-        seeds_needed: fewest in all that tell it from the best; None if there is no such number.
+        seeds_needed: fewest in all that are planned to tell it from the best; None if there is no
+            such number.
     """
 
     trial: TrialRow
@@ -56,10 +65,16 @@ class Configuration:
 
     @property
     def approx_best(self) -> bool | None:
-        """Whether it cannot be told from the best at 5 % after Holm; None if unknown."""
+        """Whether it is not distinguishable from the best at 5 % after Holm; None if unknown."""
         if self.best:
             return True
-        return None if math.isnan(self.p_adjusted) else self.p_adjusted >= ALPHA
+        known = {"not distinguishable": True, "worse": False, "better": False}
+        return known.get(self.outcome)
+
+    @property
+    def too_few_seeds(self) -> bool:
+        """Whether the seeds are too few to say how it stands against the best."""
+        return self.pairing is not None and self.outcome == "unknown"
 
     @property
     def outcome(self) -> Outcome:
@@ -67,7 +82,7 @@ class Configuration:
         if self.pairing is None or math.isnan(self.p_adjusted):
             return "unknown"
         if self.p_adjusted >= ALPHA:
-            return "not distinguishable"
+            return "unknown" if self.pairing.too_few_seeds else "not distinguishable"
         return "worse" if self.metric.sign * self.pairing.difference < 0 else "better"
 
     @property
@@ -106,23 +121,51 @@ def rank(
     ]
     if not found or not found[0].complete:
         return tuple(found)
+    found = _with_lent_spread(found, metric)
     best = replace(found[0], best=True)
     return (best, *_against(best, found[1:]))
 
 
-def smallest_like_best(configurations: Sequence[Configuration]) -> Configuration | None:
-    """The configuration with the fewest parameters that cannot be told from the best.
+def _with_lent_spread(
+    configurations: Sequence[Configuration], metric: Metric
+) -> list[Configuration]:
+    """The complete ones lend each other their spread; pruned ones ended at other epochs."""
+    able = [entry for entry in configurations if entry.complete and entry.summary]
+    values = summarise_together([list(e.accuracies.values()) for e in able], metric.interval_scale)
+    found = {e.trial.trial_number: summary for e, summary in zip(able, values, strict=True)}
+    return [
+        replace(entry, summary=found.get(entry.trial.trial_number, entry.summary))
+        for entry in configurations
+    ]
 
-    None where all complete configurations have the same size, or nothing can be told.
+
+def optimism_of_best(configurations: Sequence[Configuration]) -> float:
+    """By how much the best looks too good for having been chosen; NaN if unknown.
+
+    In units of the metric, at least 0. Of the complete configurations with the best's seeds.
+    """
+    if not configurations or not configurations[0].best:
+        return math.nan
+    best = configurations[0]
+    seeds = sorted(best.accuracies)
+    able = [e for e in configurations if e.complete and sorted(e.accuracies) == seeds]
+    values = np.array([[entry.accuracies[seed] for seed in seeds] for entry in able])
+    return optimism(values, best.metric.interval_scale, best.metric.sign)
+
+
+def smallest_like_best(configurations: Sequence[Configuration]) -> Configuration | None:
+    """The configuration with the fewest parameters that is not distinguishable from the best.
+
+    None where all complete configurations have the same size, or too few seeds say anything.
     """
     complete = [entry for entry in configurations if entry.complete]
-    if len({entry.trial.parameters for entry in complete}) < 2 or not _told_apart(complete):
+    if len({entry.trial.parameters for entry in complete}) < 2 or not _compared(complete):
         return None
     like = [entry for entry in complete if entry.approx_best]
     return min(like, key=lambda entry: entry.trial.parameters)
 
 
-def _told_apart(complete: Sequence[Configuration]) -> bool:
+def _compared(complete: Sequence[Configuration]) -> bool:
     return any(entry.approx_best is not None for entry in complete if not entry.best)
 
 
@@ -160,7 +203,7 @@ def _configuration(
         trial=trial,
         epochs=epochs.get(number),
         accuracies=values,
-        summary=summarise(list(values.values())) if values else None,
+        summary=summarise(list(values.values()), metric.interval_scale) if values else None,
         metric=metric,
         mse=_summary_of(quality.get(number, {}), "mse"),
         psnr=_summary_of(quality.get(number, {}), "psnr"),

@@ -34,6 +34,7 @@ _LOSS = Metric(
     unit="nats",
     difference_unit="nats",
     definition="mean cross-entropy without the L2 penalty",
+    interval_scale="log",
 )
 
 

@@ -26,6 +26,7 @@ from mnist_tune.reports.views import (
     seeds_view,
 )
 from mnist_tune.reports.warnings import Notice, warnings
+from mnist_tune.statistics.means import FEW_SEEDS, SECOND_LOOK_ALPHA
 from mnist_tune.storage.records import plain
 
 
@@ -316,23 +317,29 @@ def _methods(results: Results) -> Section:
             f"{results.metric.name}: {results.metric.definition}; on the {images} images after the "
             "last epoch, never after the best one; lower is better"
         )
-    lines = [judged, _METHODS[results.metric.key][0], *_METHODS["both"]]
+    scale = _SCALES[results.metric.interval_scale]
+    both = [line.format(scale=scale) for line in _METHODS["both"]]
+    lines = [judged, _METHODS[results.metric.key][0], *both]
     lines += _METHODS[results.metric.key][1:]
     return Section(
         key="methods", title="How each number is computed", text=tuple(lines), listed=True
     )
 
 
+_SCALES = {"logit": "logit: 0–100 %", "log": "log: above 0"}
 _PUBLISHED = (
     (
-        "against a published number: SE² = s²/n + p(1−p)/N + p₀(1−p₀)/N₀, seeds and test "
-        "images of both, with the degrees of freedom of Welch and Satterthwaite"
+        "against a published number: SE² = s²·(1/n + 1/m) + p(1−p)/N + p₀(1−p₀)/N₀, seeds and test "
+        "images of both, with the degrees of freedom of Welch and Satterthwaite; m is the number of runs "
+        "behind the published number, mostly 1, whose spread is taken to be ours; it takes 3 seeds"
     ),
 )
 _SETTLING = (
     (
-        "seeds needed: fewest seeds in all at which the same mean and spread would be "
-        "distinguishable; – where no number of seeds is enough or nothing is known"
+        "seeds (plan): a plan, not a promise: fewest seeds in all at which the same mean and spread would "
+        f"be clear at a second look, which asks for p < {SECOND_LOOK_ALPHA:g} (α spent over two looks: 5 % "
+        "for today's, 1 % for the planned one; a third has none left); – where no number of seeds is "
+        "enough or nothing is known; clear where no plan is needed"
     ),
 )
 _METHODS = {
@@ -348,11 +355,23 @@ _METHODS = {
     ),
     "both": (
         "±: standard deviation over seeds, ddof 1; unknown (–) for one seed",
-        "95 % interval of a mean: Student's t with n − 1 degrees of freedom",
+        (
+            f"95 % interval of a mean: Student's t on a scale that keeps it possible ({{scale}}); with "
+            f"fewer than {FEW_SEEDS} seeds the spread is pooled over the complete configurations, or the "
+            "configuration's own where that is wider, without those whose own is far wider (Cochran's test "
+            "at 1 %), which are judged by it alone; – where that leaves fewer than 2 degrees of freedom"
+        ),
+        (
+            "looks better than it is: the seeds' residuals are resampled, the best is chosen each time, and "
+            "what it has above its own mean is averaged; means are first drawn together as far as their "
+            "differences may be chance (James and Stein)"
+        ),
         (
             "≈ best: not distinguishable from the best at 5 %, by a t test paired by seed on the "
             "same images, its spread estimated from the better half of the configurations (or from "
-            "the pair where that is wider), adjusted for the number of configurations (Holm)"
+            "the pair where that is wider), adjusted for the number of configurations (Holm); too few "
+            "seeds to say: not clear, and judged by a far wider spread of its own or with fewer than 2 "
+            "degrees of freedom"
         ),
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -130,9 +131,9 @@ def _draw_band(axes: Axes, band: Band) -> None:
 def _draw_point(axes: Axes, point: Point, metric: Metric, label: str | None) -> None:
     """Seeds to the left, mean and interval to the right of the exact place."""
     summary = point.summary
-    mean, half = metric.scale * summary.mean, metric.scale * (summary.high - summary.mean)
+    mean, low, high = (metric.scale * v for v in (summary.mean, summary.low, summary.high))
     values = [metric.scale * value for value in point.accuracies]
-    ends = [] if summary.n == 1 else [mean - half, mean + half]
+    ends = [] if isnan(low) else [low, high]
     # Moved artists do not count for the limits of the axes.
     axes.update_datalim([(point.x, y) for y in (*values, *ends)])
     axes.autoscale_view()
@@ -142,7 +143,8 @@ def _draw_point(axes: Axes, point: Point, metric: Metric, label: str | None) -> 
     else:
         seeds, means = _moved(axes, -_APART), _moved(axes, _APART)
         axes.plot([point.x] * len(values), values, transform=seeds, color=look["color"], **_SEEDS)
-        axes.errorbar([point.x], [mean], yerr=half, transform=means, label=label, **look, **_MEAN)
+        bar = [[mean - low], [high - mean]] if ends else None
+        axes.errorbar([point.x], [mean], yerr=bar, transform=means, label=label, **look, **_MEAN)
     if point.labelled:
         _write_below(axes, point, metric, look["color"])
 
@@ -155,7 +157,7 @@ def _write_below(axes: Axes, point: Point, metric: Metric, colour: str) -> None:
     summary = point.summary
     axes.annotate(
         point.tag,
-        (point.x, metric.scale * (summary.mean if summary.n == 1 else summary.low)),
+        (point.x, metric.scale * (summary.mean if isnan(summary.low) else summary.low)),
         xytext=(_APART, -3),
         textcoords="offset points",
         horizontalalignment="center",

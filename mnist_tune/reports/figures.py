@@ -292,7 +292,7 @@ def _caption(results: Results, axis: Axis, confirmed: Point | None, *, stepped: 
     lead = f"{warning[0].upper()}{warning[1:]}. " if warning else ""
     text = (
         f"{lead}{images} {results.metric.name} against {title}: each dot is one seed, markers are means, "
-        "bars their 95 % t-intervals."
+        "bars their 95 % intervals."
     )
     if results.metric is not ACCURACY:
         text = f"{text} Lower is better."

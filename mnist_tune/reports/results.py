@@ -15,6 +15,7 @@ from mnist_tune.reports.configurations import (
     Accuracies,
     Configuration,
     Quality,
+    optimism_of_best,
     rank,
     smallest_like_best,
 )
@@ -58,6 +59,11 @@ class Results:
     def smallest(self) -> Configuration | None:
         """See `smallest_like_best`."""
         return smallest_like_best(self.configurations)
+
+    @property
+    def optimism(self) -> float:
+        """See `optimism_of_best`."""
+        return optimism_of_best(self.configurations)
 
     @property
     def latest(self) -> Scores | None:

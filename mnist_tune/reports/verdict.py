@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
@@ -9,8 +10,8 @@ from mnist_tune.reports import numbers
 from mnist_tune.reports.comparisons import Comparison, Scores
 from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.results import Results
-from mnist_tune.reports.views import described
-from mnist_tune.statistics.means import Summary, summarise
+from mnist_tune.reports.views import TOO_FEW_SEEDS, described
+from mnist_tune.statistics.means import FEW_SEEDS, SECOND_LOOK_ALPHA, Summary, summarise
 from mnist_tune.storage.records import ReferenceRow
 
 _MOST_NAMED = 4  # rivals of an autoencoder; more of them are counted only
@@ -47,10 +48,10 @@ def _against_reference(row: ReferenceRow, summary: Summary, psnr: Summary | None
     name = {"noisy": "the noisy images themselves", "median filter": "a 3×3 median filter"}.get(
         row.name, f"the {row.name}"
     )
-    certain = summary.n > 1 and not summary.low <= row.loss <= summary.high
+    certain = not summary.low <= row.loss <= summary.high
     word = "Better" if summary.mean < row.loss else "Worse"
-    if summary.n == 1:
-        outcome = f"{word} than {name} in the one run there is, which shows no spread"
+    if math.isnan(summary.low):
+        outcome = f"{word} than {name} so far, too few seeds to say more"
     else:
         outcome = f"{word} than {name}" if certain else f"Not distinguishable from {name}"
     shown = DENOISING_ERROR.shown(row.loss)
@@ -58,7 +59,7 @@ def _against_reference(row: ReferenceRow, summary: Summary, psnr: Summary | None
     if psnr is None:
         return f"{text}."
     gain = f"PSNR {numbers.decibels(psnr)} dB against {row.psnr:.2f} dB"
-    if psnr.n == 1:
+    if math.isnan(psnr.low):
         return f"{text}; {gain}."
     low, high = (f"{end - row.psnr:+.2f}".replace("-", "−") for end in (psnr.low, psnr.high))
     return f"{text}; {gain} (95 % interval of the gain {low} to {high})."
@@ -82,6 +83,7 @@ def _sentences(results: Results, best: Configuration) -> Iterator[str]:
     latest = results.latest
     if latest is None:
         yield f"{_best_of_search(results, best)}."
+        yield from _optimism(results, best)
         yield from _of_references(results)
         what = " against published numbers" if results.metric is ACCURACY else ""
         yield (
@@ -98,6 +100,7 @@ def _sentences(results: Results, best: Configuration) -> Iterator[str]:
     if results.comparison is not None:
         yield from _what_would_settle(results.comparison)
     yield f"{_best_of_search(results, best)}."
+    yield from _optimism(results, best)
 
 
 def _against_published(results: Results, latest: Scores) -> str:
@@ -116,7 +119,7 @@ def _compared(comparison: Comparison) -> str:
     ours = measured(comparison.scores.summary)
     difference = f"difference {numbers.points(found.difference)} points"
     if found.outcome == "unknown":
-        return f"Unknown against {cited}: {ours}, {difference}; one seed shows no spread"
+        return f"Unknown against {cited}: {ours}, {difference}; {TOO_FEW_SEEDS}"
     outcome = {"better": "Better than", "worse": "Worse than"}.get(
         found.outcome, "Not distinguishable from"
     )
@@ -139,13 +142,14 @@ def _what_would_settle(comparison: Comparison) -> Iterator[str]:
         return
     if found.seeds_needed is not None:
         yield (
-            f"About {found.seeds_needed:,} seeds in all would settle it, "
-            "if mean and spread stay as they are."
+            f"A plan, not a promise: about {found.seeds_needed:,} seeds in all would settle it, if mean "
+            f"and spread stay as they are; since that is a second look, only p < {SECOND_LOOK_ALPHA:g} "
+            "counts there."
         )
     else:
         yield (
-            "More seeds will not settle it: the limited number of test images alone leaves "
-            f"±{numbers.percent(found.images_error)} points open."
+            "More seeds will not settle it: the limited number of test images, and the seeds of the "
+            f"published number, leave ±{numbers.percent(found.remaining_error)} points open."
         )
 
 
@@ -157,35 +161,74 @@ def _best_of_search(results: Results, best: Configuration) -> str:
     if summary.n == 1:
         extreme = "Highest" if metric.sign > 0 else "Lowest"
         return (
-            f"{extreme} {place}: {name}, {measured(summary, metric)} each; without a second seed "
-            "nothing tells it from the others"
+            f"{extreme} {place}: {name}, {measured(summary, metric)} each; {TOO_FEW_SEEDS} how it "
+            "stands against the others"
         )
-    interval = numbers.interval(summary.low, summary.high, metric)
-    found = f"{measured(summary, metric)} (95 % interval {interval})"
+    known = not math.isnan(summary.low)
+    interval = numbers.interval(summary.low, summary.high, metric) if known else TOO_FEW_SEEDS
+    found = f"{measured(summary, metric)} (95 % interval{'' if known else ':'} {interval})"
     return f"Best {place}: {name}, {found}{_rivals(results)}"
 
 
 def _rivals(results: Results) -> str:
     others = [entry for entry in results.configurations if entry.complete and not entry.best]
-    told = [entry for entry in others if entry.approx_best is not None]
-    if not told:
-        return ""
-    like = [entry for entry in told if entry.approx_best]
-    text = f"; {len(like)} of {len(told)} other configurations cannot be told from it"
+    known = [entry for entry in others if entry.approx_best is not None]
+    unknown = sum(entry.too_few_seeds for entry in others)
+    few = f"; for {unknown} of {len(others)} others {TOO_FEW_SEEDS}" if unknown else ""
+    if not known:
+        return few
+    like = [entry for entry in known if entry.approx_best]
+    verb = "is" if len(like) == 1 else "are"
+    text = f"; {len(like)} of {len(known)} other configurations {verb} not distinguishable from it"
     if results.metric is ACCURACY or not 1 <= len(like) <= _MOST_NAMED:
-        return text
-    return f"{text} ({', '.join(described(results, entry) for entry in like)})"
+        return f"{text}{few}"
+    return f"{text} ({', '.join(described(results, entry) for entry in like)}){few}"
+
+
+def _optimism(results: Results, best: Configuration) -> Iterator[str]:
+    """What the best owes to having been chosen; nothing where it had no rival."""
+    rivals = sum(entry.complete for entry in results.configurations)
+    if best.summary is None or rivals < 2:
+        return
+    metric, amount = best.metric, results.optimism
+    chosen = f"As the best of {rivals:,} it looks better than it is"
+    if math.isnan(amount):
+        yield f"{chosen}; by how much, {TOO_FEW_SEEDS}."
+        return
+    shown = numbers.percent(amount, metric)
+    if float(shown) == 0:
+        yield (
+            f"As the best of {rivals:,} it leads so far that the choice hardly makes it look better than it "
+            f"is: by less than 0.01 {metric.difference_unit}."
+        )
+        return
+    expected = best.summary.mean - metric.sign * amount
+    rough = (
+        f" With {best.summary.n} seeds this is rough: right on average, not for each study."
+        if best.summary.n < FEW_SEEDS
+        else ""
+    )
+    yield (
+        f"{chosen}, by about {shown} {metric.difference_unit}: with new seeds "
+        f"about {metric.shown(expected)} {'is' if metric is ACCURACY else 'are'} to be expected.{rough}"
+    )
 
 
 def _smallest(results: Results, best: Configuration) -> Iterator[str]:
     smallest = results.smallest
     if smallest is None or smallest.summary is None:
         return
+    unknown = sum(
+        entry.too_few_seeds and entry.trial.parameters < smallest.trial.parameters
+        for entry in results.configurations
+    )
+    few = f" For {numbers.plural(unknown, 'smaller network')} {TOO_FEW_SEEDS}." if unknown else ""
     size = f"{described(results, smallest)} with {smallest.trial.parameters:,} parameters"
     if smallest.best:
-        yield f"The best is also the smallest network that is not distinguishable from it: {size}."
+        yield f"The best is also the smallest network that is not distinguishable from it: {size}.{few}"
     else:
         yield (
             f"The smallest network that is not distinguishable from the best: {size}, "
             f"{measured(smallest.summary, smallest.metric)}, against {best.trial.parameters:,} parameters."
+            f"{few}"
         )

@@ -20,8 +20,8 @@ from mnist_tune.reports.comparisons import Scores
 from mnist_tune.reports.confusions import test_part
 from mnist_tune.reports.document import Document, Section
 from mnist_tune.reports.results import Results, read_results
-from mnist_tune.reports.views import DETAIL, SPARE, USEFUL, Column, View, described
-from mnist_tune.statistics.means import ALPHA, Summary, summarise
+from mnist_tune.reports.views import DETAIL, SPARE, TOO_FEW_SEEDS, USEFUL, Column, View, described
+from mnist_tune.statistics.means import ALPHA, SECOND_LOOK_ALPHA, Summary, summarise
 from mnist_tune.statistics.pairs import Pairing, holm, mcnemar, paired, seeds_to_settle
 from mnist_tune.statistics.published import against_baseline
 from mnist_tune.statistics.unpaired import merged, unpaired
@@ -67,7 +67,8 @@ class Duel:
         p_value, p_adjusted: over seeds; adjusted by Holm over all duels.
         how: `paired by seed`, `unpaired` or `published`.
         p_images: by McNemar over the images, adjusted by Holm; NaN where predictions are missing.
-        more_seeds: that would settle an undecided duel; None if no number is known to.
+        more_seeds: that are planned to settle an undecided duel; None if no number is known to.
+        too_few_seeds: whether a difference that is not clear says nothing.
     """
 
     first: str
@@ -80,11 +81,14 @@ class Duel:
     how: str
     p_images: float
     more_seeds: int | None
+    too_few_seeds: bool = False
 
     @property
     def decided(self) -> bool | None:
         """Whether they differ at 5 %; None if unknown."""
-        return None if math.isnan(self.p_adjusted) else self.p_adjusted < ALPHA
+        clear = self.p_adjusted < ALPHA
+        unknown = math.isnan(self.p_adjusted) or (self.too_few_seeds and not clear)
+        return None if unknown else clear
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -273,6 +277,7 @@ def _between(
             "paired by seed" if same else "unpaired",
             _over_images(images, first.name, second.name),
             _more(needed, pairing),
+            pairing.too_few_seeds,
         )
 
 
@@ -330,6 +335,7 @@ def _adjusted(duels: Sequence[Duel]) -> Iterator[Duel]:
             duel.how,
             images,
             duel.more_seeds,
+            duel.too_few_seeds,
         )
 
 
@@ -367,15 +373,19 @@ _METHODS = (
     "paired by seed: t test on the differences of equal seeds on the same images",
     "unpaired: Welch's t test, where the seeds are not the same",
     (
-        "published: SE² = s²/n + p(1−p)/N + p₀(1−p₀)/N₀; nothing can be paired without the published "
-        "predictions"
+        "published: SE² = s²·(1/n + 1/m) + p(1−p)/N + p₀(1−p₀)/N₀, m runs behind the published number, "
+        "mostly 1; nothing can be paired without the published predictions"
     ),
     (
         "p (images): McNemar's mid-p on the stored predictions, for each pair of runs; twice the median "
         "over runs, since all see the same images"
     ),
     "p values are adjusted by Holm over all pairs; 5 % decides",
-    "more seeds: how many on top, for each of both, would settle it if mean and spread stay",
+    (
+        "more seeds: a plan, not a promise: how many on top, for each of both, would settle it if mean "
+        f"and spread stay; as a second look it must reach p < {SECOND_LOOK_ALPHA:g}"
+    ),
+    f"{TOO_FEW_SEEDS}: fewer than 2 degrees of freedom, as of two seeds, and no clear difference",
 )
 
 
@@ -490,15 +500,18 @@ def _sentence(found: Tournament, duel: Duel) -> str:
     amount = f"{numbers.points(duel.difference, metric)} {metric.difference_unit}"
     interval = numbers.point_interval(duel.low, duel.high, metric)
     if duel.decided is None:
-        return f"{duel.first} against {duel.second}: {amount}; one seed shows no spread, add seeds."
+        return f"{duel.first} against {duel.second}: {amount}; {TOO_FEW_SEEDS} more, add seeds."
     if duel.decided:
         better = metric.sign * duel.difference > 0
         return (
             f"{duel.first} is {'better' if better else 'worse'} than {duel.second}: {amount} "
             f"(95 % interval {interval})."
         )
-    text = f"{duel.first} cannot be told from {duel.second}: {amount} (95 % interval {interval})"
+    text = f"{duel.first} is not distinguishable from {duel.second}: {amount} (95 % interval {interval})"
     if duel.more_seeds:
         more = numbers.plural(duel.more_seeds, "more seed")
-        return f"{text}; {more} would settle it if mean and spread stay as they are."
+        return (
+            f"{text}; a plan, not a promise: {more} would settle it if mean and spread stay as they "
+            f"are, if then p < {SECOND_LOOK_ALPHA:g}."
+        )
     return f"{text}; no number of seeds up to 10,000 is known to settle it."

@@ -14,11 +14,13 @@ from mnist_tune.reports.comparisons import Comparison, Scores
 from mnist_tune.reports.configurations import Accuracies, Configuration, front
 from mnist_tune.reports.records import parameter_columns, shows_multiply_adds
 from mnist_tune.reports.results import Results
+from mnist_tune.statistics.means import Outcome
 from mnist_tune.storage.records import ReferenceRow
 
 # Where a table is too wide, columns go by this number, the highest first; those of 0 stay.
 KEEP, USEFUL, DETAIL, SPARE = 0, 1, 2, 3
 
+TOO_FEW_SEEDS = "too few seeds to say"
 
 Align = Literal["left", "right"]
 
@@ -136,7 +138,7 @@ def baselines_view(comparisons: Sequence[Comparison]) -> View:
         Column("difference"),
         Column("95 % interval", rank=USEFUL),
         Column("ours is", align="left"),
-        Column("seeds needed", rank=SPARE),
+        Column("seeds (plan)", rank=SPARE),
     )
     return _of_rows(
         heads,
@@ -148,7 +150,7 @@ def baselines_view(comparisons: Sequence[Comparison]) -> View:
                 numbers.points(entry.verdict.difference),
                 numbers.point_interval(entry.verdict.low, entry.verdict.high),
                 entry.verdict.outcome,
-                numbers.count(entry.verdict.seeds_needed),
+                _planned(entry.verdict.outcome, entry.verdict.seeds_needed),
             )
             for entry in comparisons
         ],
@@ -165,20 +167,22 @@ def comparison_view(results: Results) -> View:
         Column("95 % interval"),
         Column("p"),
         Column("ours is", align="left"),
-        Column("seeds needed"),
+        Column("seeds (plan)"),
     )
     pairs = [_pair(entry, results) for entry in results.configurations if entry.pairing]
     return _of_rows(heads, [*map(_published, results.comparisons), *pairs])
 
 
 def mark(entry: Configuration) -> str:
-    """`best`, `≈ best`, or why it is not in the ranking."""
+    """`best`, `≈ best`, that nothing can be said, or why it is not in the ranking."""
     if entry.best:
         return "best"
     if entry.trial.state == "pruned":
         return f"pruned at epoch {entry.epochs}"
     if entry.trial.state == "failed":
         return f"failed: {entry.trial.reason}"
+    if entry.too_few_seeds:
+        return TOO_FEW_SEEDS
     return "≈ best" if entry.approx_best else ""
 
 
@@ -209,7 +213,7 @@ def _published(comparison: Comparison) -> tuple[str, ...]:
         numbers.point_interval(verdict.low, verdict.high),
         numbers.p_value(verdict.p_value),
         verdict.outcome,
-        numbers.count(verdict.seeds_needed),
+        _planned(verdict.outcome, verdict.seeds_needed),
     )
 
 
@@ -223,8 +227,13 @@ def _pair(entry: Configuration, results: Results) -> tuple[str, ...]:
         numbers.point_interval(entry.pairing.low, entry.pairing.high, entry.metric),
         numbers.p_value(entry.p_adjusted),
         entry.outcome,
-        numbers.count(entry.seeds_needed),
+        _planned(entry.outcome, entry.seeds_needed),
     )
+
+
+def _planned(outcome: Outcome, seeds: int | None) -> str:
+    """How many seeds in all are planned; what is clear needs no plan."""
+    return "clear" if outcome in ("better", "worse") else numbers.count(seeds)
 
 
 def _seeds(trial: int, images: str, accuracies: Accuracies, metric: Metric) -> tuple[str, ...]:

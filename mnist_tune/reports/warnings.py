@@ -11,6 +11,8 @@ from mnist_tune.reports import numbers
 from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.provenance import Parameter
 from mnist_tune.reports.results import Results
+from mnist_tune.reports.views import TOO_FEW_SEEDS
+from mnist_tune.study import TPE_STARTUP_TRIALS
 
 _NEAR = 0.01  # share of a searched range that counts as its edge
 
@@ -37,6 +39,7 @@ def warnings(results: Results) -> tuple[Notice, ...]:
         *_incomplete(results),
         *_lost_trials(results),
         *_confirmations(results),
+        *_random_search(results),
         *_edges(results),
         *_noise(results),
     )
@@ -118,6 +121,16 @@ def _confirmations(results: Results) -> Iterator[Notice]:
         yield Notice("superseded", text)
 
 
+def _random_search(results: Results) -> Iterator[Notice]:
+    provenance = results.provenance
+    if provenance.sampler == "tpe" and provenance.planned_trials <= TPE_STARTUP_TRIALS:
+        text = (
+            f"The first {TPE_STARTUP_TRIALS} trials of sampler tpe are drawn at random, and no more "
+            f"than {provenance.planned_trials:,} were planned: this was a random search."
+        )
+        yield Notice("random", text)
+
+
 def _edges(results: Results) -> Iterator[Notice]:
     for parameter in results.provenance.parameters:
         value = results.best.trial.params.get(parameter.name) if results.best else None
@@ -159,16 +172,26 @@ def _noise(results: Results) -> Iterator[Notice]:
     others = [entry for entry in results.configurations if entry.complete and not entry.best]
     if results.provenance.seeds == 1:
         text = (
-            "One seed per configuration shows no spread: no interval, no comparison; add --seeds."
+            f"One seed per configuration shows no spread, {TOO_FEW_SEEDS} anything of differences: no "
+            "interval, no comparison; another study with more --seeds can."
         )
         yield Notice("one-seed", text)
     like = _like_best(others)
     if like:
         text = (
-            f"{len(like)} of {numbers.plural(len(others), 'other complete configuration')} cannot "
-            "be told from the best (≈ best): the order among them is noise."
+            f"{len(like)} of {numbers.plural(len(others), 'other complete configuration')} "
+            f"{'is' if len(like) == 1 else 'are'} not distinguishable from the best (≈ best): the order "
+            "among them is noise."
         )
         yield Notice("noise", text)
+    few = sum(entry.too_few_seeds for entry in others)
+    if few and results.provenance.seeds > 1:
+        text = (
+            f"For {few} of {numbers.plural(len(others), 'other complete configuration')} there are "
+            f"{TOO_FEW_SEEDS} whether the best is better: their seeds spread far wider than those of "
+            "the others, or there are hardly any others; another study with more --seeds can say."
+        )
+        yield Notice("few-seeds", text)
 
 
 def _like_best(others: list[Configuration]) -> list[Configuration]:

@@ -9,9 +9,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
+from scipy.special import bdtr, fdtrc
 
-from mnist_tune.statistics.means import ALPHA, Values, fewest_seeds, quantile, two_sided
+from mnist_tune.statistics.means import (
+    FEW_SEEDS,
+    LEAST_DEGREES_OF_FREEDOM,
+    OUTLYING,
+    SECOND_LOOK_ALPHA,
+    Values,
+    fewest_seeds,
+    ordinary,
+    quantile,
+    two_sided,
+)
 
 # Accuracies are counts divided by up to 60,000: a smaller spread is rounding, not chance.
 _ROUNDING = 1e-12
@@ -28,6 +38,8 @@ class Pairing:
         n: number of seeds that both have.
         degrees_of_freedom: of `std`; NaN for n = 1.
         p_value: two-sided, 0–1, not adjusted; NaN for n = 1.
+        too_few_seeds: whether a difference that is not clear says nothing, since the few seeds do
+            not tell the spread, or spread far wider than those of the other configurations.
     """
 
     difference: float
@@ -37,6 +49,7 @@ class Pairing:
     n: int
     degrees_of_freedom: float
     p_value: float
+    too_few_seeds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +84,10 @@ def against_best(values: NDArray[np.float64]) -> list[Pairing]:
     design with the seeds as blocks: the residuals that are left when the means of seeds and of
     configurations are taken out have the variance V with (h−1)(n−1) degrees of freedom, and a
     difference of two means has the variance 2V/n. A pair whose own differences spread wider is
-    judged by these. The worse half is left out because trainings that collapse or diverge have
-    spreads of their own. Comparing all with the best, by p values adjusted for k−1 comparisons,
-    follows Hsu (1984).
+    judged by these; where they spread far wider, with their own n−1 degrees of freedom. The worse
+    half is left out because trainings that collapse or diverge have spreads of their own, and so is
+    what does so in the better half (see `ordinary`). Comparing all with the best, by p values
+    adjusted for k−1 comparisons, follows Hsu (1984).
 
     Both are measured on the same images, so that the answers hold for these images.
 
@@ -85,8 +99,13 @@ def against_best(values: NDArray[np.float64]) -> list[Pairing]:
     """
     if values.ndim != 2 or not values.shape[1] or not np.isfinite(values).all():
         raise ValueError(f"no values, or some that are not finite: {values}")
-    std, df = _spread(values[: max(2, math.ceil(len(values) / 2))])
-    return [_pairing(row, values[0], std, df) for row in values[1:]]
+    better = values[: max(2, math.ceil(len(values) / 2))]
+    if values.shape[1] > 1:
+        dfs = np.full(len(better), values.shape[1] - 1.0)
+        better = better[ordinary(better.var(axis=1, ddof=1), dfs)]
+    std, df = _spread(better)
+    pairs = len(values) - 1
+    return [_pairing(row, values[0], std, df, pairs) for row in values[1:]]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -121,17 +140,19 @@ def mcnemar(first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any]) -> 
 
 
 def seeds_to_settle(pairing: Pairing, comparisons: int = 1) -> int | None:
-    """Fewest seeds in all, from 2 on, at which the same difference and spread would be clear.
+    """A plan: fewest seeds in all, from 2 on, at which the same difference and spread would be clear.
 
-    None where nothing can be said, or MOST_SEEDS are not enough. `comparisons` is the size of the
-    family: Holm's correction asks at most for α / comparisons.
+    Clear at a second look, which asks for `SECOND_LOOK_ALPHA`. None where nothing can be said, or
+    MOST_SEEDS are not enough. `comparisons` is the size of the family: Holm's correction asks at
+    most for that level divided by it.
     """
     if not pairing.std > _ROUNDING:
         return None
     per_seed = pairing.degrees_of_freedom / (pairing.n - 1)
 
     def settles(n: int) -> bool:
-        half = quantile(per_seed * (n - 1), ALPHA / comparisons) * pairing.std / math.sqrt(n)
+        alpha = SECOND_LOOK_ALPHA / comparisons
+        half = quantile(per_seed * (n - 1), alpha) * pairing.std / math.sqrt(n)
         return abs(pairing.difference) > half
 
     return fewest_seeds(settles)
@@ -147,26 +168,36 @@ def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
     return math.sqrt(2 * float(np.sum(residuals**2)) / df), float(df)
 
 
-def _pairing(row: NDArray[np.float64], best: NDArray[np.float64], std: float, df: float) -> Pairing:
+def _pairing(
+    row: NDArray[np.float64], best: NDArray[np.float64], std: float, df: float, pairs: int
+) -> Pairing:
     differences = row - best
     mean, n = float(differences.mean()), differences.size
     if n == 1:
-        return Pairing(mean, math.nan, math.nan, math.nan, n, math.nan, math.nan)
-    std = max(std, float(differences.std(ddof=1)))
+        return Pairing(mean, math.nan, math.nan, math.nan, n, math.nan, math.nan, True)
+    alone = float(differences.std(ddof=1))
+    wild = math.isnan(std) or (std > 0 and _far_wider(alone / std, n - 1, df, pairs))
+    std, df = (alone, n - 1.0) if wild else (max(std, alone), df)
+    few = df < LEAST_DEGREES_OF_FREEDOM or (wild and n < FEW_SEEDS)
     if std > _ROUNDING:
-        return _judged(mean, n, std, df)
+        return _judged(mean, n, std, df, few)
     # All differ alike: the spread of the seeds themselves stands in, which errs on the careful side.
     own = math.sqrt(float(row.var(ddof=1) + best.var(ddof=1)))
     if abs(mean) <= _ROUNDING:
         return Pairing(0.0, 0.0, 0.0, 0.0, n, df, 1.0)
     if own > _ROUNDING:
-        return _judged(mean, n, own, df)
+        return _judged(mean, n, own, df, few)
     sign_test = 2 * 0.5**n
-    return Pairing(mean, math.nan, math.nan, 0.0, n, df, sign_test)
+    return Pairing(mean, math.nan, math.nan, 0.0, n, df, sign_test, few)
 
 
-def _judged(difference: float, n: int, std: float, df: float) -> Pairing:
+def _far_wider(ratio: float, df: float, pooled_df: float, pairs: int) -> bool:
+    """Whether the widest of so many pairs would spread so much wider than the pool in 1 %."""
+    return pairs * float(fdtrc(df, pooled_df, ratio**2)) < OUTLYING
+
+
+def _judged(difference: float, n: int, std: float, df: float, few: bool) -> Pairing:
     error = std / math.sqrt(n)
     half = quantile(df) * error
     p_value = two_sided(df, difference / error)
-    return Pairing(difference, difference - half, difference + half, std, n, df, p_value)
+    return Pairing(difference, difference - half, difference + half, std, n, df, p_value, few)

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mnist_tune.statistics.means import Values, quantile, summarise, two_sided
+from mnist_tune.statistics.means import (
+    LEAST_DEGREES_OF_FREEDOM,
+    Values,
+    quantile,
+    summarise,
+    two_sided,
+)
 from mnist_tune.statistics.pairs import Pairing
 
 
@@ -19,7 +25,7 @@ def unpaired(first: Values, second: Values) -> Pairing:
     a, b = summarise(first), summarise(second)
     difference, n = a.mean - b.mean, min(a.n, b.n)
     if n < 2:
-        return Pairing(difference, math.nan, math.nan, math.nan, n, math.nan, math.nan)
+        return Pairing(difference, math.nan, math.nan, math.nan, n, math.nan, math.nan, True)
     parts = a.std**2 / a.n, b.std**2 / b.n
     error = math.sqrt(sum(parts))
     if error == 0:
@@ -36,6 +42,7 @@ def unpaired(first: Values, second: Values) -> Pairing:
         n,
         df,
         two_sided(df, difference / error),
+        df < LEAST_DEGREES_OF_FREEDOM,
     )
 
 

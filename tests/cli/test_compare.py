@@ -31,7 +31,7 @@ def test_the_sentence_comes_first(call: Call, place: tuple[str, str]) -> None:
     said = call("compare", "l2_factor", "simard-800", *place)
     assert (said.code, said.err) == (0, "")
     words = " ".join(said.out.split())
-    assert words.startswith("l2_factor:1 against simard-800 Verdict l2_factor:1 cannot be told")
+    assert words.startswith("l2_factor:1 against simard-800 Verdict l2_factor:1 is not")
     assert "−0.09 points" in words
 
 

@@ -94,9 +94,11 @@ def test_the_figure_shows_errors_in_thousandths(read: Read) -> None:
 
 def test_the_verdict_names_the_sizes_that_are_like_the_best(read: Read) -> None:
     text = section(document(read(samples.autoencoders(confirmed=False))), "verdict")
-    assert text[0].endswith("1 of 2 other configurations cannot be told from it (128-16-128).")
+    assert text[0].endswith(
+        "1 of 2 other configurations is not distinguishable from it (128-16-128)."
+    )
     classifiers = section(document(read(samples.l2_search())), "verdict")
-    assert classifiers[0].endswith("3 of 4 other configurations cannot be told from it.")
+    assert classifiers[0].endswith("3 of 4 other configurations are not distinguishable from it.")
 
 
 def test_the_references_are_exported(stored: Stored, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
 from matplotlib.image import imread
 
 from mnist_tune.networks import Mlp
@@ -184,3 +185,28 @@ def test_no_window_is_opened(read: Read, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     drawing.png(plotted(read(samples.l2_search())))
     assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_bars_reach_from_end_to_end_of_their_interval(read: Read) -> None:
+    """On the logit scale the upper half is the shorter one."""
+    figure = plotted(read(samples.l2_search()))
+    (axes,) = drawing.figure(figure).axes
+    bars = {
+        tuple(segment[:, 1])
+        for container in axes.containers
+        if isinstance(container, ErrorbarContainer)
+        for collection in container.lines[2]
+        for segment in collection.get_segments()
+    }
+    for point in figure.points:
+        low, high = 100 * point.summary.low, 100 * point.summary.high
+        assert any(bar == pytest.approx((low, high)) for bar in bars)
+        assert high - 100 * point.summary.mean < 100 * point.summary.mean - low
+
+
+def test_too_few_seeds_for_an_interval_are_drawn_without_a_bar(read: Read) -> None:
+    figure = plotted(read(one_parameter([0.5])))
+    assert np.isnan(figure.points[0].summary.low)
+    (axes,) = drawing.figure(figure).axes
+    low, high = axes.get_ylim()
+    assert 89.9 < low < 90.0 < 90.04 < high < 90.2

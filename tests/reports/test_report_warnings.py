@@ -23,7 +23,16 @@ def text(results: Results, key: str) -> str:
 def test_a_plain_study_is_only_told_of_its_noise(read: Read) -> None:
     results = read(samples.l2_confirmed())
     assert keys(results) == ["noise"]
-    assert text(results, "noise").startswith("3 of 4 other complete configurations cannot be told")
+    assert text(results, "noise").startswith("3 of 4 other complete configurations are not")
+
+
+@pytest.mark.parametrize(("planned", "random"), [(6, True), (10, True), (11, False)])
+def test_a_short_search_by_tpe_was_random(read: Read, planned: int, random: bool) -> None:
+    results = read(samples.widths().changed(planned_trials=planned))
+    assert ("random" in {notice.key for notice in warnings(results)}) == random
+    if random:
+        assert text(results, "random").endswith("this was a random search.")
+    assert "random" not in {notice.key for notice in warnings(read(samples.l2_search()))}
 
 
 def test_a_clear_winner_is_not_warned_of(read: Read) -> None:
