@@ -10,14 +10,28 @@ import pytest
 from tests.postgresql import Server
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the command line ask for what takes minutes."""
+    parser.addoption(
+        "--thorough", action="store_true", help="run the tests marked `thorough`, too: minutes each"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let Ctrl-C reach the processes that tests start: pytest-xdist's workers would pass on that they ignore it."""
     if hasattr(config, "workerinput"):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow ones, so that no core is left with one of them at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the thorough ones unless they are asked for, and begin with the slow ones.
+
+    So no core is left with one of those at the end.
+    """
+    if not config.getoption("--thorough"):
+        thorough = [item for item in items if item.get_closest_marker("thorough")]
+        items[:] = [item for item in items if item not in thorough]
+        config.hook.pytest_deselected(items=thorough)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
