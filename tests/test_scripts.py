@@ -20,6 +20,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -345,3 +346,14 @@ def test_without_apt_nothing_is_said(tmp_path: Path) -> None:
         (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
     done = debian(path.partition(os.pathsep)[0])
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_the_workflow_tests_each_python_that_the_package_names() -> None:
+    (workflow,) = (CHECKOUT / ".github" / "workflows").glob("*.yml")
+    jobs = yaml.safe_load(workflow.read_text())["jobs"]
+    matrix = jobs["tests"]["strategy"]["matrix"]
+    classifiers = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["classifiers"]
+    versions = [c.rpartition(" :: ")[2] for c in classifiers if "Python :: 3." in c]
+    assert matrix == {"os": ["ubuntu-latest", "macos-latest"], "python": versions}
+    assert {"scripts/test"} < {step.get("run") for step in jobs["tests"]["steps"]}
+    assert "mnist-tune run notebook_mlp --quick" in jobs["wheel"]["steps"][-1]["run"]
