@@ -59,8 +59,7 @@ def export(connection: Connection, study_name: str, folder: Path) -> list[Path]:
     results = read_results(connection, study_name)
     errors = found_errors(connection, results)
     drawn = illustrations(connection, results)
-    files = list(_files(results, read_tables(connection, results), drawn, errors))
-    return write_files(folder, files)
+    return write_files(folder, _files(results, read_tables(connection, results), drawn, errors))
 
 
 def write_files(folder: Path, files: Iterable[File]) -> list[Path]:
@@ -94,12 +93,13 @@ def _files(
         records = map(asdict, results.references)
         frames["references"] = pd.DataFrame(records).drop(columns="study_uid")
     yield from data_files(frames)
-    yield from _for_people(results, errors)
+    pictures = [Picture(f"{picture.name}.png", picture.caption) for picture in drawn]
+    made = document(results, pictures, errors)
+    yield from _for_people(results, errors, made.alerts)
     for picture in drawn:
         yield f"{picture.name}.png", picture.png
         yield f"{picture.name}.svg", picture.svg
-    pictures = [Picture(f"{picture.name}.png", picture.caption) for picture in drawn]
-    yield "summary.md", markdown(document(results, pictures, errors)).encode()
+    yield "summary.md", markdown(made).encode()
 
 
 def data_files(frames: Mapping[str, pd.DataFrame]) -> Iterator[File]:
@@ -110,9 +110,10 @@ def data_files(frames: Mapping[str, pd.DataFrame]) -> Iterator[File]:
         yield f"{name}.parquet", formats.parquet(frame)
 
 
-def _for_people(results: Results, errors: Errors | str | None) -> Iterator[File]:
+def _for_people(
+    results: Results, errors: Errors | str | None, alerts: Sequence[str]
+) -> Iterator[File]:
     """Rounded, for papers, with what must not be overlooked above."""
-    alerts = document(results).alerts
     quoted = "".join(f"> **{alert}**\n\n" for alert in alerts)
     commented = "".join(f"% {alert}\n" for alert in alerts)
     views = {

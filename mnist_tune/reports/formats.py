@@ -7,20 +7,35 @@ from io import BytesIO
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+_BLOCK = 10_000  # records that are text at once
+_encode = _json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def csv(frame: pd.DataFrame) -> bytes:
     """Comma-separated values with a head; the unknown is an empty field."""
-    return frame.to_csv(index=False, lineterminator="\n").encode()
+    file = BytesIO()
+    frame.to_csv(file, index=False, lineterminator="\n", mode="wb", encoding="utf-8")
+    return file.getvalue()
 
 
 def json(frame: pd.DataFrame) -> bytes:
-    """A list of records; the unknown is null, and every float comes back bit by bit."""
-    records = [
-        {str(name): _plain(value) for name, value in record.items()}
-        for record in frame.to_dict("records")
-    ]
-    return f"{_json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False)}\n".encode()
+    """A list of records; the unknown is null, and every float comes back bit by bit.
+
+    The bytes are those of `json.dumps` with an indent of 1, which takes a minute and gigabytes for
+    a million records.
+    """
+    fields = ",\n".join(f"  {_encode(str(name))}: ".replace("%", "%%") + "%s" for name in frame)
+    record = f" {{\n{fields}\n }}"
+    file = BytesIO()
+    for first in range(0, len(frame), _BLOCK):
+        block = frame.iloc[first : first + _BLOCK]
+        columns = [_texts(block.iloc[:, place]) for place in range(block.shape[1])]
+        records = ",\n".join(record % values for values in zip(*columns, strict=True))
+        file.write(f"{',' if first else '['}\n{records}".encode())
+    file.write(b"\n]\n" if len(frame) else b"[]\n")
+    return file.getvalue()
 
 
 def parquet(frame: pd.DataFrame) -> bytes:
@@ -28,6 +43,14 @@ def parquet(frame: pd.DataFrame) -> bytes:
     file = BytesIO()
     frame.to_parquet(file, engine="pyarrow", index=False)
     return file.getvalue()
+
+
+def _texts(column: pd.Series[Any]) -> list[str]:
+    """Each value as JSON."""
+    if not is_numeric_dtype(column):
+        return [_encode(_plain(value)) for value in column]
+    known = column.astype(object).where(column.notna(), None)
+    return _encode(known.tolist())[1:-1].split(", ")  # no text, hence no comma in a value
 
 
 def _plain(value: Any) -> Any:
