@@ -84,7 +84,7 @@ def _configurations(results: Results) -> Iterator[str]:
     yield _table(_narrow(_first(view, _MOST_ROWS)))
     if total > _MOST_ROWS:
         name = shlex.quote(results.provenance.name)
-        yield f"The first {_MOST_ROWS} of {total:,}; `mnist-tune report {name}` shows all."
+        yield f"The first {_MOST_ROWS} of {total:,}; `mnist-tune report {name} --format markdown` shows all."
     yield "Mean ± standard deviation over seeds. ≈ best: not distinguishable from the best."
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#777777"
+LIGHT_BLUE = "#9CC4DE"
 GREEN, PURPLE, ORANGE, SKY = "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLUMN_INCHES = 3.5
 _RESOLUTION = 200  # dots per inch

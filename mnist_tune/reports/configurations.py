@@ -90,11 +90,6 @@ class Configuration:
         """What was trained."""
         return network_from_json(dict(self.trial.network))
 
-    @property
-    def multiply_adds(self) -> int:
-        """For one image."""
-        return self.network.multiply_adds
-
 
 def rank(
     trials: Sequence[TrialRow],

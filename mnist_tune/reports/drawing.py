@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from math import isnan
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Transform, offset_copy
+from numpy.typing import NDArray
 
 from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.reports import canvas
-from mnist_tune.reports.canvas import BLUE, COLUMN_INCHES, GREY, VERMILION
+from mnist_tune.reports.canvas import BLUE, COLUMN_INCHES, GREY, LIGHT_BLUE, VERMILION
 from mnist_tune.reports.figures import Axis, Band, Plot, Point, Standing
 
 _APART = 1.7  # points between the dots of the seeds and their mean
@@ -33,8 +36,12 @@ _MEAN: dict[str, Any] = {
     "capsize": 1.6,
     "zorder": 3,
 }
+_MOST_VECTORS = 1_000  # dots; more become pixels in a vector file, which would have megabytes
+_MARGIN = 0.06  # share of the y axis that stays empty at each end
+_MOST_OF_INTERVALS = 0.25  # of the height of what was measured, above and below it
 _ONE_SEED = "one seed"
 _FRONT = "front"
+_BEYOND = "far beyond the axis"
 _LEGEND: dict[Standing, str] = {
     "best": "best",
     "like best": "≈ best",
@@ -64,27 +71,54 @@ def figure(plot: Plot) -> Figure:
         _draw_confirmed(axes[1], plot.confirmed, plot)
     elif plot.band is not None:
         _draw_band(axes[0], plot.band)
-    if plot.metric is ACCURACY:
-        _keep_below_all(axes[0])
+    _set_limits(axes[0], plot)
+    for point in plot.points:
+        if point.labelled:
+            _write_below(axes[0], point, plot.metric)
     canvas.warn(drawn, plot.warning)
-    if any(point.summary.n > 1 for point in plot.points):
+    if any(point.summary.n > 1 and _is_detailed(point, plot) for point in plot.points):
         axes[0].plot([], [], color=GREY, label=_ONE_SEED, **_SEEDS)
     _draw_legend(drawn, axes)
     return drawn
 
 
-def _keep_below_all(axes: Axes) -> None:
-    """Cut the axis a little above 100 %, where an interval of few seeds may reach but nothing is."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, min(high, 100 + 0.02 * (100 - low)))
+def _set_limits(axes: Axes, plot: Plot) -> None:
+    """Let what was measured decide: intervals of few seeds may be a hundred times as long.
+
+    They are seen up to a quarter of that height above and below it, and are cut there.
+    """
+    beyond = {point.trial for point in plot.beyond}
+    shown = [point for point in plot.points if point.trial not in beyond]
+    shown += [plot.confirmed] if plot.confirmed else []
+    detailed = [point for point in shown if _is_detailed(point, plot)]
+    measured = [point.summary.mean for point in shown]
+    measured += [value for point in detailed for value in point.accuracies]
+    if plot.band is not None:
+        measured += [plot.band.low, plot.band.high]
+    scale = plot.metric.scale
+    low, high = scale * min(measured), scale * max(measured)
+    height = high - low or 0.01 * abs(high) or 1.0
+    lows, highs = _intervals(detailed, scale)
+    low = max(low - _MOST_OF_INTERVALS * height, np.nanmin(lows, initial=low))
+    high = min(high + _MOST_OF_INTERVALS * height, np.nanmax(highs, initial=high))
+    margin = _MARGIN * (high - low or height)
+    low, high = max(low - margin, 0.0), high + margin
+    if plot.metric is ACCURACY:  # nothing is above 100 %, but a marker needs room
+        high = min(high, 100 + 0.02 * (100 - low))
+    axes.set_ylim(low, high)
 
 
 def _draw_search(axes: Axes, plot: Plot) -> None:
     _prepare_x(axes, plot.axis)
+    axes.update_datalim([(point.x, 0.0) for point in plot.points])  # the y axis is set later
+    axes.autoscale_view(scaley=False)
     for standing, label in _LEGEND.items():
         points = [point for point in plot.points if point.standing == standing]
-        for number, point in enumerate(points):
-            _draw_point(axes, point, plot.metric, label=label if number == 0 else None)
+        detailed = [point for point in points if _is_detailed(point, plot)]
+        crowd = [point for point in points if not _is_detailed(point, plot)]
+        _draw_points(axes, detailed, plot.metric, label)
+        _draw_crowd(axes, crowd, plot, label)
+    _draw_beyond(axes, plot)
     _draw_front(axes, plot)
     metric = plot.metric
     name = metric.name if plot.confirmed else f"{plot.images} {metric.name}"
@@ -115,7 +149,7 @@ def _draw_front(axes: Axes, plot: Plot) -> None:
 def _draw_confirmed(axes: Axes, point: Point, plot: Plot) -> None:
     if plot.band is not None:
         _draw_band(axes, plot.band)
-    _draw_point(axes, point, plot.metric, label=None)
+    _draw_points(axes, [point], plot.metric, label=None)
     axes.set_xlim(-1, 1)
     axes.set_xticks([0], [f"{point.summary.n} seeds"])
     axes.set_title("Test", fontsize=7)
@@ -128,42 +162,104 @@ def _draw_band(axes: Axes, band: Band) -> None:
     axes.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label=f"{band.name}, 95 % band")
 
 
-def _draw_point(axes: Axes, point: Point, metric: Metric, label: str | None) -> None:
-    """Seeds to the left, mean and interval to the right of the exact place."""
-    summary = point.summary
-    mean, low, high = (metric.scale * v for v in (summary.mean, summary.low, summary.high))
-    values = [metric.scale * value for value in point.accuracies]
-    ends = [] if isnan(low) else [low, high]
-    # Moved artists do not count for the limits of the axes.
-    axes.update_datalim([(point.x, y) for y in (*values, *ends)])
-    axes.autoscale_view()
-    look = _look(point.standing)
-    if summary.n == 1:
-        axes.errorbar([point.x], [mean], label=label, **look, **_MEAN)
-    else:
-        seeds, means = _moved(axes, -_APART), _moved(axes, _APART)
-        axes.plot([point.x] * len(values), values, transform=seeds, color=look["color"], **_SEEDS)
-        bar = [[mean - low], [high - mean]] if ends else None
-        axes.errorbar([point.x], [mean], yerr=bar, transform=means, label=label, **look, **_MEAN)
-    if point.labelled:
-        _write_below(axes, point, metric, look["color"])
+def _is_detailed(point: Point, plot: Plot) -> bool:
+    """Whether its seeds and its interval are drawn: in a crowd only of what is named."""
+    return not plot.crowded or point.labelled or point.standing == "best"
+
+
+def _draw_points(axes: Axes, points: Sequence[Point], metric: Metric, label: str | None) -> None:
+    """Points of one standing: seeds to the left, mean and interval to the right of the exact place.
+
+    All of a kind are one artist, since a thousand artists take half a minute to draw.
+    """
+    single = [point for point in points if point.summary.n == 1]
+    repeated = [point for point in points if point.summary.n > 1]
+    if single:
+        look, means = _look(single[0].standing), _means(single, metric.scale)
+        axes.errorbar([point.x for point in single], means, label=label, **look, **_MEAN)
+    if not repeated:
+        return
+    look, means = _look(repeated[0].standing), _means(repeated, metric.scale)
+    places = [point.x for point in repeated for _ in point.accuracies]
+    values = [metric.scale * value for point in repeated for value in point.accuracies]
+    lows, highs = _intervals(repeated, metric.scale)
+    axes.plot(places, values, transform=_moved(axes, -_APART), color=look["color"], **_SEEDS)
+    axes.errorbar(
+        [point.x for point in repeated],
+        means,
+        yerr=[means - lows, highs - means],
+        transform=_moved(axes, _APART),
+        label=None if single else label,
+        **look,
+        **_MEAN,
+    )
+
+
+def _draw_crowd(axes: Axes, points: Sequence[Point], plot: Plot, label: str) -> None:
+    """A dot for each mean."""
+    if not points:
+        return
+    near = sorted(set(points) - set(plot.beyond), key=lambda point: point.trial)
+    colour = LIGHT_BLUE if points[0].standing == "worse" else BLUE
+    look: dict[str, Any] = {"color": colour, "linestyle": "", "markeredgewidth": 0}
+    places, means = [point.x for point in near], _means(near, plot.metric.scale)
+    pixels = len(plot.points) > _MOST_VECTORS
+    axes.plot(places, means, "o", markersize=1.6, alpha=0.5, zorder=2, rasterized=pixels, **look)
+    axes.plot([], [], "o", markersize=2.5, label=label, **look)
+
+
+def _draw_beyond(axes: Axes, plot: Plot) -> None:
+    """A triangle at the edge for each point that lies far beyond it."""
+    if not plot.beyond:
+        return
+    edge, inwards, marker = (0, 3, "v") if plot.metric.sign > 0 else (1, -3, "^")
+    at_edge = offset_copy(
+        axes.get_xaxis_transform(), axes.get_figure(root=True), y=inwards, units="points"
+    )
+    axes.plot(
+        [point.x for point in plot.beyond],
+        [edge] * len(plot.beyond),
+        marker,
+        markersize=3,
+        markeredgewidth=0,
+        color=GREY,
+        alpha=0.6,
+        transform=at_edge,
+        label=_BEYOND,
+    )
+
+
+def _means(points: Sequence[Point], scale: float) -> NDArray[np.float64]:
+    return scale * np.array([point.summary.mean for point in points])
+
+
+def _intervals(
+    points: Sequence[Point], scale: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper ends; NaN where they are unknown."""
+    lows, highs = ([getattr(p.summary, end) for p in points] for end in ("low", "high"))
+    return scale * np.array(lows), scale * np.array(highs)
 
 
 def _moved(axes: Axes, by_points: float) -> Transform:
     return offset_copy(axes.transData, axes.get_figure(root=True), x=by_points, units="points")
 
 
-def _write_below(axes: Axes, point: Point, metric: Metric, colour: str) -> None:
+def _write_below(axes: Axes, point: Point, metric: Metric) -> None:
+    """Write a name below its interval, or at the edge that cuts it."""
     summary = point.summary
+    end = metric.scale * (summary.mean if math.isnan(summary.low) else summary.low)
+    edge = axes.get_ylim()[0]
+    cut = end < edge
     axes.annotate(
         point.tag,
-        (point.x, metric.scale * (summary.mean if isnan(summary.low) else summary.low)),
-        xytext=(_APART, -3),
+        (point.x, max(end, edge)),
+        xytext=(3 * _APART, 2) if cut else (_APART, -3),
         textcoords="offset points",
-        horizontalalignment="center",
-        verticalalignment="top",
+        horizontalalignment="left" if cut else "center",
+        verticalalignment="bottom" if cut else "top",
         fontsize=6,
-        color=colour,
+        color=_look(point.standing)["color"],
         path_effects=[withStroke(linewidth=1.6, foreground="white")],
         zorder=4,
     )
@@ -198,8 +294,8 @@ def _draw_legend(figure: Figure, panels: Any) -> None:
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
     # The configurations first, then the front, the published number last.
-    configurations = (*_LEGEND.values(), _ONE_SEED)
-    labels = sorted(found, key=lambda label: (label not in configurations, label != _FRONT))
+    first = (_ONE_SEED, *_LEGEND.values(), _BEYOND, _FRONT)
+    labels = sorted(found, key=lambda label: first.index(label) if label in first else len(first))
     figure.legend(
         [found[label] for label in labels],
         labels,

@@ -7,23 +7,27 @@ networks have the same size, the trial number. `mnist_tune.reports.drawing` draw
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from mnist_tune.metrics import ACCURACY, Metric
+from mnist_tune.reports import numbers
 from mnist_tune.reports.comparisons import Scores
 from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.provenance import Parameter
-from mnist_tune.reports.records import shows_multiply_adds
 from mnist_tune.reports.results import Results
-from mnist_tune.reports.views import described
+from mnist_tune.reports.views import described, descriptions
 from mnist_tune.statistics.means import Summary, wilson
 
 Scale = Literal["linear", "log", "symlog"]
 Standing = Literal["best", "like best", "worse", "unknown"]
 
 _SHORT = 14  # characters
+_CROWD = 100  # points; the intervals of more make a wall
+_FAR = 10  # distances between the quartiles of all means
 _DECADES = 100  # values that span more than this factor stand on a log axis
 
 
@@ -110,6 +114,21 @@ class Plot:
     metric: Metric = ACCURACY
     front: tuple[tuple[float, float], ...] = ()
 
+    @property
+    def crowded(self) -> bool:
+        """Whether seeds and intervals of all points would hide each other."""
+        return len(self.points) > _CROWD
+
+    @property
+    def beyond(self) -> tuple[Point, ...]:
+        """Of a crowd, the points so far off that the axis leaves them out, such as failed trainings."""
+        if not self.crowded:
+            return ()
+        scores = self.metric.sign * np.array([point.summary.mean for point in self.points])
+        lower, upper = np.quantile(scores, (0.25, 0.75))
+        fence = lower - _FAR * (upper - lower) if upper > lower else -np.inf
+        return tuple(p for p, score in zip(self.points, scores, strict=True) if score < fence)
+
 
 Choose = Callable[[Results, list[Configuration]], "tuple[Axis, str, _Place]"]
 
@@ -124,35 +143,43 @@ def cost_plot(results: Results) -> Plot | None:
 
     None where all networks cost the same.
     """
-    if not shows_multiply_adds(results):
-        return None
-    costs = {e.multiply_adds for e in results.configurations if e.complete and e.summary}
-    return _plot(results, _cost_axis) if len(costs) > 1 else None
+    costs = results.multiply_adds
+    shown = {
+        costs.get(e.trial.trial_number) for e in results.configurations if e.complete and e.summary
+    }
+    return _plot(results, _cost_axis) if len(shown) > 1 else None
 
 
 def _plot(results: Results, choose: Choose) -> Plot | None:
     complete = [entry for entry in results.configurations if entry.complete and entry.summary]
     if not complete:
         return None
-    axis, name, place = choose(results, complete)
-    sized = name in ("parameters", "multiply_adds")
+    axis, against, place = choose(results, complete)
+    sized = against in ("parameters", "multiply_adds")
     smallest = results.smallest if sized else None
-    points = [_point(results, entry, place(entry), smallest) for entry in complete]
-    confirmed = _confirmed(results)
-    images = results.provenance.validation_name
-    front = _front(points, results.metric) if sized else ()
-    return Plot(
-        name=f"{results.metric.key}_against_{name}",
-        caption=_caption(results, axis, confirmed, stepped=len(front) > 1),
+    names = descriptions(results, complete)
+    points = [
+        _point(
+            entry,
+            place(entry),
+            name,
+            labelled=smallest is not None and (entry.best or entry is smallest),
+        )
+        for entry, name in zip(complete, names, strict=True)
+    ]
+    found = Plot(
+        name=f"{results.metric.key}_against_{against}",
+        caption="",
         warning=warning_of(results),
         axis=axis,
         points=tuple(sorted(points, key=lambda point: (point.x, point.name))),
-        images=images,
-        confirmed=confirmed,
+        images=results.provenance.validation_name,
+        confirmed=_confirmed(results),
         band=_band(results),
         metric=results.metric,
-        front=front,
+        front=_front(points, results.metric) if sized else (),
     )
+    return replace(found, caption=_caption(results, found))
 
 
 def _front(points: list[Point], metric: Metric) -> tuple[tuple[float, float], ...]:
@@ -168,15 +195,19 @@ class _Place:
     """Where a configuration stands on the x axis."""
 
     def __init__(
-        self, parameter: str | None = None, *, size: bool = False, cost: bool = False
+        self,
+        parameter: str | None = None,
+        *,
+        size: bool = False,
+        costs: Mapping[int, int] | None = None,
     ) -> None:
-        self._parameter, self._size, self._cost = parameter, size, cost
+        self._parameter, self._size, self._costs = parameter, size, costs
 
     def __call__(self, entry: Configuration) -> float:
         if self._parameter is not None:
             return float(entry.trial.params[self._parameter])
-        if self._cost:
-            return float(entry.multiply_adds)
+        if self._costs is not None:
+            return float(self._costs[entry.trial.trial_number])
         return float(entry.trial.parameters if self._size else entry.trial.trial_number)
 
 
@@ -204,9 +235,9 @@ def _varied(parameters: Sequence[Parameter], complete: list[Configuration]) -> S
     return [p for p in parameters if len(values[p.name]) > 1] or parameters
 
 
-def _cost_axis(_results: Results, _complete: list[Configuration]) -> tuple[Axis, str, _Place]:
+def _cost_axis(results: Results, _complete: list[Configuration]) -> tuple[Axis, str, _Place]:
     axis = Axis("Multiply-adds per image", "log", whole=True)
-    return axis, "multiply_adds", _Place(cost=True)
+    return axis, "multiply_adds", _Place(costs=results.multiply_adds)
 
 
 def _all_have(parameter: Parameter, complete: list[Configuration]) -> bool:
@@ -231,9 +262,7 @@ def _scale(values: list[float], *, log: bool) -> Scale:
     return "log" if len(positive) == len(values) else "symlog"
 
 
-def _point(
-    results: Results, entry: Configuration, x: float, smallest: Configuration | None
-) -> Point:
+def _point(entry: Configuration, x: float, name: str, *, labelled: bool) -> Point:
     assert entry.summary is not None
     standing: Standing = "unknown"
     if entry.best:
@@ -242,12 +271,12 @@ def _point(
         standing = "like best" if entry.approx_best else "worse"
     return Point(
         x=x,
-        name=described(results, entry),
+        name=name,
         trial=entry.trial.trial_number,
         accuracies=tuple(entry.accuracies.values()),
         summary=entry.summary,
         standing=standing,
-        labelled=smallest is not None and (entry.best or entry == smallest),
+        labelled=labelled,
     )
 
 
@@ -285,22 +314,32 @@ def warning_of(results: Results) -> str:
     return "optimistic: selected on the test set" if provenance.selects_on_test else ""
 
 
-def _caption(results: Results, axis: Axis, confirmed: Point | None, *, stepped: bool) -> str:
-    images = results.provenance.validation_name.capitalize()
-    title = axis.title[0].lower() + axis.title[1:] if axis.title[1:2].islower() else axis.title
-    warning = warning_of(results)
-    lead = f"{warning[0].upper()}{warning[1:]}. " if warning else ""
-    text = (
-        f"{lead}{images} {results.metric.name} against {title}: each dot is one seed, markers are means, "
-        "bars their 95 % intervals."
-    )
-    if results.metric is not ACCURACY:
-        text = f"{text} Lower is better."
-    if stepped:
-        text = f"{text} Step line: the front, which nothing further left matches."
-    if confirmed is None:
-        return text
-    return f"{text} Right: test {results.metric.name} of {confirmed.name}, retrained{_sizes(results.latest)}."
+def _caption(results: Results, found: Plot) -> str:
+    name, title = found.metric.name, found.axis.title
+    title = title[0].lower() + title[1:] if title[1:2].islower() else title
+    lead = f"{found.warning[0].upper()}{found.warning[1:]}. " if found.warning else ""
+    parts = [f"{lead}{found.images.capitalize()} {name} against {title}: {_marks(found)}."]
+    if found.metric is not ACCURACY:
+        parts.append("Lower is better.")
+    if found.beyond:
+        marked = numbers.plural(len(found.beyond), "configuration")
+        parts.append(f"Far beyond the axis, marked by triangles at its edge: {marked}.")
+    if len(found.front) > 1:
+        parts.append("Step line: the front, which nothing further left matches.")
+    if found.confirmed is not None:
+        size = _sizes(results.latest)
+        parts.append(f"Right: test {name} of {found.confirmed.name}, retrained{size}.")
+    return " ".join(parts)
+
+
+def _marks(found: Plot) -> str:
+    if found.crowded:
+        named = " and of those named" if any(point.labelled for point in found.points) else ""
+        return (
+            f"each dot is the mean of a configuration; of the best{named}, each seed and the "
+            "95 % interval too"
+        )
+    return "each dot is one seed, markers are means, bars their 95 % intervals"
 
 
 def _sizes(latest: Scores | None) -> str:

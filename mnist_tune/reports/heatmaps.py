@@ -12,6 +12,7 @@ from mnist_tune.metrics import Metric
 from mnist_tune.reports import canvas
 from mnist_tune.reports.results import Results
 
+_MANY = 300  # dots; more are smaller, and pixels in a vector file too
 _FEWEST = 3  # configurations; fewer say nothing about a plane
 _PREFERRED = ("width_1", "width_2")
 
@@ -121,8 +122,16 @@ def draw(found: Plane, warning: str) -> Figure:
         axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
         ring = (columns.index(x[found.best]), rows.index(y[found.best]))
     else:
+        many = len(shown) > _MANY
         marks = axes.scatter(  # type: ignore[assignment]
-            x, y, c=shown, s=45, cmap=colours, vmin=low, vmax=high, edgecolors="white"
+            *(x[::-1], y[::-1]),  # the good ones above the others
+            c=shown[::-1],
+            s=max(2.0, 45 * _MANY / len(shown)) if many else 45,
+            cmap=colours,
+            vmin=low,
+            vmax=high,
+            edgecolors="none" if many else "white",
+            rasterized=many,
         )
         axes.set_xscale("log" if found.log[0] else "linear")
         axes.set_yscale("log" if found.log[1] else "linear")

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mnist_tune.metrics import DENOISING_ERROR
-from mnist_tune.networks import Cnn, ConvAutoencoder
 from mnist_tune.reports.comparisons import Comparison
 from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.results import Results
@@ -78,15 +77,10 @@ def configuration_records(results: Results) -> Iterator[dict[str, Any]]:
         }
 
 
-def shows_multiply_adds(results: Results) -> bool:
-    """Whether a network's cost is not told by its parameters: convolutions use theirs often."""
-    return any(isinstance(entry.network, Cnn | ConvAutoencoder) for entry in results.configurations)
-
-
 def _size_and_quality(results: Results, entry: Configuration) -> dict[str, Any]:
     record: dict[str, Any] = {}
-    if shows_multiply_adds(results):
-        record["multiply_adds"] = entry.multiply_adds
+    if results.multiply_adds:
+        record["multiply_adds"] = results.multiply_adds[entry.trial.trial_number]
     if results.metric is DENOISING_ERROR:
         mse, psnr = entry.mse, entry.psnr
         record["mse_mean"] = mse.mean if mse else math.nan

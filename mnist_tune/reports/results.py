@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select
 
 from mnist_tune.errors import Incomplete
 from mnist_tune.metrics import Metric
+from mnist_tune.networks import Cnn, ConvAutoencoder
 from mnist_tune.reports.comparisons import Comparison, Scores, compare, scores_on_test
 from mnist_tune.reports.configurations import (
     Accuracies,
@@ -35,6 +36,8 @@ class Results:
         comparisons: of each test result with each published number.
         confirmed_seeds: confirmation → number of its runs that are stored.
         references: what an autoencoder must beat, on validation and on test images.
+        multiply_adds: trial number → multiply-adds of its network for one image; empty where the
+            number of parameters says as much, which it does unless convolutions use theirs often.
     """
 
     provenance: Provenance
@@ -43,6 +46,7 @@ class Results:
     comparisons: tuple[Comparison, ...]
     confirmed_seeds: Mapping[int, int]
     references: tuple[ReferenceRow, ...] = ()
+    multiply_adds: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
@@ -115,7 +119,15 @@ def read_results(connection: Connection, name: str) -> Results:
             tables.references,
             where=tables.references.c.study_uid == provenance.uid,
         ),
+        multiply_adds=_multiply_adds(configurations),
     )
+
+
+def _multiply_adds(configurations: Sequence[Configuration]) -> Mapping[int, int]:
+    networks = {entry.trial.trial_number: entry.network for entry in configurations}
+    if not any(isinstance(network, Cnn | ConvAutoencoder) for network in networks.values()):
+        return {}
+    return {number: network.multiply_adds for number, network in networks.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Float, select
 from sqlalchemy.sql.schema import Table
 
 from mnist_tune.metrics import DENOISING_ERROR
@@ -20,12 +20,12 @@ from mnist_tune.reports.records import (
     comparison_records,
     configuration_records,
     parameter_columns,
-    shows_multiply_adds,
     trial_record,
 )
 from mnist_tune.reports.results import Results
 from mnist_tune.storage import tables as stored
 
+_PART = 20_000  # rows
 _KEY = {"confirmation": "int64", "trial_number": "int64", "seed": "int64"}
 _LOSSES = {"train_loss": "float64", "train_accuracy": "float64"}
 _VALIDATION = {"val_loss": "float64", "val_accuracy": "float64"}
@@ -129,7 +129,7 @@ def _runs(runs: pd.DataFrame, results: Results, types: Mapping[str, str]) -> pd.
 
 def _size_and_quality(results: Results) -> dict[str, str]:
     """Columns that only convolutional networks, and only autoencoders have."""
-    sizes = {"multiply_adds": "int64"} if shows_multiply_adds(results) else {}
+    sizes = {"multiply_adds": "int64"} if results.multiply_adds else {}
     if results.metric is not DENOISING_ERROR:
         return sizes
     names = ("mse_mean", "mse_std", "psnr_mean", "psnr_std")
@@ -144,9 +144,13 @@ def _denoising(results: Results, *images: str) -> dict[str, str]:
 
 
 def _read(connection: Connection, table: Table, uid: str) -> pd.DataFrame:
-    keys = [column for column in table.primary_key if column.name != "study_uid"]
-    statement = select(table).where(table.c.study_uid == uid).order_by(*keys)
-    return pd.read_sql(statement, connection).drop(columns="study_uid")
+    """The rows of a study by key, part by part: as Python's values a million take a gigabyte."""
+    columns = [column for column in table.c if column.name != "study_uid"]
+    keys = [column for column in columns if column.primary_key]
+    statement = select(*columns).where(table.c.study_uid == uid).order_by(*keys)
+    floats = {column.name: "float64" for column in columns if isinstance(column.type, Float)}
+    parts = pd.read_sql(statement, connection, chunksize=_PART)
+    return pd.concat([part.astype(floats) for part in parts], ignore_index=True)
 
 
 def _frame(records: Iterable[Mapping[str, object]], types: Mapping[str, str]) -> pd.DataFrame:

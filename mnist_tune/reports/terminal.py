@@ -66,9 +66,8 @@ def _show_view(view: View, console: Console) -> None:
         table.add_row(*map(Text, row), style="bold" if "best" in row else "")
     console.print(table)
     hidden = len(view.rows) - len(fitting.rows)
-    notes = [f"{hidden:,} more rows"] * bool(hidden) + [f"the columns {', '.join(dropped)}"] * bool(
-        dropped
-    )
+    notes = [f"{hidden:,} more rows (--format markdown has all)"] * bool(hidden)
+    notes += [f"the columns {', '.join(dropped)}"] * bool(dropped)
     if notes:
         console.print(Text(f"Not shown: {'; '.join(notes)}.", style="dim"))
 

@@ -12,10 +12,10 @@ from mnist_tune.networks import Network
 from mnist_tune.reports import numbers
 from mnist_tune.reports.comparisons import Comparison, Scores
 from mnist_tune.reports.configurations import Accuracies, Configuration, front
-from mnist_tune.reports.records import parameter_columns, shows_multiply_adds
+from mnist_tune.reports.records import parameter_columns
 from mnist_tune.reports.results import Results
 from mnist_tune.statistics.means import Outcome
-from mnist_tune.storage.records import ReferenceRow
+from mnist_tune.storage.records import ReferenceRow, TrialRow
 
 # Where a table is too wide, columns go by this number, the highest first; those of 0 stay.
 KEEP, USEFUL, DETAIL, SPARE = 0, 1, 2, 3
@@ -191,15 +191,24 @@ def described(results: Results, entry: Configuration) -> str:
 
     Where the networks' labels differ, they stand for what is counted, such as depth and widths.
     """
+    return descriptions(results, [entry])[0]
+
+
+def descriptions(results: Results, entries: Iterable[Configuration]) -> list[str]:
+    """The same for several; the labels of all networks are compared once."""
     labels = {other.trial.label for other in results.configurations}
     counted = {p.name for p in results.provenance.parameters if p.kind == "int"}
-    hidden = counted if len(labels) > 1 else set()
+    hidden = counted if len(labels) > 1 else set[str]()
+    return [_described(entry.trial, hidden) for entry in entries]
+
+
+def _described(trial: TrialRow, hidden: Collection[str]) -> str:
     params = ", ".join(
         f"{name}={numbers.alike([value])[0]}"
-        for name, value in entry.trial.params.items()
+        for name, value in trial.params.items()
         if name not in hidden
     )
-    return f"{params} ({entry.trial.label})" if params else entry.trial.label
+    return f"{params} ({trial.label})" if params else trial.label
 
 
 def _published(comparison: Comparison) -> tuple[str, ...]:
@@ -303,9 +312,10 @@ def _head(metric: Metric) -> str:
 
 def _multiply_adds(results: Results) -> list[Column]:
     """Of convolutional networks, whose cost is not told by their parameters."""
-    if not shows_multiply_adds(results):
+    costs = results.multiply_adds
+    if not costs:
         return []
-    cells = [numbers.count(entry.multiply_adds) for entry in results.configurations]
+    cells = [numbers.count(costs[entry.trial.trial_number]) for entry in results.configurations]
     return [_column("multiply-adds", cells, rank=USEFUL)]
 
 

@@ -266,7 +266,7 @@ def test_long_tables_are_cut(read: Read) -> None:
             samples.trial(number, Mlp(hidden=(500, 300)), params, (9700, 9710, 9720))
         )
     text = shown(read(sample))
-    assert text.count("3 more rows") == 2
+    assert text.count("Not shown: 3 more rows (--format markdown has all).") == 2
 
 
 def test_pipes_do_not_break_markdown() -> None:
