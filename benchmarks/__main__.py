@@ -16,6 +16,7 @@ from benchmarks import (
     dashboard,
     memory,
     networks,
+    reading,
     scaling,
     stacks,
     startup,
@@ -148,6 +149,14 @@ def dashboard_command(fast: bool, json_file: Path | None) -> None:
     _show([lambda: _dashboard(fast)], json_file)
 
 
+@app.command("reading")
+@fast_option
+@json_option
+def reading_command(fast: bool, json_file: Path | None) -> None:
+    """Time and memory of list, status, best, report and export with 10,000 trials (2 minutes)."""
+    _show([lambda: _reading(fast)], json_file)
+
+
 @app.command("scaling")
 @click.option(
     "--server",
@@ -195,6 +204,7 @@ def all_command(fast: bool, json_file: Path | None) -> None:
         _startup,
         _checkpoints,
         _dashboard,
+        _reading,
         _memory,
         _trainer,
         _networks,
@@ -247,6 +257,10 @@ def _checkpoints(fast: bool, **given: int | None) -> Report:
 
 def _dashboard(fast: bool) -> Report:
     return dashboard.run(fast=fast, say=_say)
+
+
+def _reading(fast: bool) -> Report:
+    return reading.run(fast=fast, say=_say)
 
 
 def _chosen(usual: dict[str, int], given: dict[str, int | None]) -> dict[str, Any]:

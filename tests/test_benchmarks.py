@@ -10,15 +10,19 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import cli, memory, startup, study, trainer
+from benchmarks import cli, memory, reading, startup, study, trainer
 from benchmarks.__main__ import app
 from benchmarks.machine import this_machine
 from benchmarks.memory import Sample
 from benchmarks.processes import CommandFailed, Tool, measure, output_of
 from benchmarks.products import training_flops
+from benchmarks.samples import make_trials
 from benchmarks.table import Report, Row, Target, document, medians, ratios, table
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.networks import Mlp
+from mnist_tune.reports.results import read_results
+from mnist_tune.storage.database import open_database
+from mnist_tune.storage.location import Location
 from mnist_tune.study import Grid
 
 CHECKOUT = Path(__file__).parent.parent
@@ -209,6 +213,42 @@ def test_the_benchmark_of_checkpoints_from_end_to_end(tmp_path: Path) -> None:
     assert share["target"] == {"side": "below", "bound": 2.0}
 
 
+def test_the_benchmark_of_reading_from_end_to_end(tmp_path: Path) -> None:
+    file = tmp_path / "reading.json"
+    done = CliRunner().invoke(app, ["reading", "--fast", "--json", str(file)])
+    assert done.exception is None, done.output
+    (found,) = json.loads(file.read_text())["benchmarks"]
+    commands = ("list", "status", "best", "report", "export")
+    measured = [f"100 trials: {name}{of}" for name in commands for of in ("", ", memory")]
+    assert [row["what"] for row in found["rows"]] == measured
+    assert all(row["value"] > 0 for row in found["rows"])
+    limits = {row["what"]: row["target"]["bound"] for row in found["rows"] if row["target"]}
+    assert list(limits.values()) == [3.0, 30.0, 1_000.0]
+
+
+def test_trials_are_written_that_a_report_can_read(tmp_path: Path) -> None:
+    storage = tmp_path / "study.db"
+    make_trials(storage, 510)  # more than a block of them
+    with (
+        open_database(Location.find(str(storage)), create=False) as database,
+        database.reading() as connection,
+    ):
+        results = read_results(connection, "l2_factor")
+        stored = connection.exec_driver_sql("SELECT count(*) FROM mnist_tune_epochs").scalar_one()
+    assert results.states == {"complete": 510}
+    assert {len(entry.accuracies) for entry in results.configurations} == {3}
+    assert stored == 510 * 3 * 40
+
+
+def test_time_and_memory_are_those_of_the_command() -> None:
+    busy = "import time\nkept = b'x' * (200 * 2**20)\nwhile time.process_time() < 0.5: pass"
+    seconds, mebibytes = reading.spent([sys.executable, "-c", busy])
+    assert 0.5 <= seconds < 5
+    assert 200 < mebibytes < 400
+    with pytest.raises(CommandFailed, match=r"failed: it was me"):
+        reading.spent([sys.executable, "-c", "raise SystemExit('it was me')"])
+
+
 # Sleeps while it prepares and while it measures, and tells what it was given.
 SLEEPER = """
 import json, sys, time
@@ -254,6 +294,7 @@ def test_every_command_and_option_has_help() -> None:
         "memory",
         "checkpoints",
         "dashboard",
+        "reading",
         "scaling",
         "startup",
         "all",
