@@ -125,7 +125,7 @@ def _with_lent_spread(
     configurations: Sequence[Configuration], metric: Metric
 ) -> list[Configuration]:
     """The complete ones lend each other their spread; pruned ones ended at other epochs."""
-    able = [entry for entry in configurations if entry.complete and entry.summary]
+    able = [entry for entry in configurations if entry.complete and entry.accuracies]
     values = summarise_together([list(e.accuracies.values()) for e in able], metric.interval_scale)
     found = {e.trial.trial_number: summary for e, summary in zip(able, values, strict=True)}
     return [
@@ -194,11 +194,12 @@ def _configuration(
 ) -> Configuration:
     number = trial.trial_number
     values = {} if trial.state == "failed" else dict(accuracies.get(number, {}))
+    alone = values and trial.state != "complete"  # complete ones are summarised together
     return Configuration(
         trial=trial,
         epochs=epochs.get(number),
         accuracies=values,
-        summary=summarise(list(values.values()), metric.interval_scale) if values else None,
+        summary=summarise(list(values.values()), metric.interval_scale) if alone else None,
         metric=metric,
         mse=_summary_of(quality.get(number, {}), "mse"),
         psnr=_summary_of(quality.get(number, {}), "psnr"),
