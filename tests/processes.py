@@ -25,6 +25,7 @@ from typing import Any, Self
 import psutil
 import psycopg
 
+from mnist_tune.workers import fork_server
 from tests import postgresql
 
 CHECKOUT = Path(__file__).parent.parent
@@ -256,8 +257,11 @@ class Running:
         return [pid for pid in psutil.pids() if _session(pid) == self.process.pid]
 
     def trainers(self) -> list[int]:
-        """Processes that have TensorFlow loaded."""
-        return [pid for pid in self.alive() if pid != self.process.pid and _has_tensorflow(pid)]
+        """Processes that have TensorFlow loaded, but for the server that they are forked from."""
+        others = [pid for pid in self.alive() if pid != self.process.pid and _has_tensorflow(pid)]
+        if fork_server.METHOD != "forkserver":
+            return others
+        return [pid for pid in others if _parent(pid) != self.process.pid]
 
     def _wait(
         self, condition: Callable[[], object], what: str, going_on: Callable[[], bool]
@@ -267,6 +271,13 @@ class Running:
             assert going_on(), f"it ended before {what}; it said:\n{self.stderr}"
             assert time.monotonic() < deadline, f"waited in vain: {what}; it said:\n{self.stderr}"
             time.sleep(0.03)
+
+
+def _parent(pid: int) -> int:
+    try:
+        return psutil.Process(pid).ppid()
+    except psutil.NoSuchProcess:
+        return -1
 
 
 def _session(pid: int) -> int:

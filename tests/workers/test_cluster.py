@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import queue
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -135,6 +138,53 @@ def test_task_that_no_worker_takes_is_ended(tasks: Tasks) -> None:
     assert tasks.reason(waiting) == "worker_lost"
     tasks.cluster.replace(busy)
     assert tasks.reason(busy) == "worker_lost"
+
+
+class TestEnd:
+    """Nobody waits for a process that cannot end by itself."""
+
+    @pytest.fixture
+    def fleet(self) -> LocalFleet:
+        return LocalFleet([Seat(threads=1)], MEMORY)
+
+    def pid(self, besides: int = 0) -> int:
+        """Of the worker, once there is another one than before."""
+        while True:
+            for process in multiprocessing.active_children():
+                if process.pid not in (None, besides):
+                    assert process.pid is not None
+                    return process.pid
+            time.sleep(0.001)
+
+    def test_does_not_wait_for_a_worker_that_is_stopped(self, fleet: LocalFleet) -> None:
+        with fleet:
+            pid = self.pid()
+            os.kill(pid, signal.SIGSTOP)
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+        assert gone(pid)
+
+    def test_does_not_wait_for_a_new_worker_that_is_stopped_while_it_starts(
+        self, fleet: LocalFleet
+    ) -> None:
+        with fleet:
+            first = self.pid()
+            os.kill(first, signal.SIGKILL)
+            pid = self.pid(besides=first)
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.5)  # its nanny waits for it
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+        assert gone(pid)
+
+    def test_kills_a_worker_in_the_middle_of_a_task(self, fleet: LocalFleet) -> None:
+        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        with Cluster(fleet, events, work=faults.misbehave) as cluster:
+            tasks = Tasks(cluster, events, fleet)
+            pid = tasks.begun(tasks.submit(faults.HANGS))
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+        assert gone(pid)
 
 
 class TestTending:
