@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, QueuePool, event, insert, inspect
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import files
+from mnist_tune.storage import files, statements
 from mnist_tune.storage.faults import explain, translated
 from mnist_tune.storage.identity import SCHEMA_VERSION, is_ours, nothing_stored, stored_version
 from mnist_tune.storage.location import Location
@@ -92,10 +92,10 @@ class Database:
             else:
                 yield connection.execution_options(isolation_level="REPEATABLE READ")
 
-    def rows(self, statement: str) -> Sequence[tuple[Any, ...]]:
-        """Return the rows of one plain SELECT."""
+    def rows(self, statement: str, /, **values: object) -> Sequence[tuple[Any, ...]]:
+        """Return the rows of one SELECT, in which values stand for their names, as in `:name`."""
         with self.reading() as connection:
-            return [tuple(row) for row in connection.exec_driver_sql(statement)]
+            return statements.rows(connection, statement, values)
 
     def tables(self) -> frozenset[str]:
         """Names of all tables."""

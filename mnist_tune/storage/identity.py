@@ -5,8 +5,8 @@ Standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from mnist_tune.errors import StorageError
 from mnist_tune.storage.location import Location
@@ -14,8 +14,12 @@ from mnist_tune.storage.location import Location
 SCHEMA_VERSION = 2
 SCHEMA_TABLE = "mnist_tune_schema"
 
-Rows = Callable[[str], Sequence[tuple[Any, ...]]]
-"""Runs a SELECT and returns its rows."""
+
+class Rows(Protocol):
+    """Runs a SELECT and returns its rows; values stand for their names, as in `:name`."""
+
+    def __call__(self, statement: str, /, **values: object) -> Sequence[tuple[Any, ...]]:
+        """Ask the database."""
 
 
 def is_ours(tables: frozenset[str], rows: Rows, location: Location) -> bool:

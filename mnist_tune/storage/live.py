@@ -16,36 +16,35 @@ from mnist_tune.storage.identity import Rows
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.overview import StudyOverview, reading_rows, study_overview
 
-# Names and uids come from the database itself; a quote in them is doubled.
 _RUNNING = """
 SELECT t.number, v.step, v.intermediate_value
 FROM trials t JOIN studies s ON s.study_id = t.study_id
 LEFT JOIN trial_intermediate_values v ON v.trial_id = t.trial_id
-WHERE s.study_name = '{name}' AND CAST(t.state AS VARCHAR(16)) = 'RUNNING'
+WHERE s.study_name = :name AND CAST(t.state AS VARCHAR(16)) = 'RUNNING'
 ORDER BY t.number, v.step
 """
 _PARAMS = """
 SELECT t.number, p.param_name, p.param_value, p.distribution_json
 FROM trials t JOIN studies s ON s.study_id = t.study_id
 JOIN trial_params p ON p.trial_id = t.trial_id
-WHERE s.study_name = '{name}' AND CAST(t.state AS VARCHAR(16)) = 'RUNNING'
+WHERE s.study_name = :name AND CAST(t.state AS VARCHAR(16)) = 'RUNNING'
 ORDER BY t.number, p.param_id
 """
 _ENDED = """
 SELECT t.trial_number, t.state, t.reason, t.params, t.label, t.objective, m.elapsed_seconds
 FROM mnist_tune_trials t JOIN mnist_tune_timings m
 ON m.study_uid = t.study_uid AND m.trial_number = t.trial_number AND m.confirmation = 0
-WHERE t.study_uid = '{uid}' ORDER BY m.finished_at, t.trial_number
+WHERE t.study_uid = :uid ORDER BY m.finished_at, t.trial_number
 """
 _VALUES = """
 SELECT seed, {column} FROM mnist_tune_runs
-WHERE study_uid = '{uid}' AND confirmation = 0 AND trial_number = {number} ORDER BY seed
+WHERE study_uid = :uid AND confirmation = 0 AND trial_number = :number ORDER BY seed
 """
 _CONFIRMING = """
 SELECT confirmation, trial_number, seeds FROM mnist_tune_confirmations
-WHERE study_uid = '{uid}' AND state = 'running' ORDER BY confirmation
+WHERE study_uid = :uid AND state = 'running' ORDER BY confirmation
 """
-_DEFINITION = "SELECT definition FROM mnist_tune_studies WHERE uid = '{uid}'"
+_DEFINITION = "SELECT definition FROM mnist_tune_studies WHERE uid = :uid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +117,8 @@ def read_live(location: Location, name: str, column: str) -> Live:
         assert source is not None, "it was there a moment ago"
         tables, rows = source
         uid = overview.uid
-        (definition,) = rows(_DEFINITION.format(uid=uid))[0]
-        confirming = rows(_CONFIRMING.format(uid=uid))
+        (definition,) = rows(_DEFINITION, uid=uid)[0]
+        confirming = rows(_CONFIRMING, uid=uid)
         best = overview.best
         return Live(
             overview=overview,
@@ -128,7 +127,7 @@ def read_live(location: Location, name: str, column: str) -> Live:
             ended=tuple(
                 Ended(number, state, reason, json.loads(params), label, objective, seconds)
                 for number, state, reason, params, label, objective, seconds in rows(
-                    _ENDED.format(uid=uid)
+                    _ENDED, uid=uid
                 )
             ),
             best_values=()
@@ -136,7 +135,7 @@ def read_live(location: Location, name: str, column: str) -> Live:
             else tuple(
                 value
                 for _, value in rows(
-                    _VALUES.format(uid=uid, number=best.trial_number, column=column)
+                    _VALUES.format(column=column), uid=uid, number=best.trial_number
                 )
                 if value is not None
             ),
@@ -147,14 +146,13 @@ def read_live(location: Location, name: str, column: str) -> Live:
 
 
 def _running(rows: Rows, name: str) -> tuple[UnderWay, ...]:
-    quoted = name.replace("'", "''")
     values: dict[int, dict[int, float]] = defaultdict(dict)
-    for number, step, value in rows(_RUNNING.replace("{name}", quoted)):
+    for number, step, value in rows(_RUNNING, name=name):
         seen = values[number]
         if step is not None and value is not None:
             seen[step] = value
     params: dict[int, dict[str, Any]] = defaultdict(dict)
-    for number, param, value, distribution in rows(_PARAMS.replace("{name}", quoted)):
+    for number, param, value, distribution in rows(_PARAMS, name=name):
         params[number][param] = _external(value, distribution)
     return tuple(UnderWay(number, params[number], seen) for number, seen in values.items())
 

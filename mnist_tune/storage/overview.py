@@ -135,7 +135,7 @@ def _file_reader(location: Location) -> Iterator[Source | None]:
             connection.execute("BEGIN")  # one state for all that is read
             names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = frozenset(name for (name,) in names if not name.startswith("sqlite_"))
-            yield tables, lambda statement: connection.execute(statement).fetchall()
+            yield tables, lambda statement, /, **v: connection.execute(statement, v).fetchall()
     except sqlite3.Error as error:
         raise explain(error, location) from error
 
@@ -144,6 +144,7 @@ def _file_reader(location: Location) -> Iterator[Source | None]:
 def _server_reader(location: Location) -> Iterator[Source | None]:
     from sqlalchemy import inspect
 
+    from mnist_tune.storage import statements
     from mnist_tune.storage.database import Database
 
     with (
@@ -152,7 +153,7 @@ def _server_reader(location: Location) -> Iterator[Source | None]:
     ):
         yield (
             frozenset(inspect(connection).get_table_names()),
-            lambda statement: [tuple(row) for row in connection.exec_driver_sql(statement)],
+            lambda statement, /, **values: statements.rows(connection, statement, values),
         )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select, text
 
 from mnist_tune.storage import tables
 from mnist_tune.storage.records import ConfirmationRow, Keyed, from_columns, to_columns
@@ -13,6 +14,13 @@ from mnist_tune.storage.records import ConfirmationRow, Keyed, from_columns, to_
 Row = TypeVar("Row")
 Key = tuple[str, int, int]
 """Study uid, confirmation, trial number."""
+
+
+def rows(
+    connection: Connection, statement: str, values: Mapping[str, object]
+) -> list[tuple[Any, ...]]:
+    """Return the rows of any SELECT, in which values stand for their names, as in `:name`."""
+    return [tuple(row) for row in connection.execute(text(statement), values)]
 
 
 def find(
@@ -88,6 +96,22 @@ def stored_seeds(connection: Connection, study_uid: str, confirmation: int) -> f
     runs = tables.runs
     key = (runs.c.study_uid == study_uid) & (runs.c.confirmation == confirmation)
     return frozenset(connection.execute(select(runs.c.seed).where(key)).scalars())
+
+
+def study_state(connection: Connection, study_uid: str) -> str:
+    """Return a digest of what ended in a study, and of what it is compared with: equal, equal results."""
+    study, trial, confirmation = tables.studies.c, tables.trials.c, tables.confirmations.c
+    asked = (
+        select(study.baseline, study.planned_trials).where(study.uid == study_uid),
+        select(trial.trial_number, trial.state, trial.reason)
+        .where(trial.study_uid == study_uid)
+        .order_by(trial.trial_number),
+        select(confirmation.confirmation, confirmation.state)
+        .where(confirmation.study_uid == study_uid)
+        .order_by(confirmation.confirmation),
+    )
+    rows = [[tuple(row) for row in connection.execute(statement)] for statement in asked]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 
 def key_of(row: Keyed) -> Key:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, inspect
 
+from mnist_tune.storage import statements
 from mnist_tune.storage.copies import copy_database, free_name
 from mnist_tune.storage.faults import explain
 from mnist_tune.storage.identity import SCHEMA_VERSION, stored_version
@@ -54,7 +55,7 @@ def upgrade(
 
 def _version(connection: Connection) -> int | None:
     return stored_version(
-        lambda statement: [tuple(row) for row in connection.exec_driver_sql(statement)]
+        lambda statement, /, **values: statements.rows(connection, statement, values)
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from sqlalchemy import update
 
 from mnist_tune.cli import live as shown
 from mnist_tune.cli import watching
@@ -24,17 +25,22 @@ from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import create_study
 from mnist_tune.storage.records import TrialCounts
 from mnist_tune.storage.store import Store
+from mnist_tune.storage.tables import studies
 from tests.cli.conftest import Call
+from tests.postgresql import Server
 from tests.storage.storage_samples import study_row
 from tests.storage.study_samples import make_study, uid_of
 
-NAME = "it's {x}"
+NAME = "it's {x} at 5 % of :name"
 
 
 @pytest.fixture
 def location(tmp_path: Path) -> Location:
     """A database with two studies of which two trials have ended and one is under way."""
-    location = Location.parse(tmp_path / "storage" / "mnist_tune.db")
+    return filled(Location.parse(tmp_path / "storage" / "mnist_tune.db"))
+
+
+def filled(location: Location) -> Location:
     with open_database(location, create=True) as database:
         make_study(database, "other")
         store = Store(database)
@@ -50,10 +56,9 @@ def location(tmp_path: Path) -> Location:
         trial.suggest_categorical("kind", ["a", "b"])
         for step, value in ((1, 0.90), (2, 0.95)):
             study.report(trial, value, step)
-    with closing(sqlite3.connect(location.path or "")) as connection, connection:
-        connection.execute(
-            'UPDATE mnist_tune_studies SET definition = \'{"recipe": {"epochs": 4}}\''
-        )
+        with database.transaction() as connection:
+            definition = '{"recipe": {"epochs": 4}}'
+            connection.execute(update(studies).values(definition=definition))
     return location
 
 
@@ -76,6 +81,20 @@ def test_reads_trials_under_way_epoch_by_epoch(location: Location) -> None:
     assert live.epochs == 4
     assert live.ended == ()
     assert live.overview.counts == TrialCounts(running=1, waiting=1)
+
+
+def test_reads_the_same_of_a_server(
+    location: Location, tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # files that belong to a server's studies lie in ./storage
+    served = filled(Location.parse(postgresql.database()))
+    for name in (NAME, "tiny"):
+        here, there = read(location, name), read(served, name)
+        assert there == replace(
+            here, overview=replace(here.overview, created_at=there.overview.created_at)
+        )
+    assert read(served, NAME).running[0].values == {1: 0.90, 2: 0.95}
+    assert read(served).best_values
 
 
 def test_reads_trials_that_have_ended(location: Location) -> None:
@@ -147,7 +166,7 @@ def test_an_abandoned_study_says_what_to_type(call: Call, location: Location) ->
     said = call("watch", NAME, "--once")
     assert said.code == 0
     assert said.out.count("\n") == 1
-    assert """nobody works on it: `mnist-tune resume 'it'"'"'s {x}'`""" in said.out
+    assert """nobody works on it: `mnist-tune resume 'it'"'"'s {x} at 5 % of :name'`""" in said.out
 
 
 def test_it_ends_when_the_study_is_finished(call: Call, location: Location) -> None:

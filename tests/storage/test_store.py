@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import sqlalchemy
 from sqlalchemy import select
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import tables
+from mnist_tune.storage import statements, tables
 from mnist_tune.storage.database import Database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import EpochRow, RunRow, new_uid, plain, to_columns, utc_now
@@ -329,6 +330,33 @@ class TestConfirmations:
         )
         (row,) = store.predictions(UID, 1)
         assert np.array_equal(np.frombuffer(row.classes, np.uint8), classes)
+
+
+def test_a_digest_changes_with_what_ended_in_a_study(store: Store, database: Database) -> None:
+    def state() -> str:
+        with database.reading() as connection:
+            return statements.study_state(connection, UID)
+
+    store.add_study(study_row())
+    steps: list[Callable[[], object]] = [
+        lambda: store.write_trial(trial_row(0), [run_row(0)], [], timing_row(0)),
+        lambda: store.write_trial(trial_row(1, state="failed", reason="hung"), [], [], None),
+        lambda: store.write_trial(trial_row(1, state="failed", reason="error"), [], [], None),
+        lambda: store.set_planned_trials(UID, 30),
+        lambda: store.set_baseline(UID, "lenet-5"),
+        lambda: store.start_confirmation(
+            UID, trial_number=0, seeds=[7], train_size=60_000, test_size=10
+        ),
+        lambda: store.write_confirmed_runs([run_row(0, 7, confirmation=1)], [], [], None),
+        lambda: store.finish_confirmation(UID, 1),
+    ]
+    found = [state()]
+    for step in steps:
+        step()
+        found.append(state())
+    assert found[7] == found[6]  # what is confirmed counts when all of it is there
+    assert len(set(found)) == len(found) - 1
+    assert state() == found[-1]
 
 
 class TestRecords:
