@@ -1,15 +1,16 @@
-"""What all figures share: style, colours, and how they become bytes. No window, no global state."""
+"""What all figures share: style, colours, and how they become bytes. No window, no global state.
+
+matplotlib is imported when something is drawn: who only asks which figures there are does not wait for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import matplotlib as mpl
-from matplotlib import style
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#777777"
@@ -30,11 +31,14 @@ _STYLE = {
     "ytick.major.width": 0.6,
 }
 
-Draw = Callable[[], Figure]
+Draw = Callable[[], "Figure"]
 
 
 def blank(width_inches: float, height_inches: float, *, constrained: bool = True) -> Figure:
     """A figure without a window; constrained, it keeps its parts apart."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     layout: Literal["constrained"] | None = "constrained" if constrained else None
     figure = Figure(figsize=(width_inches, height_inches), layout=layout)
     FigureCanvasAgg(figure)
@@ -60,6 +64,9 @@ def warn(figure: Figure, warning: str) -> None:
 def _saved(
     draw: Draw, suffix: str, metadata: dict[str, Any], dots_per_inch: int = _RESOLUTION
 ) -> bytes:
+    import matplotlib as mpl
+    from matplotlib import style
+
     with mpl.rc_context(), BytesIO() as file:
         style.use(["default", _STYLE])
         draw().savefig(file, format=suffix, dpi=dots_per_inch, metadata=metadata)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, exists, select
 
 from mnist_tune.data.sources import VARIABLE, Source, load, load_source
 from mnist_tune.data.splits import Part, final
@@ -22,6 +22,9 @@ from mnist_tune.reports.results import Results
 from mnist_tune.reports.views import Column, View
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import PredictionRow
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_IMAGES = 40
 _COLUMNS = 10
@@ -84,17 +87,21 @@ class Miss:
     seeds: int
 
 
+def has_predictions(connection: Connection, results: Results) -> bool:
+    """Whether it is stored what the latest confirmation predicted; no image is looked for."""
+    own = _confirmed(results)
+    return own is not None and bool(connection.execute(select(exists().where(own))).scalar())
+
+
 def read_errors(connection: Connection, results: Results) -> Errors | None:
     """Read what the latest confirmation predicted; None where nothing is stored or comparable.
 
     Raises:
         DataError: the images are not at hand any more.
     """
-    latest = results.latest
-    if latest is None or not latest.confirmation or results.metric is not ACCURACY:
+    own = _confirmed(results)
+    if own is None:
         return None
-    table = tables.predictions.c
-    own = (table.study_uid == results.provenance.uid) & (table.confirmation == latest.confirmation)
     rows = statements.find(connection, PredictionRow, tables.predictions, where=own)
     if not rows:
         return None
@@ -103,6 +110,15 @@ def read_errors(connection: Connection, results: Results) -> Errors | None:
         return None
     predicted = np.stack([np.frombuffer(row.classes, np.uint8) for row in rows])
     return Errors(part.labels, part.images, predicted)
+
+
+def _confirmed(results: Results) -> ColumnElement[bool] | None:
+    """Which predictions are those of the latest confirmation; None where there can be none."""
+    latest = results.latest
+    if latest is None or not latest.confirmation or results.metric is not ACCURACY:
+        return None
+    table = tables.predictions.c
+    return (table.study_uid == results.provenance.uid) & (table.confirmation == latest.confirmation)
 
 
 def found_errors(connection: Connection, results: Results) -> Errors | str | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from mnist_tune.metrics import Metric
 from mnist_tune.reports import canvas
 from mnist_tune.reports.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MANY = 300  # dots; more are smaller, and pixels in a vector file too
 _FEWEST = 3  # configurations; fewer say nothing about a plane
@@ -104,6 +106,8 @@ def caption(found: Plane) -> str:
 
 def draw(found: Plane, warning: str) -> Figure:
     """Draw the plane; colours run over the better half, so that the good ones can be told apart."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     figure = canvas.blank(canvas.COLUMN_INCHES, 2.8)
     axes = figure.subplots()
     x, y, means = (np.array(values) for values in zip(*found.points, strict=True))

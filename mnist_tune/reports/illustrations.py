@@ -1,16 +1,21 @@
-"""All pictures of a study, in the order in which they are read."""
+"""All pictures of a study, in the order in which they are read.
+
+Which ones there are is known without matplotlib and without an epoch or an image: each is read and drawn
+when somebody wants it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import Connection
 
-from mnist_tune.reports import canvas, confusions, curves, diagrams, drawing, heatmaps
+from mnist_tune.reports import canvas, confusions, heatmaps
+from mnist_tune.reports.configurations import Configuration
 from mnist_tune.reports.document import named
-from mnist_tune.reports.figures import cost_plot, plot, warning_of
+from mnist_tune.reports.figures import Plot, cost_plot, plot, warning_of
 from mnist_tune.reports.results import Results
 from mnist_tune.reports.views import described
 
@@ -33,17 +38,16 @@ class Illustration:
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """A picture that is not drawn yet.
+    """A picture that is neither read nor drawn yet.
 
     Attributes:
-        name, caption: as of an illustration.
-        draw: makes the figure.
+        name: as of an illustration.
+        read: caption, and what makes the figure; None where what it shows is not at hand.
         confirmed: whether it is about the confirmed configuration alone.
     """
 
     name: str
-    caption: str
-    draw: canvas.Draw
+    read: Callable[[], tuple[str, canvas.Draw] | None]
     confirmed: bool = False
 
 
@@ -53,13 +57,15 @@ def illustrations(connection: Connection, results: Results) -> tuple[Illustratio
     What needs the test images is left out where they are not at hand.
     """
     return tuple(
-        Illustration(sketch.name, sketch.caption, canvas.png(sketch.draw), canvas.svg(sketch.draw))
+        Illustration(sketch.name, caption, canvas.png(draw), canvas.svg(draw))
         for sketch in sketches(connection, results)
+        if (found := sketch.read()) is not None
+        for caption, draw in (found,)
     )
 
 
 def sketches(connection: Connection, results: Results) -> tuple[Sketch, ...]:
-    """The same, each to be drawn by whoever needs it."""
+    """The same, each to be drawn by whoever needs it while the connection is open."""
     return (
         *_searches(results),
         *_learning(connection, results),
@@ -71,51 +77,74 @@ def sketches(connection: Connection, results: Results) -> tuple[Sketch, ...]:
 def _searches(results: Results) -> Iterator[Sketch]:
     for found in (plot(results), cost_plot(results)):
         if found is not None:
-            yield Sketch(found.name, found.caption, partial(drawing.figure, found))
+            yield Sketch(found.name, partial(_figure, found))
     plane = heatmaps.plane(results)
     if plane is not None:
         name = f"{results.metric.key}_over_{plane.names[0]}_and_{plane.names[1]}"
-        caption, warning = heatmaps.caption(plane), warning_of(results)
-        yield Sketch(name, caption, lambda: heatmaps.draw(plane, warning))
+        draw = partial(heatmaps.draw, plane, warning_of(results))
+        yield Sketch(name, lambda: (heatmaps.caption(plane), draw))
+
+
+def _figure(found: Plot) -> tuple[str, canvas.Draw]:
+    from mnist_tune.reports import drawing
+
+    return found.caption, partial(drawing.figure, found)
 
 
 def _learning(connection: Connection, results: Results) -> Iterator[Sketch]:
-    found = curves.curves(connection, results)
-    if found:
-        caption, warning = curves.caption(results, found), warning_of(results)
-        yield Sketch("learning_curves", caption, lambda: curves.draw(found, warning))
+    def read() -> tuple[str, canvas.Draw] | None:
+        from mnist_tune.reports import curves
+
+        found = curves.curves(connection, results)
+        if not found:
+            return None
+        return curves.caption(results, found), partial(curves.draw, found, warning_of(results))
+
+    if any(entry.complete for entry in results.configurations):
+        yield Sketch("learning_curves", read)
 
 
 def _errors(connection: Connection, results: Results) -> Iterator[Sketch]:
-    errors = confusions.found_errors(connection, results)
-    if not isinstance(errors, confusions.Errors):
-        return
-    seeds, warning = len(errors.predicted), warning_of(results)
-    caption = (
-        f"Confusions on the test set, images per run, mean over {seeds} seeds: rows are true digits; "
-        "the right answers on the diagonal have no colour."
-    )
-    yield Sketch(
-        "confusion_matrix", caption, lambda: confusions.draw_matrix(errors, warning), confirmed=True
-    )
-    if errors.misses.any():
+    def read() -> confusions.Errors | None:
+        errors = confusions.found_errors(connection, results)
+        return errors if isinstance(errors, confusions.Errors) else None
+
+    def matrix() -> tuple[str, canvas.Draw] | None:
+        if (errors := read()) is None:
+            return None
+        caption = (
+            f"Confusions on the test set, images per run, mean over {len(errors.predicted)} seeds: rows "
+            "are true digits; the right answers on the diagonal have no colour."
+        )
+        return caption, partial(confusions.draw_matrix, errors, warning_of(results))
+
+    def misses() -> tuple[str, canvas.Draw] | None:
+        if (errors := read()) is None or not errors.misses.any():
+            return None
         caption = (
             "The test digits that most seeds get wrong: true digit → most frequent wrong answer, and "
-            f"how many of the {seeds} seeds err; red where all do."
+            f"how many of the {len(errors.predicted)} seeds err; red where all do."
         )
-        yield Sketch(
-            "misclassified",
-            caption,
-            lambda: confusions.draw_misses(errors, warning),
-            confirmed=True,
-        )
+        return caption, partial(confusions.draw_misses, errors, warning_of(results))
+
+    if results.latest is None or not confusions.has_predictions(connection, results):
+        return
+    yield Sketch("confusion_matrix", matrix, confirmed=True)
+    if min(results.latest.accuracies.values()) < 1:
+        yield Sketch("misclassified", misses, confirmed=True)
 
 
 def _networks(results: Results) -> Iterator[Sketch]:
     shown = set()
     for _, entry in named(results):
-        if (network := entry.network).layers not in shown:
-            shown.add(network.layers)
-            caption = diagrams.caption(network, described(results, entry))
+        if entry.network.layers not in shown:
+            shown.add(entry.network.layers)
             name = f"network_trial_{entry.trial.trial_number}"
-            yield Sketch(name, caption, partial(diagrams.draw, network))
+            yield Sketch(name, partial(_diagram, results, entry))
+
+
+def _diagram(results: Results, entry: Configuration) -> tuple[str, canvas.Draw]:
+    from mnist_tune.reports import diagrams
+
+    caption = diagrams.caption(entry.network, described(results, entry))
+    return caption, partial(diagrams.draw, entry.network)
