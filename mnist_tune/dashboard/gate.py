@@ -9,6 +9,8 @@
   trial, would tear Optuna's half of it from ours. `mnist-tune delete` deletes both. A change whose
   address is not understood is refused.
 - Artifacts may be read by this page alone, and run no script.
+- What optuna-dashboard answers with a traceback of its own is answered here, with a reason: a change
+  that is no JSON object or is about something that is not there, a path that leads out of its files.
 """
 
 from __future__ import annotations
@@ -17,19 +19,28 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 Owner = Callable[[Literal["studies", "trials"], int], "str | None"]
+_Refusal = tuple[str, str]
+"""Status and reason."""
 
 _READING = ("GET", "HEAD")
 _NEW = "/api/studies"
 _ADDRESSED = re.compile(r"/api/(studies|trials|artifacts)/([0-9]+)(/.*)?")
-_NOTE = re.compile(r"(/[0-9]+)?/note")
+_NOTE = re.compile(r"(?:/([0-9]+))?/note")
+_OF_A_STUDY = re.compile(r"/(?:api/studies|artifacts)/(-?[0-9]+)/.*")
+_AFTER = re.compile(r"[0-9]{1,9}")
+_WITHOUT_BODY = re.compile(r".*/(skip|preference/[^/]+)")
+_JSON = ("application/json", "application/json-rpc")
+_MOST_BYTES = 128 * 2**20  # of a body; optuna-dashboard takes no more
+_FORBIDDEN, _BAD, _MISSING = "403 Forbidden", "400 Bad Request", "404 Not Found"
 _ADDED = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "SAMEORIGIN"),
@@ -47,7 +58,8 @@ class Gate:
         hosts: names in lower case under which the server may be called, besides `localhost` and
             addresses.
         read_only: whether every change is refused.
-        owner: the name of our study to which an Optuna study or trial belongs.
+        owner: the name of our study to which an Optuna study or trial belongs; LookupError if there is
+            none of that number.
     """
 
     application: WSGIApplication
@@ -57,9 +69,10 @@ class Gate:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request, or pass it on."""
-        reason = self._refusal(environ)
-        if reason is not None:
-            return _refuse(reason, start_response)
+        environ = {"HTTP_ACCEPT_ENCODING": "", **environ}  # optuna-dashboard takes it for granted
+        refusal = self._refusal(environ)
+        if refusal is not None:
+            return _refuse(*refusal, start_response)
         path = str(environ.get("PATH_INFO", ""))
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
@@ -67,7 +80,22 @@ class Gate:
 
         return self.application(environ, start)
 
-    def _refusal(self, environ: WSGIEnvironment) -> str | None:
+    def _refusal(self, environ: WSGIEnvironment) -> _Refusal | None:
+        reason = self._forbids(environ)
+        if reason is not None:
+            return _FORBIDDEN, reason
+        method, path = str(environ.get("REQUEST_METHOD")), str(environ.get("PATH_INFO", ""))
+        if not str(environ.get("CONTENT_LENGTH") or "0").isdecimal():
+            return _BAD, "Content-Length is no number"
+        try:
+            if method in _READING:
+                return self._unreadable(environ, path)
+            reason = self._keeps(path)
+        except LookupError:
+            return _MISSING, "there is no such study or trial"
+        return (_FORBIDDEN, reason) if reason is not None else _malformed(environ, method, path)
+
+    def _forbids(self, environ: WSGIEnvironment) -> str | None:
         host = str(environ.get("HTTP_HOST", ""))
         if not self._knows(host):
             return (
@@ -79,9 +107,17 @@ class Gate:
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and urlsplit(str(origin)).netloc.lower() != host.lower():
             return "another page may not change anything here"
-        if self.read_only:
-            return "this dashboard is read-only"
-        return self._keeps(str(environ.get("PATH_INFO", "")))
+        return "this dashboard is read-only" if self.read_only else None
+
+    def _unreadable(self, environ: WSGIEnvironment, path: str) -> _Refusal | None:
+        """Why there is nothing to read; LookupError where the study is gone."""
+        if path.startswith("/static/") and ".." in path.split("/"):
+            return _MISSING, "there is no such file"
+        if found := _OF_A_STUDY.fullmatch(path):
+            self.owner("studies", int(found[1]))
+        asked = str(environ.get("QUERY_STRING", "")).replace(";", "&")
+        after = parse_qs(asked, keep_blank_values=True).get("after", ["0"])
+        return None if _AFTER.fullmatch(after[-1]) else (_BAD, "`after` is no number of trials")
 
     def _knows(self, host: str) -> bool:
         try:
@@ -92,7 +128,11 @@ class Gate:
         return name == "localhost" or name in self.hosts or _is_address(name)
 
     def _keeps(self, path: str) -> str | None:
-        """Why a change is refused; None if it is known to leave our studies whole."""
+        """Why a change is refused; None if it is known to leave our studies whole.
+
+        Raises:
+            LookupError: what it would change is not there.
+        """
         if path == _NEW:
             return None
         found = _ADDRESSED.fullmatch(path)
@@ -100,12 +140,38 @@ class Gate:
             return "this cannot be changed here"
         kind, number, rest = found.groups()
         name = self.owner("trials" if kind == "trials" else "studies", int(number))
-        if name is None or (kind == "studies" and rest and _NOTE.fullmatch(rest)):
+        note = _NOTE.fullmatch(rest or "") if kind == "studies" else None
+        if note and note[1]:
+            self.owner("trials", int(note[1]))
+        if name is None or note:
             return None
         return (
             f"{name} belongs to mnist-tune: only notes can be changed here; "
             f"`mnist-tune delete {name}` deletes it with all that belongs to it"
         )
+
+
+def _malformed(environ: WSGIEnvironment, method: str, path: str) -> _Refusal | None:
+    """Why a change is not understood; its body is read, and put back."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length > _MOST_BYTES:
+        return "413 Content Too Large", f"the body has more than {_MOST_BYTES:,} bytes"
+    content = environ["wsgi.input"].read(length)
+    environ["wsgi.input"] = BytesIO(content)
+    if not content and (method == "DELETE" or _WITHOUT_BODY.fullmatch(path)):
+        return None
+    kind = str(environ.get("CONTENT_TYPE", "")).lower().partition(";")[0]
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        body = None
+    if kind not in _JSON or not isinstance(body, dict):
+        return _BAD, f"the body must be a JSON object, sent as {_JSON[0]}"
+    if path.endswith("/note") and not (
+        type(body.get("version")) is int and isinstance(body.get("body"), str)
+    ):
+        return _BAD, 'a note is {"version": NUMBER, "body": "TEXT"}'
+    return None
 
 
 def _is_address(name: str) -> bool:
@@ -123,12 +189,12 @@ def _guarded(headers: list[tuple[str, str]], path: str) -> list[tuple[str, str]]
     return [*kept, *_ADDED, *((_SANDBOX,) if path.startswith("/artifacts/") else ())]
 
 
-def _refuse(reason: str, start_response: StartResponse) -> Iterable[bytes]:
+def _refuse(status: str, reason: str, start_response: StartResponse) -> Iterable[bytes]:
     body = json.dumps({"reason": reason}).encode()
     headers = [
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
         *_ADDED,
     ]
-    start_response("403 Forbidden", headers)
+    start_response(status, headers)
     return [body]

@@ -10,14 +10,15 @@ from mnist_tune.storage.database import Database
 
 _OF = {
     "studies": sqlalchemy.text(
-        "SELECT s.name FROM mnist_tune_studies s JOIN studies o ON o.study_name = s.name "
+        "SELECT s.name FROM studies o LEFT JOIN mnist_tune_studies s ON o.study_name = s.name "
         "WHERE o.study_id = :number"
     ),
     "trials": sqlalchemy.text(
-        "SELECT s.name FROM mnist_tune_studies s JOIN studies o ON o.study_name = s.name "
-        "JOIN trials t ON t.study_id = o.study_id WHERE t.trial_id = :number"
+        "SELECT s.name FROM trials t JOIN studies o ON t.study_id = o.study_id "
+        "LEFT JOIN mnist_tune_studies s ON o.study_name = s.name WHERE t.trial_id = :number"
     ),
 }
+_LARGEST = 2**31 - 1  # of Optuna's ids in PostgreSQL
 
 
 def our_study(database: Database, kind: Literal["studies", "trials"], number: int) -> str | None:
@@ -29,10 +30,19 @@ def our_study(database: Database, kind: Literal["studies", "trials"], number: in
         number: Optuna's id.
 
     Returns:
-        None if it is not ours, or not there.
+        None if it is not ours.
+
+    Raises:
+        LookupError: it is not there.
     """
+    if number > _LARGEST:
+        raise LookupError(number)
     with database.reading() as connection:
-        return connection.execute(_OF[kind], {"number": number}).scalar()
+        row = connection.execute(_OF[kind], {"number": number}).one_or_none()
+    if row is None:
+        raise LookupError(number)
+    name: str | None = row[0]
+    return name
 
 
 def optuna_id(database: Database, name: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -11,6 +12,14 @@ import pytest
 from mnist_tune.dashboard.gate import Gate
 
 OURS = {("studies", 1): "l2_factor", ("trials", 7): "l2_factor"}
+FOREIGN = {("studies", 2), ("trials", 8)}
+NOTE = b'{"version": 1, "body": "text"}'
+
+
+def owner(kind: str, number: int) -> str | None:
+    if (kind, number) in FOREIGN:
+        return None
+    return OURS[kind, number]
 
 
 class Behind:
@@ -18,9 +27,13 @@ class Behind:
 
     def __init__(self) -> None:
         self.reached: list[tuple[str, str]] = []
+        self.body = b""
+        self.encoding: str | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self.reached.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        self.body = environ["wsgi.input"].read()
+        self.encoding = environ["HTTP_ACCEPT_ENCODING"]
         start_response("200 OK", [("Access-Control-Allow-Origin", "*"), ("Content-Type", "x/y")])
         return [b"answer"]
 
@@ -34,24 +47,40 @@ class Asked:
             self.behind,
             hosts=frozenset({"lab"}),
             read_only=read_only,
-            owner=lambda kind, number: OURS.get((kind, number)),
+            owner=owner,
         )
         self.status = ""
         self.headers: dict[str, str] = {}
         self.reason = ""
 
     def ask(
-        self, method: str, path: str, host: str = "127.0.0.1:8080", origin: str | None = None
+        self,
+        method: str,
+        path: str,
+        host: str = "127.0.0.1:8080",
+        origin: str | None = None,
+        body: bytes = NOTE,
+        **more: str,
     ) -> str:
-        environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": path, "HTTP_HOST": host}
+        path, _, query = path.partition("?")
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "HTTP_HOST": host,
+            "CONTENT_TYPE": "application/json;charset=UTF-8",
+            "CONTENT_LENGTH": str(len(body)),
+            "wsgi.input": BytesIO(body),
+            **more,
+        }
         if origin is not None:
             environ["HTTP_ORIGIN"] = origin
 
         def start(status: str, headers: list[tuple[str, str]], *_: object) -> None:
             self.status, self.headers = status, dict(headers)
 
-        body = b"".join(self._gate(environ, start))  # type: ignore[arg-type]
-        self.reason = json.loads(body)["reason"] if self.status.startswith("403") else ""
+        answer = b"".join(self._gate(environ, start))  # type: ignore[arg-type]
+        self.reason = "" if self.status.startswith("200") else json.loads(answer)["reason"]
         return self.status[:3]
 
 
@@ -166,3 +195,106 @@ def test_another_page_can_read_nothing() -> None:
     assert asked.headers["Content-Security-Policy"].startswith("sandbox;")
     asked.ask("GET", "/dashboard")
     assert "Content-Security-Policy" not in asked.headers  # the page has its own
+
+
+@pytest.mark.parametrize(
+    "body", [b"null", b"[]", b"5", b'"text"', b"{", b"", b"\xff", b"[" * 10**5]
+)
+def test_a_change_that_is_no_object_is_refused(body: bytes) -> None:
+    asked = Asked()
+    assert asked.ask("PUT", "/api/studies/1/note", body=body) == "400"
+    assert asked.ask("POST", "/api/studies/2/rename", body=body) == "400"
+    assert asked.reason == "the body must be a JSON object, sent as application/json"
+    assert asked.ask("PUT", "/api/studies/1/note", CONTENT_TYPE="text/plain") == "400"
+    assert asked.behind.reached == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"{}", b'{"version": 1}', b'{"version": "1", "body": "x"}'),
+        *(b'{"version": true, "body": "x"}', b'{"version": 1, "body": 5}'),
+        b'{"version": 1, "body": null}',
+    ],
+)
+def test_a_note_that_is_none_is_refused(body: bytes) -> None:
+    asked = Asked()
+    assert asked.ask("PUT", "/api/studies/1/note", body=body) == "400"
+    assert asked.ask("PUT", "/api/studies/1/7/note", body=body) == "400"
+    assert asked.behind.reached == []
+
+
+def test_a_body_is_passed_on() -> None:
+    asked = Asked()
+    assert asked.ask("PUT", "/api/studies/1/note") == "200"
+    assert asked.behind.body == NOTE
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", "/api/studies/2"),
+        ("POST", "/api/studies/2/8/skip"),
+        ("POST", "/api/studies/2/preference/0123-45"),
+    ],
+)
+def test_some_changes_have_no_body(method: str, path: str) -> None:
+    assert Asked().ask(method, path, body=b"") == "200"
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "1.5", "\u00b2"])
+def test_a_length_that_is_none_is_refused(length: str) -> None:
+    for method in ("GET", "PUT"):
+        asked = Asked()
+        assert asked.ask(method, "/api/studies/1/note", CONTENT_LENGTH=length) == "400"
+        assert asked.behind.reached == []
+
+
+def test_a_body_that_is_too_large_is_not_read() -> None:
+    asked = Asked()
+    assert asked.ask("PUT", "/api/studies/1/note", CONTENT_LENGTH=str(10**9)) == "413"
+    assert asked.behind.reached == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/api/studies/3/note"),
+        ("PUT", "/api/studies/1/9/note"),
+        ("PUT", f"/api/studies/{10**30}/note"),
+        ("DELETE", "/api/studies/3"),
+        ("POST", "/api/trials/9/tell"),
+        ("GET", "/artifacts/3/0123"),
+        ("GET", "/artifacts/-1/0123"),
+        ("GET", "/api/studies/3/plot/contour"),
+    ],
+)
+def test_what_is_gone_is_not_found(method: str, path: str) -> None:
+    asked = Asked()
+    assert asked.ask(method, path) == "404"
+    assert asked.behind.reached == []
+
+
+@pytest.mark.parametrize("path", ["/static/../../x", "/static/..", "/static/a/../../x"])
+def test_no_path_leads_out_of_its_files(path: str) -> None:
+    asked = Asked()
+    assert asked.ask("GET", path) == "404"
+    assert asked.behind.reached == []
+
+
+@pytest.mark.parametrize(
+    "query", ["after=x", "after=-1", "after=", "a=1;after=x", "after=1&after=x"]
+)
+def test_a_number_of_trials_that_is_none_is_refused(query: str) -> None:
+    asked = Asked()
+    assert asked.ask("GET", f"/api/studies/1?{query}") == "400"
+    assert asked.behind.reached == []
+    assert asked.ask("GET", "/api/studies/1?after=12") == "200"
+
+
+def test_who_says_no_encoding_gets_none() -> None:
+    asked = Asked()
+    assert asked.ask("GET", "/static/bundle.js") == "200"
+    assert asked.behind.encoding == ""
+    asked.ask("GET", "/static/bundle.js", HTTP_ACCEPT_ENCODING="gzip")
+    assert asked.behind.encoding == "gzip"
