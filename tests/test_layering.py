@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "trainer",
         "workers",
     },
-    "dashboard": {"errors", "storage"},
+    "dashboard": {"errors", "publishing", "storage"},
     "denoising": {"data", "noise", "reports", "statistics", "storage"} | VALUES,
     "generation": {"data", "denoising", "noise", "reports", "statistics", "storage"} | VALUES,
 }

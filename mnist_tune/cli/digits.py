@@ -283,7 +283,7 @@ def _show(location: Location, names: Sequence[str]) -> None:
         if holder(location, name) is None:
             try:
                 publish_again(location, name)
-            except (StorageError, OSError) as error:
+            except StorageError as error:
                 _say(f"not shown in the dashboard with {name}: {error}")
 
 

@@ -138,11 +138,10 @@ def _many(overview: StudyOverview) -> str:
 
 
 def _catch_up(location: Location) -> None:
-    """Draw the pages of studies that were finished before there were any."""
+    """Write the notes of studies that have none: made before there were any, or killed early."""
     from mnist_tune.publishing.publication import publish_again, unpublished
 
     for name in unpublished(location):
-        click.echo(f"drawing the pages of {name}", err=True)
         publish_again(location, name)
 
 

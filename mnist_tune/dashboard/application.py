@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
+from mnist_tune.dashboard.artifacts import Artifacts
 from mnist_tune.dashboard.gate import Gate
 from mnist_tune.storage import files
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import open_cached, open_optuna, read_all
 from mnist_tune.storage.ownership import optuna_id, our_study
-from mnist_tune.storage.shown import ShownFiles
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -55,8 +55,9 @@ def application(location: Location, *, hosts: frozenset[str], read_only: bool) -
 
     database = open_database(location, create=False, read_only=read_only, following=True)
     storage = open_cached(database)
+    artifacts = Artifacts(database, keep=not read_only)
     return Gate(
-        _warmed(wsgi(storage, artifact_store=_Artifacts(location)), storage),
+        _warmed(wsgi(storage, artifact_store=artifacts), storage),
         hosts=hosts,
         read_only=read_only,
         owner=lambda kind, number: our_study(database, kind, number),
@@ -83,17 +84,3 @@ def _warmed(dashboard: WSGIApplication, storage: BaseStorage) -> WSGIApplication
 
     threading.Thread(target=warm, daemon=True).start()
     return application
-
-
-class _Artifacts(ShownFiles):
-    """The same, with an answer for a browser where a file is not there."""
-
-    def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Open a file, or have the server answer that it is not there yet."""
-        from bottle import HTTPError
-        from optuna.artifacts.exceptions import ArtifactNotFound
-
-        try:
-            return super().open_reader(artifact_id)
-        except ArtifactNotFound:
-            raise HTTPError(404, "It is not drawn yet.") from None

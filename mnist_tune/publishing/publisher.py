@@ -1,7 +1,8 @@
-"""Keeps a study's pages in the dashboard up to date while the study runs, in a thread of its own.
+"""Keeps a study's note in the dashboard up to date while the study runs, in a thread of its own.
 
 It writes no result and is in nobody's way: it works when trials have ended, at most a small share
-of the time, and what goes wrong is said in one line and tried again after the next trial.
+of the time, and what goes wrong is said in one line and tried again after the next trial. It draws
+nothing: the dashboard does, when somebody looks.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from mnist_tune.search.session import Session
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Job
 
-_LEAST_SECONDS = 2.0  # between two rounds
-_REST = 9  # times as long as a round took, so that at most a tenth of a core's time goes into it
+_FIRST_SECONDS = 10.0  # what is over sooner has its note at its end alone
+_LEAST_SECONDS = 2.0  # between two notes
+_REST = 9  # times as long as a note took, so that at most a tenth of a core's time goes into them
 
 
 class Publisher(Observer):
@@ -41,21 +43,21 @@ class Publisher(Observer):
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
 
     def start(self) -> None:
-        """Begin to wait for news: nothing is imported or drawn while there is none."""
+        """Begin to wait for news: nothing is imported or written while there is none."""
         self._thread.start()
 
     def finish(self, *, whole: bool) -> None:
-        """Stop after the picture under way, then publish the last state in this thread.
+        """Stop, then publish the last state in this thread.
 
         Args:
-            whole: draw everything; else only the note is brought up to date, if there is news.
+            whole: everything is over; else only the note is brought up to date, if there is news.
         """
         self.leave()
         if whole or self._any:
-            self._publish(whole=whole, going_on=lambda: whole)
+            self._publish(whole=whole)
 
     def leave(self) -> None:
-        """Stop after the picture under way."""
+        """Stop after the note under way."""
         self._leaving.set()
         self._news.set()
         self._thread.join()
@@ -75,30 +77,25 @@ class Publisher(Observer):
         """Not for the dashboard."""
 
     def _work(self) -> None:
+        self._leaving.wait(_FIRST_SECONDS)
         while True:
             self._news.wait()
             if self._leaving.is_set():
                 return
             self._news.clear()
             began = time.monotonic()
-            self._publish(whole=False, going_on=lambda: not self._leaving.is_set())
+            self._publish(whole=False)
             took = time.monotonic() - began
             self._leaving.wait(max(_LEAST_SECONDS, _REST * took))
 
-    def _publish(self, *, whole: bool, going_on: Callable[[], bool]) -> None:
-        # Brings pandas and matplotlib, which take seconds where a search has just begun.
+    def _publish(self, *, whole: bool) -> None:
+        # Brings scipy, which takes a second where a search has just begun.
         from mnist_tune.publishing.publication import publish
 
         session = self._session
         try:
-            publish(
-                session.optuna.database,
-                session.optuna,
-                session.row,
-                whole=whole,
-                going_on=going_on,
-            )
-        except (StorageError, OSError) as error:
+            publish(session.optuna.database, session.optuna, session.row, whole=whole)
+        except StorageError as error:
             line = f"warning: the dashboard's pages are not up to date: {error}"
             if line not in self._said:
                 self._said.add(line)

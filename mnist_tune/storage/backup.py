@@ -27,8 +27,7 @@ from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.overview import StudyOverview, study_overview
 from mnist_tune.storage.participants import takes_part
-
-PARTIAL = ".partial"  # what a killed writer leaves
+from mnist_tune.storage.shown import KEPT, PARTIAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +205,12 @@ def _columns(copy: sqlite3.Connection) -> dict[str, frozenset[str]]:
 
 def _copy_artifacts(work: _Work) -> int:
     """Copy the finished files of a folder; return how many."""
-    found = [p for p in sorted(work.artifacts.rglob("*")) if p.is_file() and p.suffix != PARTIAL]
+    found = [
+        path
+        for path in sorted(work.artifacts.rglob("*"))
+        # What the dashboard keeps it draws again, and it may go while the rest is copied.
+        if path.is_file() and path.suffix != PARTIAL and path.parent.name != KEPT
+    ]
     if not found:
         return 0
     work.kept.mkdir(parents=True, exist_ok=True)

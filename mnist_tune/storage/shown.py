@@ -1,9 +1,10 @@
-"""Pictures and tables that the dashboard shows: where they lie, and by which ids.
+"""Pictures and tables that the dashboard shows: by which ids, and where those are kept that were drawn.
 
-A file that is shown lies in `artifacts/UID/dashboard/`, so that it goes, and is copied, with its
-study. Its id follows from the study and from what it shows, so that a trial can announce its
-pictures while it may still be changed, and they are drawn later. Standard library only, but for
-the error that optuna-dashboard understands.
+The id of a picture follows from the study and from what it shows, so that a trial can announce its
+pictures while it may still be changed, and the dashboard draws them when somebody looks. What it has
+drawn lies in `artifacts/UID/dashboard/` as ID.STATE, so that it goes with its study and is not shown
+any more once the study has changed. Standard library only, but for the error that optuna-dashboard
+understands.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ import os
 import re
 import shutil
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from mnist_tune.storage.location import Location
+
+ENDED = "ended"  # the state of every trial that has pictures: they never change
+KEPT = "dashboard"  # folder of what was drawn, which can be drawn again
+PARTIAL = ".partial"  # what a killed writer leaves
 
 _ID = re.compile(r"([0-9a-f]{32})-[0-9a-f]{16}")
 _UPLOADED = re.compile(
@@ -80,7 +86,7 @@ def of_trial(uid: str, trial_number: int, network: str) -> tuple[Shown, ...]:
 
 
 class ShownFiles:
-    """The files of all studies in one storage, as an artifact store of Optuna's.
+    """The files of all studies in one storage; of studies that are not ours an artifact store of Optuna's.
 
     Args:
         location: of the storage.
@@ -90,7 +96,7 @@ class ShownFiles:
         self._folder = location.artifacts
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Open a file.
+        """Open a file that somebody has uploaded.
 
         Raises:
             ArtifactNotFound: it is not there (yet).
@@ -115,15 +121,7 @@ class ShownFiles:
         path = self.path(artifact_id)
         if path is None:
             raise ValueError(f"not an id: {artifact_id}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            with part.open("wb") as file:
-                shutil.copyfileobj(content_body, file)
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        _write(path, content_body)
 
     def remove(self, artifact_id: str) -> None:
         """Remove a file.
@@ -138,15 +136,52 @@ class ShownFiles:
             raise ArtifactNotFound(f"{artifact_id} is not there")
         path.unlink()
 
-    def has(self, shown: Shown) -> bool:
-        """Whether a file is there."""
-        path = self.path(shown.id)
-        return path is not None and path.is_file()
+    def open_kept(self, artifact_id: str, state: str) -> BinaryIO | None:
+        """Open what was drawn of a state of a study of ours; None if it is not kept, or cannot be read."""
+        try:
+            return self._place(artifact_id, state).open("rb")
+        except OSError:
+            return None
+
+    def keep(self, artifact_id: str, state: str, content: bytes) -> None:
+        """Keep what was drawn of a state, in the place of older ones.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = self._place(artifact_id, state)
+        _write(path, BytesIO(content))
+        for other in path.parent.glob(f"{artifact_id}*"):
+            if other != path and other.suffix != PARTIAL:
+                other.unlink(missing_ok=True)
+
+    def _place(self, artifact_id: str, state: str) -> Path:
+        path = self.path(artifact_id)
+        assert path is not None
+        return path.with_name(f"{artifact_id}.{state}")
 
     def path(self, artifact_id: str) -> Path | None:
         """Where a file lies; None for what is no id, which leads nowhere."""
-        found = _ID.fullmatch(artifact_id)
-        if found is not None:
-            return self._folder / found[1] / "dashboard" / artifact_id
+        uid = study_of(artifact_id)
+        if uid is not None:
+            return self._folder / uid / KEPT / artifact_id
         # Of Optuna studies that are not ours and share the database.
         return self._folder / "uploaded" / artifact_id if _UPLOADED.fullmatch(artifact_id) else None
+
+
+def study_of(artifact_id: str) -> str | None:
+    """Return the uid of the study of ours that an id belongs to; None of any other id."""
+    found = _ID.fullmatch(artifact_id)
+    return None if found is None else found[1]
+
+
+def _write(path: Path, content: BinaryIO) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with part.open("wb") as file:
+            shutil.copyfileobj(content, file)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

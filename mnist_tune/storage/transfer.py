@@ -22,6 +22,7 @@ from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import open_optuna
 from mnist_tune.storage.overview import studies_overview, study_overview
+from mnist_tune.storage.shown import KEPT
 
 _UNFINISHED = ".partial"  # beside the artifacts' folder, until all is copied
 
@@ -101,7 +102,7 @@ def _files(source: Location, target: Location, uid: str) -> Iterator[int]:
         mark.touch()
         shutil.rmtree(copy, ignore_errors=True)  # of a copy that was killed
         if original.is_dir():
-            shutil.copytree(original, copy, ignore=shutil.ignore_patterns("*.partial"))
+            shutil.copytree(original, copy, ignore=shutil.ignore_patterns("*.partial", KEPT))
         files = [path for path in copy.rglob("*") if path.is_file()]
         for path in (*files, *copy.parent.glob("*/")):
             flush(path)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.dashboard.dashboard_process import dashboard
 from tests.processes import Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -124,6 +125,10 @@ def test_denoised_digits_are_shown_with_their_autoencoder(place: Place) -> None:
     )
     prefix = f"dashboard:artifacts:{confirmed[0]}:"
     assert any(key.startswith(prefix) and "denoise_" in value for _, key, value in listed)
+    with dashboard(place) as found:
+        drawn = {name: found.ask(path) for path, (name, _) in found.artifacts().items()}
+    assert "denoise_grid.png" in drawn
+    assert all(status == 200 and content for status, content in drawn.values())
 
 
 def test_digits_are_made_and_counted(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -48,6 +49,24 @@ class Dashboard:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
+
+    def raw(self, request: bytes) -> bytes:
+        """The answer to a request that no library would send; it must ask for the connection's end."""
+        host, _, port = self.base.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(request)
+            return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    def artifacts(self, study: int = 1) -> dict[str, tuple[str, str]]:
+        """Path of each artifact that is announced → its file name and id."""
+        found = self.json(f"/api/studies/{study}")
+        of = [(f"/artifacts/{study}", found)]
+        of += [(f"/artifacts/{study}/{t['trial_id']}", t) for t in found["trials"]]
+        return {
+            f"{path}/{entry['artifact_id']}": (entry["filename"], entry["artifact_id"])
+            for path, owner in of
+            for entry in owner["artifacts"]
+        }
 
     def json(self, path: str) -> Any:
         """The JSON of an answer that must succeed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,13 +11,24 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
+from io import BytesIO
 from pathlib import Path
 
 import psutil
 import pytest
+from matplotlib.image import imread
 
+from tests.cli.conftest import STUDY
 from tests.dashboard.dashboard_process import RUN, Dashboard, dashboard
-from tests.processes import PATIENT, Place, Rows
+from tests.processes import CHECKOUT, PATIENT, Place, Rows
+
+# Python runs it in each process: the coordinator's list is told from those of workers by what is in it.
+WRITES_MODULES = """
+import atexit, os, sys
+from pathlib import Path
+path = Path(__file__).with_name(f"modules-{os.getpid()}.txt")
+atexit.register(lambda: path.write_text("\\n".join(sys.modules)))
+"""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -65,6 +77,39 @@ def test_trials_and_study_carry_pictures_and_tables(shown: Dashboard) -> None:
             assert picture.startswith(b"\x89PNG")
 
 
+def test_all_that_is_announced_is_drawn_once(shown: Dashboard, finished: Place) -> None:
+    announced, folder = shown.artifacts(), finished.folder / "storage"
+    assert len(announced) > 10
+    exported = finished.exported("tiny")
+    for path, (name, number) in announced.items():
+        status, content = shown.ask(path)
+        assert status == 200, name
+        if name.endswith(".csv"):
+            assert content == exported[name]
+        else:
+            height, width = imread(BytesIO(content)).shape[:2]
+            assert min(height, width) > 150, name
+        (kept,) = folder.rglob(f"artifacts/*/dashboard/{number}*")
+        assert kept.read_bytes() == content
+        kept.write_bytes(b"as it is kept")
+        assert shown.ask(path) == (200, b"as it is kept")
+        kept.unlink()
+        assert shown.ask(path) == (200, content)
+    assert "Traceback" not in shown.running.stderr
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/api/meta", "/api/studies", "/api/studies/1", "/api/studies/1?after=1"),
+        *("/api/studies/1/param_importances", "/csv/1", "/favicon.ico", "/static/bundle.js"),
+    ],
+)
+def test_what_the_page_asks_for_is_answered(shown: Dashboard, path: str) -> None:
+    assert shown.ask(path)[0] == 200
+    assert 'File "' not in shown.running.stderr  # a traceback, with or without its name
+
+
 def test_the_confirmed_trial_carries_its_test_results(shown: Dashboard) -> None:
     trials = shown.json("/api/studies/1")["trials"]
     told = [trial for trial in trials if trial["note"]["body"]]
@@ -89,8 +134,8 @@ def test_columns_and_names_are_those_of_the_field(shown: Dashboard) -> None:
 # What it lets happen
 
 
-def test_notes_can_be_written_and_stay(finished: Place, tmp_path: Path) -> None:
-    place = copy_of(finished, tmp_path)
+def test_notes_can_be_written_and_stay(in_a_file: Place, tmp_path: Path) -> None:
+    place = copy_of(in_a_file, tmp_path)
     with dashboard(place) as shown:
         note = shown.json("/api/studies/1")["note"]
         body = note["body"] + "\nRemember the milk."
@@ -111,8 +156,8 @@ def test_a_study_cannot_be_torn_apart(shown: Dashboard, finished: Place) -> None
     assert rows(finished) == before
 
 
-def test_read_only_changes_nothing_at_all(finished: Place, tmp_path: Path) -> None:
-    place = copy_of(finished, tmp_path)
+def test_read_only_changes_nothing_at_all(in_a_file: Place, tmp_path: Path) -> None:
+    place = copy_of(in_a_file, tmp_path)
     before = place.database.read_bytes()
     with dashboard(place, "tiny", "--read-only") as shown:
         assert "read-only" in shown.running.stderr
@@ -124,8 +169,8 @@ def test_read_only_changes_nothing_at_all(finished: Place, tmp_path: Path) -> No
     assert place.database.read_bytes() == before
 
 
-def test_read_only_shows_what_is_written_later(finished: Place, tmp_path: Path) -> None:
-    place = copy_of(finished, tmp_path)
+def test_read_only_shows_what_is_written_later(in_a_file: Place, tmp_path: Path) -> None:
+    place = copy_of(in_a_file, tmp_path)
     with dashboard(place, "--read-only") as shown:
         assert len(shown.json("/api/studies")["study_summaries"]) == 1
         place.done("run", "tiny.py", *RUN, "--name", "second", "--no-confirm")
@@ -133,10 +178,10 @@ def test_read_only_shows_what_is_written_later(finished: Place, tmp_path: Path) 
         assert [entry["study_name"] for entry in summaries] == ["tiny", "second"]
 
 
-def test_a_read_only_folder_can_be_looked_at(finished: Place, tmp_path: Path) -> None:
+def test_a_read_only_folder_can_be_looked_at(in_a_file: Place, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("nothing is read-only for root")
-    place = copy_of(finished, tmp_path)
+    place = copy_of(in_a_file, tmp_path)
     place.database.parent.chmod(0o555)
     try:
         with dashboard(place, "--read-only") as shown:
@@ -162,13 +207,88 @@ def test_no_path_leads_out(shown: Dashboard, path: str) -> None:
     assert b"import" not in body
 
 
-def test_a_picture_that_is_gone_is_not_found(finished: Place, tmp_path: Path) -> None:
-    place = copy_of(finished, tmp_path)
+def test_read_only_keeps_no_picture(in_a_file: Place, tmp_path: Path) -> None:
+    place = copy_of(in_a_file, tmp_path)
     shutil.rmtree(place.database.parent / "artifacts")
     with dashboard(place, "--read-only") as shown:
-        artifact = shown.json("/api/studies/1")["artifacts"][0]["artifact_id"]
-        assert shown.ask(f"/artifacts/1/{artifact}")[0] == 404
-        assert "Traceback" not in shown.running.stderr
+        for path in shown.artifacts():
+            assert shown.ask(path)[0] == 200
+        assert not (place.database.parent / "artifacts").exists()
+        assert len(shown.running.stderr.splitlines()) == 1
+
+
+def test_pictures_are_shown_where_they_cannot_be_kept(in_a_file: Place, tmp_path: Path) -> None:
+    place = copy_of(in_a_file, tmp_path)
+    artifacts = place.database.parent / "artifacts"
+    shutil.rmtree(artifacts)
+    artifacts.write_text("in the way")
+    with dashboard(place) as shown:
+        for path in shown.artifacts():
+            assert shown.ask(path)[0] == 200
+        _, warning = shown.running.stderr.splitlines()
+        assert warning.startswith("warning: pictures are drawn each time that they are shown: ")
+
+
+def test_what_shows_the_study_follows_it(in_a_file: Place, tmp_path: Path) -> None:
+    place = copy_of(in_a_file, tmp_path)
+    with dashboard(place) as shown:
+        before = {name: (path, shown.ask(path)) for path, (name, _) in shown.artifacts().items()}
+        place.done("confirm", "tiny", "--again", *RUN)
+        exported = place.exported("tiny")
+        path, old = before["runs.csv"]
+        assert shown.ask(path) == (200, exported["runs.csv"])
+        assert old != (200, exported["runs.csv"])
+        path, old = before["confusion_matrix.png"]
+        assert shown.ask(path) != old
+        path, old = before["network.png"]
+        assert shown.ask(path) == old
+    uid = next((place.database.parent / "artifacts").iterdir())
+    names = [file.name.partition(".")[0] for file in (uid / "dashboard").iterdir()]
+    assert len(names) == len(set(names))
+
+
+def test_a_search_and_its_report_import_no_matplotlib(tmp_path: Path) -> None:
+    """matplotlib takes a second, and a coordinator that draws keeps people waiting at the end."""
+    place = Place(tmp_path)
+    place.study("tiny", STUDY)
+    (tmp_path / "sitecustomize.py").write_text(WRITES_MODULES, encoding="utf-8")
+    place.done("run", "tiny.py", *RUN, PYTHONPATH=f"{tmp_path}{os.pathsep}{CHECKOUT}")
+    (modules,) = (
+        found
+        for file in tmp_path.glob("modules-*.txt")
+        if "mnist_tune.search.running" in (found := file.read_text().split())
+    )
+    assert {"mnist_tune.publishing.artifacts", "mnist_tune.reports.document"} <= set(modules)
+    assert not {"matplotlib", "pandas", "tensorflow"} & set(modules)
+
+
+ODD = {
+    "no Accept-Encoding": (b"GET /static/bundle.js HTTP/1.1", b"", 200),
+    "no Accept-Encoding for the icon": (b"GET /favicon.ico HTTP/1.1", b"", 200),
+    "out of the files": (b"GET /static/../../x HTTP/1.1", b"", 404),
+    "out of the files, encoded": (b"GET /static/..%2f..%2fx HTTP/1.1", b"", 404),
+    "a note that is null": (b"PUT /api/studies/1/note HTTP/1.1", b"null", 400),
+    "a note that is a list": (b"PUT /api/studies/1/note HTTP/1.1", b"[1]", 400),
+    "a note that is nothing": (b"PUT /api/studies/1/note HTTP/1.1", b"", 400),
+    "a trial's note that is null": (b"PUT /api/studies/1/1/note HTTP/1.1", b"null", 400),
+    "a new study that is null": (b"POST /api/studies HTTP/1.1", b"null", 400),
+    "a note of no study": (b"PUT /api/studies/99/note HTTP/1.1", b'{"version":1,"body":""}', 404),
+    "an id beyond all": (b"PUT /api/studies/%d/note HTTP/1.1" % 10**30, b"{}", 404),
+    "a picture of no study": (b"GET /artifacts/99/0123 HTTP/1.1", b"", 404),
+    "trials after none": (b"GET /api/studies/1?after=x HTTP/1.1", b"", 400),
+}
+
+
+@pytest.mark.parametrize(("line", "body", "status"), ODD.values(), ids=ODD)
+def test_odd_requests_are_answered_without_a_traceback(
+    shown: Dashboard, line: bytes, body: bytes, status: int
+) -> None:
+    head = b"Host: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    answer = shown.raw(b"%s\r\n%sContent-Length: %d\r\n\r\n%s" % (line, head, len(body), body))
+    assert answer.split(b"\r\n")[0].split()[1] == b"%d" % status
+    if status != 200:
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["reason"]
+    assert 'File "' not in shown.running.stderr
 
 
 def test_foreign_names_are_refused(shown: Dashboard) -> None:
@@ -188,8 +308,8 @@ def test_a_missing_storage_is_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("send", ["ctrl_c", "terminate"])
-def test_ends_without_a_word(finished: Place, send: str) -> None:
-    with dashboard(finished) as shown:
+def test_ends_without_a_word(in_a_file: Place, send: str) -> None:
+    with dashboard(in_a_file) as shown:
         shown.json("/api/studies")
         getattr(shown.running, send)()
         assert shown.running.code() == 0
@@ -197,19 +317,19 @@ def test_ends_without_a_word(finished: Place, send: str) -> None:
         assert len(shown.running.stderr.splitlines()) == 1
 
 
-def test_another_port_is_found_where_its_own_is_taken(finished: Place) -> None:
+def test_another_port_is_found_where_its_own_is_taken(in_a_file: Place) -> None:
     try:
         other = socket.create_server(("127.0.0.1", 8080))
     except OSError:
         other = None  # somebody has it already
-    with dashboard(finished) as shown:
+    with dashboard(in_a_file) as shown:
         assert shown.json("/api/studies")["study_summaries"]
         assert ":8080/" not in shown.url
     if other is not None:
         other.close()
 
 
-def test_bad_input_is_one_line(finished: Place, tmp_path: Path) -> None:
+def test_bad_input_is_one_line(in_a_file: Place, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         for arguments, said in (
@@ -219,27 +339,27 @@ def test_bad_input_is_one_line(finished: Place, tmp_path: Path) -> None:
             (("dashboard", "nothing"), "nothing"),
             (("dashboard", "--storage", "tiny.py"), "tiny.py"),
         ):
-            refused = finished.call(*arguments)
+            refused = in_a_file.call(*arguments)
             assert refused.returncode == 2, arguments
             (line,) = refused.stderr.splitlines()
             assert said in line
 
 
-def test_other_machines_are_let_in_with_a_warning(finished: Place) -> None:
-    with dashboard(finished, "--host", "0.0.0.0", "--expose") as shown:
+def test_other_machines_are_let_in_with_a_warning(in_a_file: Place) -> None:
+    with dashboard(in_a_file, "--host", "0.0.0.0", "--expose") as shown:
         assert "WARNING: whoever reaches 0.0.0.0 can read all studies" in shown.running.stderr
         port = shown.base.rpartition(":")[2]
         assert shown.ask("/api/studies", Host=f"{socket.gethostname()}:{port}")[0] == 200
         assert shown.ask("/api/studies", Host=f"evil.example:{port}")[0] == 403
 
 
-def test_other_names_are_allowed_one_by_one(finished: Place) -> None:
-    with dashboard(finished, "--allow-host", "Lab.Example") as shown:
+def test_other_names_are_allowed_one_by_one(in_a_file: Place) -> None:
+    with dashboard(in_a_file, "--allow-host", "Lab.Example") as shown:
         assert shown.ask("/api/studies", Host="lab.example:8080")[0] == 200
 
 
-def test_pages_of_older_studies_are_drawn(finished: Place, tmp_path: Path) -> None:
-    place = copy_of(finished, tmp_path)
+def test_pages_of_older_studies_are_made(in_a_file: Place, tmp_path: Path) -> None:
+    place = copy_of(in_a_file, tmp_path)
     shutil.rmtree(place.database.parent / "artifacts")
     with closing(sqlite3.connect(place.database)) as connection, connection:
         connection.execute("DELETE FROM trial_system_attributes WHERE key LIKE 'artifacts:%'")
@@ -248,11 +368,10 @@ def test_pages_of_older_studies_are_drawn(finished: Place, tmp_path: Path) -> No
         )
     with dashboard(place) as shown:
         study = shown.json("/api/studies/1")
-        assert "drawing the pages of tiny" in shown.running.stderr
         assert study["note"]["body"]
-        for trial in study["trials"]:
-            artifact = trial["artifacts"][0]["artifact_id"]
-            assert shown.ask(f"/artifacts/1/{trial['trial_id']}/{artifact}")[0] == 200
+        assert all(trial["artifacts"] for trial in study["trials"])
+        for path in shown.artifacts():
+            assert shown.ask(path)[0] == 200
 
 
 # Beside a search

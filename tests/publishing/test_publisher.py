@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna_dashboard
 import pytest
+from bottle import HTTPError
 
+from mnist_tune.dashboard.artifacts import Artifacts
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, StorageError
-from mnist_tune.publishing import publication, publisher
+from mnist_tune.publishing import artifacts, publication, publisher
 from mnist_tune.publishing.publication import publish
 from mnist_tune.publishing.publisher import publishing
 from mnist_tune.search.crew import Crew
@@ -23,7 +25,8 @@ from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.shown import Shown, ShownFiles
+from mnist_tune.storage.shown import Shown
+from mnist_tune.storage.shown import of_trial as shown_by_trial
 from tests.search.fakes import SOURCE
 from tests.search.test_loop import Deed, Scripted, failing, well
 
@@ -76,9 +79,15 @@ def of_trial(session: Session, number: int) -> dict[str, str]:
     )
 
 
-def content(session: Session, artifact_id: str) -> bytes:
-    with ShownFiles(session.optuna.database.location).open_reader(artifact_id) as file:
+def content(session: Session, artifact_id: str, *, keep: bool = True) -> bytes:
+    with Artifacts(session.optuna.database, keep=keep).open_reader(artifact_id) as file:
         return file.read()
+
+
+def kept(session: Session) -> dict[str, float]:
+    """Names of the pictures that the dashboard keeps, and when each was written."""
+    folder = session.artifacts / "dashboard"
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*")}
 
 
 def note(session: Session) -> str:
@@ -120,6 +129,109 @@ def test_an_unfinished_search_tells_how_far_it_is(database: Database) -> None:
     assert "mnist-tune resume searched " in note(session)
     assert "configurations.csv" not in of_study(session)
     watched(session)
+    assert "5 of 5 planned have ended" in note(session)
+
+
+def test_a_search_draws_nothing(database: Database) -> None:
+    session = opened(database)
+    watched(session)
+    assert kept(session) == {}
+
+
+def test_what_shows_the_study_follows_it_while_it_runs(database: Database) -> None:
+    session, seen = opened(database), []
+    table = Shown(session.row.uid, "study", "configurations.csv").id
+    curves = shown_by_trial(session.row.uid, 0, "{}")[0].id
+
+    def looking(workers: Scripted, task: Any) -> None:
+        if task.lead.trial_number:
+            names = set(kept(session))
+            seen.append((content(session, table), content(session, curves), names))
+        workers.train(task)
+
+    watched(session, looking)
+    tables, pictures, names = zip(*seen, strict=True)
+    assert [len(text.splitlines()) for text in tables] == [2, 3, 4, 5]
+    assert len(content(session, table).splitlines()) == 1 + 5
+    assert len(set(pictures)) == 1
+    assert [len(found) for found in names] == [0, 2, 2, 2]  # what is outdated is gone
+
+
+def test_a_trial_under_way_shows_nothing_yet(database: Database) -> None:
+    session, answers = opened(database), []
+
+    def looking(workers: Scripted, task: Any) -> None:
+        shown = shown_by_trial(session.row.uid, task.lead.trial_number, "{}")[0]
+        with pytest.raises(HTTPError) as refused:
+            content(session, shown.id)
+        answers.append(refused.value.status_code)
+        workers.train(task)
+
+    watched(session, looking)
+    assert answers == [404] * 5
+    assert kept(session) == {}
+
+
+def test_a_picture_is_drawn_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, drawing, most = opened(database), [], []
+    watched(session)
+    make = artifacts.make
+
+    def counted(database: Database, artifact_id: str) -> artifacts.Made | None:
+        drawing.append(artifact_id)
+        most.append(len(drawing))
+        made = make(database, artifact_id)
+        drawing.remove(artifact_id)
+        return made
+
+    monkeypatch.setattr(artifacts, "make", counted)
+    store, found = Artifacts(database, keep=True), []
+    wanted = list(of_study(session).values())
+
+    def look(artifact_id: str) -> None:
+        with store.open_reader(artifact_id) as file:
+            found.append(file.read())
+
+    lookers = [threading.Thread(target=look, args=(a,)) for a in wanted for _ in range(3)]
+    for looker in lookers:
+        looker.start()
+    for looker in lookers:
+        looker.join()
+    assert len(found) == len(lookers)
+    assert most == [1] * len(wanted)
+
+
+def test_the_note_is_written_at_the_end_alone_where_that_comes_soon(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[bool] = []
+    monkeypatch.setattr(publication, "publish", lambda *_, whole: rounds.append(whole))
+    watched(opened(database))
+    assert rounds == [True]
+
+
+def test_the_note_is_written_while_the_search_goes_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "_FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(publisher, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(publisher, "_REST", 0)
+    session, written = opened(database), threading.Event()
+    set_note = session.optuna.set_note
+
+    def noticed(text: str, trial_number: int | None = None) -> None:
+        set_note(text, trial_number)
+        written.set()
+
+    monkeypatch.setattr(session.optuna, "set_note", noticed)
+
+    def waiting(workers: Scripted, task: Any) -> None:
+        if task.lead.trial_number == 1:
+            assert written.wait(60)
+            assert "Unfinished, 1 of 5 trials." in note(session)
+        workers.train(task)
+
+    watched(session, waiting)
     assert "5 of 5 planned have ended" in note(session)
 
 
@@ -177,29 +289,17 @@ def test_what_is_no_longer_shown_is_not_listed(database: Database) -> None:
     assert set(of_study(session)) == {"runs.csv", "theirs.txt"}
 
 
-def test_pictures_that_are_gone_are_drawn_anew(database: Database) -> None:
+def test_what_is_drawn_is_the_same_wherever_it_is_kept(database: Database) -> None:
     session = opened(database)
     watched(session)
-    before = {name: content(session, artifact) for name, artifact in of_study(session).items()}
-    shutil.rmtree(session.artifacts)
-    publish(database, session.optuna, session.row, whole=True)
-    after = {name: content(session, artifact) for name, artifact in of_study(session).items()}
-    assert after == before
-    assert all(content(session, a) for n in range(5) for a in of_trial(session, n).values())
-
-
-def test_a_disk_that_is_full_stops_no_search(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(ShownFiles, "write", full)
-    session = opened(database)
-    (line,) = watched(session)
-    assert line.startswith("warning: the dashboard's pages are not up to date: ")
-    assert "No space left" in line
-    assert session.unfinished_trials() == 0
+    shown = [*of_study(session).values(), *of_trial(session, 0).values()]
+    drawn = [content(session, artifact, keep=False) for artifact in shown]
+    assert kept(session) == {}
+    assert [content(session, artifact) for artifact in shown] == drawn
+    before = kept(session)
+    assert len(before) == len(shown)
+    assert [content(session, artifact) for artifact in shown] == drawn
+    assert kept(session) == before
 
 
 def test_a_database_that_fails_is_told_once(
@@ -209,6 +309,7 @@ def test_a_database_that_fails_is_told_once(
         raise StorageError("the database is locked")
 
     monkeypatch.setattr(publication, "publish", broken)
+    monkeypatch.setattr(publisher, "_FIRST_SECONDS", 0.0)
     monkeypatch.setattr(publisher, "_LEAST_SECONDS", 0.0)
     session = opened(database)
     assert watched(session) == [

@@ -77,6 +77,7 @@ def make_files(location: Location, name: str) -> None:
         location.artifacts / uid / "confirmation-1" / "seed-7.ckpt": f"weights of {name}",
         location.artifacts / uid / "figures" / "deep" / "curve.png": f"figure of {name}",
         location.artifacts / uid / "confirmation-1" / "seed-8.ckpt.partial": "half",
+        location.artifacts / uid / "dashboard" / "id.ended": "drawn again when it is asked for",
         location.checkpoints / uid / "trial-2-seed-0.ckpt": f"state of {name}",
     }.items():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -111,7 +111,7 @@ def assert_whole(source: Location, target: Location) -> None:
     assert files_below(target.artifacts) == {
         name: text
         for name, text in files_below(source.artifacts).items()
-        if name.startswith(uid_of("a")) and not name.endswith(".partial")
+        if name.startswith(uid_of("a")) and not name.endswith((".partial", ".ended"))
     }
 
 

@@ -48,18 +48,42 @@ def test_an_entry_says_what_a_browser_needs() -> None:
 
 def test_a_file_lies_with_its_study(files: ShownFiles, tmp_path: Path) -> None:
     shown = Shown(UID, "study", "runs.csv")
-    assert not files.has(shown)
-    files.write(shown.id, BytesIO(b"old"))
-    files.write(shown.id, BytesIO(b"new"))
-    assert files.has(shown)
-    with files.open_reader(shown.id) as file:
+    assert files.open_kept(shown.id, "0a") is None
+    files.keep(shown.id, "0a", b"old")
+    found = files.open_kept(shown.id, "0a")
+    assert found is not None
+    with found:
+        assert found.read() == b"old"
+    assert [p.name for p in (tmp_path / "artifacts" / UID / "dashboard").iterdir()] == [
+        f"{shown.id}.0a"
+    ]
+
+
+def test_only_what_was_drawn_last_is_kept(files: ShownFiles, tmp_path: Path) -> None:
+    shown, other = Shown(UID, "study", "runs.csv"), Shown(UID, "study", "epochs.csv")
+    files.write(shown.id, BytesIO(b"as older versions kept it"))
+    files.keep(other.id, "0a", b"other")
+    files.keep(shown.id, "0a", b"old")
+    files.keep(shown.id, "0b", b"new")
+    assert files.open_kept(shown.id, "0a") is None
+    folder = tmp_path / "artifacts" / UID / "dashboard"
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {
+        f"{shown.id}.0b": b"new",
+        f"{other.id}.0a": b"other",
+    }
+
+
+def test_uploads_come_and_go(files: ShownFiles) -> None:
+    uploaded = "12345678-1234-1234-1234-123456789abc"
+    files.write(uploaded, BytesIO(b"old"))
+    files.write(uploaded, BytesIO(b"new"))
+    with files.open_reader(uploaded) as file:
         assert file.read() == b"new"
-    assert [p.name for p in (tmp_path / "artifacts" / UID / "dashboard").iterdir()] == [shown.id]
-    files.remove(shown.id)
+    files.remove(uploaded)
     with pytest.raises(ArtifactNotFound):
-        files.open_reader(shown.id)
+        files.open_reader(uploaded)
     with pytest.raises(ArtifactNotFound):
-        files.remove(shown.id)
+        files.remove(uploaded)
 
 
 def test_what_is_cut_short_leaves_the_old_file(files: ShownFiles, tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_all_of_it_arrives_and_nothing_else(source: Location, target: Location) 
         path.is_file() for path in (target.artifacts / uid_of("a")).rglob("*")
     )
     assert [path for path in target.artifacts.iterdir() if path.suffix] == []
+    assert not kept.parent.with_name("dashboard").exists()  # pictures that are drawn again
 
 
 def test_a_copy_is_a_study_that_goes_on(source: Location, target: Location) -> None:
