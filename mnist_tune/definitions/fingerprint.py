@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from mnist_tune.definitions.definition import Definition
+from mnist_tune.errors import DefinitionError
 from mnist_tune.recipes import recipe_to_json
 from mnist_tune.study import Grid
 
@@ -18,6 +19,9 @@ def document(definition: Definition, data_sha256: str) -> str:
 
     The number of trials of a sampler and the seeds of the confirmation are left out: more of them
     change no result that is there already.
+
+    Raises:
+        DefinitionError: something in the study cannot be written as JSON.
     """
     study = definition.study
     plan: dict[str, Any] = (
@@ -41,7 +45,14 @@ def document(definition: Definition, data_sha256: str) -> str:
         "protocol": study.protocol,
         "data": data_sha256,
     }
-    return json.dumps(values, sort_keys=True, ensure_ascii=False)
+    try:
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(
+            f"{definition.source}: a value of the study cannot be stored ({error}); give names and numbers"
+        ) from error
+    return text
 
 
 def fingerprint(text: str) -> str:

@@ -94,7 +94,8 @@ def question(file: StudyFile) -> str:
         text = ast.get_docstring(ast.parse(_text(file))) or ""
     except (SyntaxError, ValueError):
         return ""
-    return " ".join(text.split("\n\n")[0].split())
+    line = " ".join(text.split("\n\n")[0].split())
+    return line.encode(errors="replace").decode()  # half a character can be written as an escape
 
 
 def load(file: StudyFile) -> study.Study:
@@ -114,8 +115,10 @@ def load(file: StudyFile) -> study.Study:
         exec(compile(text, str(file.path), "exec", dont_inherit=True), module.__dict__)
     except SyntaxError as error:
         raise DefinitionError(f"{file.path}:{error.lineno}: {error.msg}; mend that line") from error
+    except KeyboardInterrupt:
+        raise
     # The user's own code: whatever it raises, `exit()` included, is a fault of the study file.
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise DefinitionError(f"{file.path}:{_line(error, file)}: {_reason(error)}") from error
     found = getattr(module, "study", None)
     if isinstance(found, study.Study):

@@ -135,6 +135,12 @@ class _Notes:
     def _number(self, name: str, parameter: Parameter) -> Any:
         low, high, step = parameter.low, parameter.high, parameter.step
         assert low is not None and high is not None
+        if not isinstance(parameter.log, bool):
+            raise DefinitionError(
+                f"parameter {name!r} has log={parameter.log!r}; give True or False"
+            )
+        if step is not None and type(step) not in (int, float):
+            raise DefinitionError(f"parameter {name!r} has step={step!r}; give a number")
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise DefinitionError(
                 f"parameter {name!r} runs from {low} to {high}; give finite ends, the lower one first"
@@ -157,6 +163,8 @@ class _Notes:
         return self._note(name, parameter)
 
     def _note(self, name: str, parameter: Parameter) -> Any:
+        if not (_is_text(name) and name.isprintable()):
+            raise DefinitionError(f"parameter {name!r}: its name is no printable text; give it one")
         if self.asked.setdefault(name, parameter) != parameter:
             raise DefinitionError(
                 f"parameter {name!r} is asked for twice with different ranges; use two names"
@@ -248,9 +256,9 @@ def _called(study: Study, choose: Callable[[str, Parameter], Any]) -> tuple[_Not
     notes = _Notes(choose)
     try:
         return notes, study.configuration(notes)
-    except DefinitionError:
+    except (DefinitionError, KeyboardInterrupt):
         raise
-    except Exception as error:  # the user's own code: a fault of the study file
+    except BaseException as error:  # the user's own code: a fault of the study file
         message = " ".join(str(error).split()) or "no message"
         raise DefinitionError(
             f"suggest(trial) raised {type(error).__name__}: {message}{_line(error, study)} "
@@ -258,7 +266,7 @@ def _called(study: Study, choose: Callable[[str, Parameter], Any]) -> tuple[_Not
         ) from error
 
 
-def _line(error: Exception, study: Study) -> str:
+def _line(error: BaseException, study: Study) -> str:
     """The last line of the study file that the error passed through, in words."""
     path = getattr(getattr(study.suggest, "__code__", None), "co_filename", None)
     frames = traceback.extract_tb(error.__traceback__)
@@ -301,7 +309,12 @@ def _storable(choice: object) -> bool:
     """Whether JSON holds a choice as it is."""
     if isinstance(choice, float):
         return math.isfinite(choice)
-    return choice is None or isinstance(choice, bool | int | str)
+    return choice is None or isinstance(choice, bool | int) or _is_text(choice)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is text that UTF-8 holds, unlike half of a character in UTF-16."""
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value
 
 
 def _decimal(number: float) -> Decimal:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mnist_tune.definitions.fingerprint import differences, document, fingerprint
+from mnist_tune.definitions.space import Parameter, Space
+from mnist_tune.errors import DefinitionError
 from tests.definitions.definition_samples import (
     CHECKOUT,
     FILE,
@@ -194,3 +197,11 @@ def test_examples_of_another_number_are_a_difference() -> None:
 def test_builtin_files_are_where_the_fingerprint_expects_them() -> None:
     assert defined("l2_factor").source == "l2_factor"
     assert (CHECKOUT / "studies" / "l2_factor.py").is_file()
+
+
+@pytest.mark.parametrize("value", [{1: 2, "a": 3}, object(), "\ud800"])
+def test_what_json_cannot_hold_is_refused(tmp_path: Path, value: object) -> None:
+    definition = defined(write(tmp_path))
+    space = Space({"x": Parameter("categorical", choices=(value,))}, ())
+    with pytest.raises(DefinitionError, match="a value of the study cannot be stored"):
+        document(replace(definition, space=space), DATA)

@@ -142,6 +142,8 @@ class TestLoading:
             ("import json\njson.loads('{')\n", ":2: JSONDecodeError: "),
             ("x = 1\nexit(0)\n", ":2: SystemExit: 0"),
             ("raise SystemExit\n", ":1: SystemExit: no message"),
+            ("raise BaseException('so')\n", ":1: BaseException: so"),
+            ("raise GeneratorExit\n", ":1: GeneratorExit: no message"),
             ("x = '\0'\n", "null bytes"),
             ("(" * 300 + ")" * 300, "too many nested parentheses"),
         ],

@@ -267,3 +267,33 @@ def test_accepted_spaces_are_accepted_by_optuna_without_a_warning() -> None:
         trial = theirs.ask()
         study.configuration(trial)
         assert trial.params == values
+
+
+@pytest.mark.parametrize(
+    ("suggest", "words"),
+    [
+        (lambda trial: trial.suggest_float(3, 0, 1), "parameter 3: its name is no printable text"),
+        (lambda trial: trial.suggest_float("\0", 0, 1), "its name is no printable text"),
+        (lambda trial: trial.suggest_categorical("x", ["\ud800"]), "cannot be stored"),
+        (lambda trial: trial.suggest_float("x", 0.1, 1, log="yes"), "has log='yes'"),
+        (lambda trial: trial.suggest_float("x", 0, 1, step="1"), "has step='1'"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(suggest: Callable[[Any], Any], words: str) -> None:
+    assert words in refusal(suggest)
+
+
+@pytest.mark.parametrize("error", [BaseException, GeneratorExit, SystemExit])
+def test_whatever_suggest_raises_is_a_fault_of_the_study_file(error: type[BaseException]) -> None:
+    def suggest(trial: Any) -> Mlp:
+        raise error("so")
+
+    assert f"suggest(trial) raised {error.__name__}: so" in refusal(suggest)
+
+
+def test_ctrl_c_in_suggest_is_ctrl_c() -> None:
+    def suggest(trial: Any) -> Mlp:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        probe(study_of(suggest))
