@@ -8,6 +8,7 @@ test set takes no part, so that the test images that are looked at next have not
 from __future__ import annotations
 
 import contextlib
+import shlex
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -311,7 +312,7 @@ def _none_yet(kind: _Kind, what: str) -> Incomplete:
 def _unconfirmed(name: str) -> Incomplete:
     return Incomplete(
         f"{name} is not confirmed, and test images are for confirmed networks only: type "
-        f"`mnist-tune confirm {name}`"
+        f"`mnist-tune confirm {shlex.quote(name)}`"
     )
 
 

@@ -7,6 +7,7 @@ its noise level it had one run.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -99,7 +100,9 @@ def _row(connection: Connection, claim: Claim, suffix: str) -> tuple[str, ...]:
     latest = honest.latest
     if latest is None:
         name = honest.provenance.name
-        raise Incomplete(f"study {name} is not confirmed: type `mnist-tune confirm {name}`")
+        raise Incomplete(
+            f"study {name} is not confirmed: type `mnist-tune confirm {shlex.quote(name)}`"
+        )
     runs = [value for c in theirs.configurations for value in c.accuracies.values()]
     assert theirs.best is not None
     return (
@@ -114,7 +117,9 @@ def _row(connection: Connection, claim: Claim, suffix: str) -> tuple[str, ...]:
 def _complete(connection: Connection, name: str) -> Results:
     results = read_results(connection, name)
     if results.best is None:
-        raise Incomplete(f"no trial of {name} is complete: type `mnist-tune resume {name}`")
+        raise Incomplete(
+            f"no trial of {name} is complete: type `mnist-tune resume {shlex.quote(name)}`"
+        )
     return results
 
 

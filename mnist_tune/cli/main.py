@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 
 import click
@@ -78,6 +79,7 @@ def guarded(command: click.Command, name: str) -> None:
     """Run a command of that name and end the process; what is the user's to mend is one line."""
     _listen()
     try:
+        _refuse_broken_text()
         raise SystemExit(command(prog_name=name, standalone_mode=False))
     except click.ClickException as error:
         # Declared final, but click offers no other way to what `show` prints.
@@ -92,6 +94,18 @@ def guarded(command: click.Command, name: str) -> None:
         _fail(f"incomplete: {error}", 3)
     except Interrupted as error:
         _fail(f"stopped: {error}", 130)
+
+
+def _refuse_broken_text() -> None:
+    """Refuse what was typed in bytes that are no UTF-8: it can be neither stored nor printed.
+
+    Raises:
+        InputError: the line says which.
+    """
+    settings = {name: os.environ[name] for name in os.environ if name.startswith("MNIST_TUNE_")}
+    for text in (*sys.argv[1:], *settings.values()):
+        if "\0" in text or (not text.isascii() and text.encode(errors="replace").decode() != text):
+            raise InputError(f"{text!a} is no text in UTF-8: give another name")
 
 
 def _printable(message: str) -> str:

@@ -194,10 +194,12 @@ def print_rows(rows: Sequence[dict[str, Any]], form: Format, columns: Sequence[s
 def _print_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     import csv
 
+    from mnist_tune.reports.cells import inert
+
     names = list(dict.fromkeys(name for row in rows for name in row)) or columns
     writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _flat(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: inert(_flat(value)) for name, value in row.items()} for row in rows)
 
 
 def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:

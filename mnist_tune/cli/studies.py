@@ -15,7 +15,7 @@ import click
 from mnist_tune.cli import options, running
 from mnist_tune.cli.options import Format, as_called, print_rows
 from mnist_tune.cli.running import How
-from mnist_tune.errors import Incomplete, InputError, Interrupted
+from mnist_tune.errors import DefinitionError, Incomplete, InputError, Interrupted
 from mnist_tune.metrics import metric_of_direction
 from mnist_tune.storage.location import Location
 
@@ -77,6 +77,7 @@ def run(
     how.import_ahead()
     location = Location.find(storage)
     definition = define(study, Overrides(**overridden), name)
+    _check_name(definition.name)
     _say_question(definition)
     find_baseline(definition.study.baseline)  # now, not after hours of training
     _carry_out(location, definition, _found(folder), how)
@@ -170,7 +171,8 @@ def status(study: str | None, storage: str | None, form: Format) -> None:
     overviews = [o for o in studies_overview(location) if study in (None, o.name)]
     if not overviews:
         what = f"no study {study!r}" if study else "no study yet"
-        raise Incomplete(f"{what} in {location}; type `mnist-tune run {study or 'l2_factor'}`")
+        command = f"mnist-tune run {shlex.quote(study or 'l2_factor')}"
+        raise Incomplete(f"{what} in {location}; type `{command}`")
     print_rows([_status_row(overview) for overview in overviews], form, _STATUS)
 
 
@@ -184,6 +186,20 @@ def new(path: Path) -> None:
     click.echo(
         as_called(f"wrote {path}; try it with `mnist-tune run {shlex.quote(str(path))} --quick`")
     )
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that no command could be given.
+
+    Raises:
+        DefinitionError: the line says why.
+    """
+    if name.startswith("-"):
+        raise DefinitionError(
+            f"a study called {name} would be taken for an option: give it another --name"
+        )
+    if not name.isprintable():
+        raise DefinitionError(f"{name!r} cannot be typed: give the study another --name")
 
 
 def _carry_out(location: Location, definition: Definition, source: Source, how: How) -> None:

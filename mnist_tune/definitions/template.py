@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from mnist_tune.errors import DefinitionError
@@ -48,7 +49,9 @@ def write_template(path: Path) -> None:
     """
     if path.suffix != ".py":
         named = path.with_suffix(".py") if path.name else path / "my_study.py"
-        raise DefinitionError(f"{path}: a study file ends in .py; try `mnist-tune new {named}`")
+        raise DefinitionError(
+            f"{path}: a study file ends in .py; try `mnist-tune new {shlex.quote(str(named))}`"
+        )
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(_TEMPLATE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -290,7 +291,7 @@ def _why_no_baseline(results: Results) -> str:
 
 
 def _figures(results: Results, pictures: Sequence[Picture]) -> Section:
-    command = f"`mnist-tune export {results.provenance.name} --out DIR` draws them."
+    command = f"`mnist-tune export {shlex.quote(results.provenance.name)} --out DIR` draws them."
     text = () if pictures else (command,)
     return Section(key="figures", title="Figures", text=text)
 

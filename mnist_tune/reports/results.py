@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +102,8 @@ def read_results(connection: Connection, name: str) -> Results:
     own = tables.trials.c.study_uid == provenance.uid
     trials = statements.find(connection, TrialRow, tables.trials, where=own)
     if not trials:
-        raise Incomplete(f"no trial of {name} has ended yet: type `mnist-tune resume {name}`")
+        command = f"mnist-tune resume {shlex.quote(name)}"
+        raise Incomplete(f"no trial of {name} has ended yet: type `{command}`")
     metric = provenance.metric
     runs = _Runs.read(connection, provenance.uid, metric)
     configurations = rank(trials, runs.searched, runs.epochs, metric, runs.quality)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator
 
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
@@ -88,7 +89,7 @@ def _sentences(results: Results, best: Configuration) -> Iterator[str]:
         what = " against published numbers" if results.metric is ACCURACY else ""
         yield (
             f"The test set is sealed: nothing can be said{what} before "
-            f"`mnist-tune confirm {results.provenance.name}`."
+            f"`mnist-tune confirm {shlex.quote(results.provenance.name)}`."
         )
         return
     if results.metric is ACCURACY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -158,7 +159,7 @@ def _sealed(contender: Contender) -> str:
     remedy = (
         f"give {study}:{latest.trial_number}, which was"
         if latest
-        else f"type `mnist-tune confirm {study}` first, which measures the best trial"
+        else f"type `mnist-tune confirm {shlex.quote(study)}` first, which measures the best trial"
     )
     return (
         f"{contender.name} was never measured on the test set, as published numbers are: {remedy}; "
@@ -184,7 +185,7 @@ def _default_trial(results: Results) -> int:
     if results.best is None:
         raise Incomplete(
             f"study {results.provenance.name} has no complete trial: type "
-            f"`mnist-tune resume {results.provenance.name}`"
+            f"`mnist-tune resume {shlex.quote(results.provenance.name)}`"
         )
     latest = results.latest
     return latest.trial_number if latest else results.best.trial.trial_number

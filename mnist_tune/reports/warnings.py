@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def _incomplete(results: Results) -> Iterator[Notice]:
     if ended < planned:
         text = (
             f"Unfinished: {ended:,} of {planned:,} planned trials have ended, so that the best may "
-            f"still change; `mnist-tune resume {results.provenance.name}` goes on."
+            f"still change; `mnist-tune resume {shlex.quote(results.provenance.name)}` goes on."
         )
         yield Notice("unfinished", text)
 
@@ -85,9 +86,8 @@ def _lost_trials(results: Results) -> Iterator[Notice]:
         text = f"{numbers.plural(failed, 'trial')} failed ({why}) and had no chance to be the best"
         # A diverged one would only diverge again.
         if set(reasons) - {"diverged"}:
-            text += (
-                f"; `mnist-tune resume {results.provenance.name} --retry-failed` begins them anew"
-            )
+            name = shlex.quote(results.provenance.name)
+            text += f"; `mnist-tune resume {name} --retry-failed` begins them anew"
         yield Notice("failed", f"{text}.")
     if pruned:
         text = (
@@ -99,7 +99,7 @@ def _lost_trials(results: Results) -> Iterator[Notice]:
 
 def _confirmations(results: Results) -> Iterator[Notice]:
     openings, latest = results.provenance.confirmations, results.latest
-    name = results.provenance.name
+    name = shlex.quote(results.provenance.name)
     if len(openings) > 1:
         text = (
             f"The test set was opened {len(openings)} times: each look after the first makes its "

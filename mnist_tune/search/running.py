@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -181,7 +182,8 @@ def run_confirmation(
         with _opened(location, definition, source, again=begun) as session:
             if session.unfinished_trials():
                 raise Incomplete(
-                    f"study {definition.name} is not finished; type `mnist-tune resume {definition.name}`"
+                    f"study {definition.name} is not finished; type "
+                    f"`mnist-tune resume {shlex.quote(definition.name)}`"
                 )
             if _is_confirmed(session) and begun:
                 return  # the server went just after that

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -189,6 +190,6 @@ def _new_row(definition: Definition, source: Source, text: str) -> StudyRow:
 def _refusal(name: str, stored: str, wanted: str) -> str:
     return (
         f"study {name} is stored with another definition ({'; '.join(differences(stored, wanted))}); "
-        f"type `mnist-tune resume {name}` for the options it was started with, put an edited study "
+        f"type `mnist-tune resume {shlex.quote(name)}` for the options it was started with, put an edited study "
         "file back, or give this one another --name"
     )

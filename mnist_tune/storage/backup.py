@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -80,7 +81,8 @@ def back_up(location: Location, name: str, target: Location) -> Backup:
     """
     if target.path is None:
         raise StorageError(
-            f"{target} is a server: a backup is a file; `mnist-tune copy {name} --to` copies to a server"
+            f"{target} is a server: a backup is a file; `mnist-tune copy {shlex.quote(name)} --to` "
+            "copies to a server"
         )
     if location.path is None:
         return _of_server(location, name, target)

@@ -18,6 +18,7 @@ bit by bit, except that NaN is NULL and SQLite knows no negative zero.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -64,7 +65,7 @@ class Store:
             if statements.find(connection, StudyRow, tables.studies, named):
                 raise StorageError(
                     f"{study.name} is in {self._database.location} already: type "
-                    f"`mnist-tune resume {study.name}`, or give another --storage"
+                    f"`mnist-tune resume {shlex.quote(study.name)}`, or give another --storage"
                 )
             statements.add(connection, tables.studies, [study])
 
@@ -158,7 +159,8 @@ class Store:
         complete = [trial for trial in self.trials(study.uid) if trial.state == "complete"]
         if not complete:
             raise Incomplete(
-                f"study {study.name} has no complete trial; `mnist-tune report {study.name}` says why"
+                f"study {study.name} has no complete trial; "
+                f"`mnist-tune report {shlex.quote(study.name)}` says why"
             )
         sign = network_from_json(dict(complete[0].network)).metric.sign
         return max(complete, key=lambda t: (sign * (t.objective or 0.0), -t.trial_number))

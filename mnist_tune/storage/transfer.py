@@ -8,6 +8,7 @@ not taken along: a trial that is unfinished starts anew in the copy, with the sa
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,8 @@ def transfer(source: Location, name: str, target: Location) -> Transferred:
         open_optuna(copy)  # makes its tables
         if name in (taken := {other.name for other in studies_overview(target)}):
             raise StorageError(
-                f"{target} holds a study {name} already: `mnist-tune delete {name}` there, or give another --to"
+                f"{target} holds a study {name} already: `mnist-tune delete {shlex.quote(name)}` there, "
+                "or give another --to"
             )
         assert study.uid not in taken
         with original.reading() as connection:

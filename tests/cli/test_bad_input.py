@@ -492,3 +492,36 @@ def test_a_read_only_storage(tmp_path: Path, read_only: str) -> None:
     line = the_line(Said(done.returncode, done.stdout, done.stderr))
     assert f"its {read_only} is read-only" in line
     assert contents(tmp_path) == before
+
+
+# What no command could be given, and what damage does
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\udcff"])
+@pytest.mark.parametrize("command", ["run", "new", "report", "resume"])
+def test_text_that_is_none(refused: Refused, command: str, text: str) -> None:
+    assert refused(command, text) == f"{text!a} is no text in UTF-8: give another name"
+
+
+def test_a_storage_in_the_environment_that_is_no_text(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_TUNE_STORAGE", "\udcff.db")
+    assert "is no text in UTF-8" in refused("list")
+
+
+@pytest.mark.parametrize("name", ["--help", "-x"])
+def test_a_study_is_not_called_like_an_option(refused: Refused, tiny: Path, name: str) -> None:
+    line = refused("run", tiny, f"--name={name}", "--data", "embedded")
+    assert line == f"a study called {name} would be taken for an option: give it another --name"
+    file = tiny.rename(tiny.with_name(f"{name}.py"))
+    assert "another --name" in refused("run", file, "--data", "embedded")
+
+
+def test_names_are_quoted_in_commands_to_type(
+    call: Call, refused: Refused, stored: Callable[..., Location]
+) -> None:
+    stored("two words")
+    assert "`mnist-tune resume 'two words'`" in call("report", "two words").err
+    assert "`mnist-tune report 'two words'`" in call("best", "two words").err
+    assert "`mnist-tune run 'no such'`" in call("status", "no such").err
