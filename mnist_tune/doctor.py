@@ -15,7 +15,7 @@ from pathlib import Path
 from mnist_tune.data import sources
 from mnist_tune.errors import InputError
 from mnist_tune.processor import computes_bfloat16
-from mnist_tune.storage.health import faults
+from mnist_tune.storage.health import blame, faults
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.overview import studies_overview
 
@@ -58,10 +58,10 @@ def examine(location: Location, folder: Path | None) -> tuple[Check, ...]:
         _guarded("data", lambda: _data(folder)),
         _device(),
         _guarded("workers", _workers),
-        _guarded("storage", lambda: _storage(location)),
+        _guarded("storage", lambda: _unless_damaged(location, _storage)),
         _guarded("integrity", lambda: _integrity(location)),
         _disk(location),
-        _guarded("lease", lambda: _lease(location)),
+        _guarded("lease", lambda: _unless_damaged(location, _lease)),
     )
 
 
@@ -166,6 +166,16 @@ def _disk(location: Location) -> Check:
 def _lease(location: Location) -> Check:
     held = [f"{o.name}: {o.holder}" for o in studies_overview(location) if o.holder is not None]
     return Check("lease", True, "; ".join(held) or "no study is running", "")
+
+
+def _unless_damaged(location: Location, look: Callable[[Location], Check]) -> Check:
+    try:
+        return look(location)
+    except InputError:
+        raise
+    except Exception as error:
+        blame(error, location)
+        raise
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:

@@ -61,10 +61,14 @@ def copy(study: str | None, source: str | None, target: str) -> None:
 
     Rows and artifacts are copied and compared; the original stays. It may be running.
     """
+    with options.blaming_damage(source, target):
+        _copy(Location.find(source), study, Location.parse(target))
+
+
+def _copy(here: Location, study: str | None, there: Location) -> None:
     from mnist_tune.storage.overview import studies_overview
     from mnist_tune.storage.transfer import transfer
 
-    here, there = Location.find(source), Location.parse(target)
     names = [study] if study is not None else [o.name for o in studies_overview(here)]
     if not names:
         raise InputError(f"nothing is stored at {here}: give another --from")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from mnist_tune.errors import MnistTuneError
+from mnist_tune.storage.location import Location
 
 _MOST_STACKED = 64
 
@@ -21,13 +26,41 @@ Command = TypeVar("Command", bound=Callable[..., object])
 Decorator = Callable[[Command], Command]
 
 study_name = click.argument("study")
-storage = click.option(
+_storage = click.option(
     "--storage",
     envvar="MNIST_TUNE_STORAGE",
     show_envvar=True,
     metavar="PATH|URL",
     help="Database file or SQLAlchemy URL; ./storage/mnist_tune.db by default.",
 )
+
+
+def storage(command: Callable[..., None]) -> Callable[..., None]:
+    """The option --storage; a command that stumbles over a damaged storage says so."""
+
+    @functools.wraps(command)
+    def careful(*arguments: object, storage: str | None, **options: object) -> None:
+        with blaming_damage(storage):
+            command(*arguments, storage=storage, **options)
+
+    return _storage(careful)
+
+
+@contextmanager
+def blaming_damage(*storages: str | None) -> Iterator[None]:
+    """Turn an error that nobody foresaw into StorageError where one of the storages is damaged."""
+    try:
+        yield
+    except (MnistTuneError, click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:
+        from mnist_tune.storage.health import blame
+
+        for storage in storages:
+            blame(error, Location.find(storage))
+        raise
+
+
 data = click.option(
     "--data",
     "folder",

@@ -72,8 +72,9 @@ def dashboard(
         if not read_only:
             _catch_up(location)
         shown = f"{server.url(listening, host)}{page(location, study)}"
+        lines = introduction(location, host, read_only=read_only)
         click.echo(shown)
-        for line in introduction(location, host, read_only=read_only):
+        for line in lines:
             click.echo(as_called(line), err=True)
         if browse:
             _open_browser(shown)

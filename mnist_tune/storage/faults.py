@@ -46,8 +46,11 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
         "{where} is not an SQLite database: give another --storage",
     ),
     (
-        ("malformed", "corrupt", "database disk image"),
-        "{where} is damaged: put a backup in its place, or give another --storage",
+        ("malformed", "corrupt", "database disk image", "could not decode to utf-8"),
+        (
+            "{where} is damaged: restore it from a backup, or give another --storage; "
+            "`mnist-tune doctor` names the damage"
+        ),
     ),
     (
         ("unable to open database file",),

@@ -4,8 +4,8 @@ Safe is what loses no result: indexes are made anew from the rows that they poin
 of the file; checkpoints are removed whose trial's result is committed. The rest is only told: damaged
 pages, and folders of studies that are not here, which another database beside this one may need.
 
-Standard library only, as for `list` and `status`. A server looks after its own pages; of it only
-the folders are examined.
+What SQLite cannot know, such as text where a number should stand, is for `damage` to find. A server
+looks after its own pages; of it only that is examined.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from mnist_tune.errors import StorageError
@@ -24,7 +25,8 @@ from mnist_tune.storage.faults import explain
 from mnist_tune.storage.lease import Lease, holder
 from mnist_tune.storage.location import Location
 
-_MOST_LINES = 20  # of SQLite's findings; one is enough to know
+_MOST_LINES = 20  # of what is damaged; one is enough to know
+_RESTORE = "restore it from a backup, or give another --storage"
 # What `PRAGMA integrity_check` says of an index that does not fit its table.
 _INDEX = re.compile(r"(row \d+ missing from|wrong # of entries in|non-unique entry in) index")
 _CHECKPOINT = re.compile(r"(confirmation-(\d+)-)?trial-(\d+)-seed-\d+\.ckpt(\.partial)?")
@@ -59,13 +61,27 @@ def faults(location: Location) -> tuple[Fault, ...]:
     Raises:
         StorageError: nothing can be read at all.
     """
-    if not location.is_sqlite or not files.exists(location):
+    if location.is_sqlite and not files.exists(location):
         return ()
+    damaged = tuple(_damaged(location))
+    if damaged or not location.is_sqlite:
+        return damaged
     try:
         with closing(files.connect_read_only(_path(location))) as connection:
-            return (*_damages(connection), *_leftovers(location, _studies(connection)))
+            return tuple(_leftovers(location, _studies(connection)))
     except sqlite3.Error as error:
         raise explain(error, location) from error
+
+
+def blame(error: Exception, location: Location) -> None:
+    """Raise StorageError from an error that nobody foresaw if the database is damaged.
+
+    If it is sound, the error is a fault of this program.
+    """
+    if location.is_sqlite and not files.exists(location):
+        return
+    for fault in _damaged(location):
+        raise StorageError(f"{location}: {fault.what}: {fault.to_do}") from error
 
 
 def repair(location: Location) -> tuple[str, ...]:
@@ -106,6 +122,23 @@ def stale_checkpoints(folder: Path, finished: Collection[tuple[int, int]]) -> li
     ]
 
 
+def _damaged(location: Location) -> Iterator[Fault]:
+    """What is damaged in the pages, or else in the values."""
+    from mnist_tune.storage.damage import damages  # brings SQLAlchemy and Optuna
+
+    try:
+        if location.is_sqlite:
+            with closing(files.connect_read_only(_path(location))) as connection:
+                found = tuple(_damages(connection))
+            yield from found
+            if found:
+                return
+        for what in islice(damages(location), _MOST_LINES):
+            yield Fault(f"the database is damaged ({what})", _RESTORE)
+    except (sqlite3.Error, UnicodeError) as error:
+        yield Fault(f"the database is damaged ({' '.join(str(error).split())})", _RESTORE)
+
+
 def _damages(connection: sqlite3.Connection) -> Iterator[Fault]:
     """What SQLite finds in its own pages."""
     found = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")]
@@ -118,7 +151,7 @@ def _damages(connection: sqlite3.Connection) -> Iterator[Fault]:
             f"an index does not fit its table ({first})", "mnist-tune doctor --repair", True
         )
     else:
-        yield Fault(f"the database is damaged ({first})", "put a backup in its place")
+        yield Fault(f"the database is damaged ({first})", _RESTORE)
 
 
 def _studies(connection: sqlite3.Connection) -> dict[str, _Study]:

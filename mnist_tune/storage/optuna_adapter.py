@@ -32,6 +32,7 @@ from typing import Any, Literal, TypeVar
 
 import optuna
 import sqlalchemy
+from optuna.distributions import check_distribution_compatibility, json_to_distribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
@@ -411,6 +412,24 @@ def optuna_tables() -> tuple[sqlalchemy.Table, ...]:
     """Optuna's tables of studies and trials, referenced ones before those that refer to them."""
     names = BaseModel.metadata.sorted_tables
     return tuple(table for table in names if table.name != "version_info")
+
+
+def check_parameters(stored: Sequence[tuple[str, float]]) -> None:
+    """Check values of one parameter that Optuna's tables hold.
+
+    Args:
+        stored: distributions as JSON, and values as numbers.
+
+    Raises:
+        ValueError, TypeError, KeyError: a distribution is none, or differs from the first; or a
+            value is outside of its own.
+    """
+    first = json_to_distribution(stored[0][0])
+    for text, value in stored:
+        distribution = json_to_distribution(text)
+        check_distribution_compatibility(first, distribution)
+        if not distribution._contains(value):
+            raise ValueError(f"param_value holds {value}, outside {distribution}")
 
 
 def with_trial_ids(key: str, ids: Mapping[int, int]) -> str:

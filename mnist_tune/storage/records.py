@@ -13,9 +13,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from functools import cache
+from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
-_JSON = {"json": True}
+_OBJECT, _LIST = {"json": dict}, {"json": list}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class StudyRow:
     name: str
     source: str
     question: str
-    overrides: Mapping[str, Any] = field(metadata=_JSON)
+    overrides: Mapping[str, Any] = field(metadata=_OBJECT)
     definition: str
     fingerprint: str
     protocol: str
@@ -34,8 +35,8 @@ class StudyRow:
     baseline: str
     planned_trials: int
     seeds: int
-    data: Mapping[str, Any] = field(metadata=_JSON)
-    versions: Mapping[str, str] = field(metadata=_JSON)
+    data: Mapping[str, Any] = field(metadata=_OBJECT)
+    versions: Mapping[str, str] = field(metadata=_OBJECT)
     created_at: str
 
     def __post_init__(self) -> None:
@@ -50,9 +51,9 @@ class TrialRow:
     trial_number: int
     state: str
     reason: str | None = None
-    params: Mapping[str, Any] = field(metadata=_JSON)
-    network: Mapping[str, Any] = field(metadata=_JSON)
-    recipe: Mapping[str, Any] = field(metadata=_JSON)
+    params: Mapping[str, Any] = field(metadata=_OBJECT)
+    network: Mapping[str, Any] = field(metadata=_OBJECT)
+    recipe: Mapping[str, Any] = field(metadata=_OBJECT)
     label: str
     parameters: int
     objective: float | None = None
@@ -113,7 +114,7 @@ class ConfirmationRow:
     confirmation: int
     trial_number: int
     state: str
-    seeds: tuple[int, ...] = field(metadata=_JSON)
+    seeds: tuple[int, ...] = field(metadata=_LIST)
     train_size: int
     test_size: int
 
@@ -157,9 +158,9 @@ class AnalysisRow:
 
     name: str
     title: str
-    inputs: Mapping[str, Any] = field(metadata=_JSON)
-    tables: Mapping[str, Any] = field(metadata=_JSON)
-    text: tuple[str, ...] = field(metadata=_JSON)
+    inputs: Mapping[str, Any] = field(metadata=_OBJECT)
+    tables: Mapping[str, Any] = field(metadata=_OBJECT)
+    text: tuple[str, ...] = field(metadata=_LIST)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", tuple(self.text))
@@ -237,12 +238,46 @@ def to_columns(row: Any) -> dict[str, Any]:
 
 
 def from_columns(kind: type[Row], columns: Mapping[Any, Any]) -> Row:
-    """Make the record that `to_columns` took apart."""
-    values = dict(columns)
-    for entry in fields(kind):  # type: ignore[arg-type]
-        if entry.metadata:
-            values[entry.name] = json.loads(values[entry.name])
+    """Make the record that `to_columns` took apart.
+
+    Raises:
+        ValueError: a column holds what cannot have been stored there.
+    """
+    values: dict[str, Any] = dict(columns)
+    for name, kinds, json_kind in _columns_of(kind):  # type: ignore[arg-type]
+        value: Any = values[name]
+        if not isinstance(value, kinds):
+            raise ValueError(f"{name} holds {value!r}")
+        if json_kind is not None:
+            values[name] = _parsed(name, value, json_kind)
     return kind(**values)
+
+
+@cache
+def _columns_of(kind: Any) -> tuple[tuple[str, Any, type | None], ...]:
+    """Name, allowed types and kind of JSON of each column of a record."""
+    hints = get_type_hints(kind)
+    return tuple(
+        (entry.name, (str,), entry.metadata["json"])
+        if entry.metadata
+        else (entry.name, _allowed(hints[entry.name]), None)
+        for entry in fields(kind)
+    )
+
+
+def _allowed(hint: Any) -> tuple[type, ...]:
+    kinds = get_args(hint) or (hint,)
+    return (*kinds, int) if {float, bool} & {*kinds} else kinds  # SQLite knows no bool
+
+
+def _parsed(name: str, text: str, kind: type) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{name} holds {text!r}, which is no JSON") from error
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} holds {text!r}")
+    return value
 
 
 def plain(value: Any) -> Any:

@@ -61,6 +61,7 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     """Run a command in this process."""
 
     def called(*arguments: object) -> Said:
+        capsys.readouterr()  # what a call that raised has left
         monkeypatch.setattr(sys, "argv", ["mnist-tune", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()

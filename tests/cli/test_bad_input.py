@@ -525,3 +525,28 @@ def test_names_are_quoted_in_commands_to_type(
     assert "`mnist-tune resume 'two words'`" in call("report", "two words").err
     assert "`mnist-tune report 'two words'`" in call("best", "two words").err
     assert "`mnist-tune run 'no such'`" in call("status", "no such").err
+
+
+def test_a_damaged_storage_is_named_and_left_alone(
+    refused: Refused, stored: Callable[..., Location]
+) -> None:
+    location = stored("tiny", "other")
+    with closing(sqlite3.connect(location.path or "")) as connection, connection:
+        connection.execute("UPDATE mnist_tune_studies SET overrides = '[' WHERE name = 'tiny'")
+    for command in (("report", "tiny"), ("resume", "tiny"), ("delete", "tiny", "--yes")):
+        line = refused(*command)
+        assert line.startswith(f"{location}: the database is damaged (table mnist_tune_studies, ")
+        assert "study tiny" in line
+        assert line.endswith(": restore it from a backup, or give another --storage")
+
+
+def test_a_bug_keeps_its_traceback(
+    call: Call, stored: Callable[..., Location], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a mistake of ours")
+
+    stored("tiny")
+    monkeypatch.setattr("mnist_tune.models.find_winner", broken)
+    with pytest.raises(KeyError):
+        call("best", "tiny")

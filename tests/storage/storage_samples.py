@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import subprocess
@@ -26,6 +27,15 @@ from tests import postgresql
 sqlite_only = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 CHECKOUT = Path(__file__).parents[2]
 UID = "0123456789abcdef" * 2
+DEFINITION = '{"b":1,"a":0.30000000000000004}'
+DATA = {
+    "kind": "folder",
+    "path": "/mnist",
+    "sha256": "d" * 64,
+    "full": True,
+    "train_size": 60_000,
+    "test_size": 10_000,
+}
 NOW = "2026-11-23T21:20:58.123456Z"
 
 
@@ -36,14 +46,14 @@ def study_row(**changes: Any) -> StudyRow:
         "source": "l2_factor",
         "question": "Which L2 factor wins?",
         "overrides": {"epochs": 2, "seeds": [0, 1]},
-        "definition": '{"b":1,"a":0.30000000000000004}',
-        "fingerprint": "f" * 64,
+        "definition": DEFINITION,
+        "fingerprint": hashlib.sha256(DEFINITION.encode()).hexdigest(),
         "protocol": "holdout",
         "rehearsal": True,
         "baseline": "hinton",
         "planned_trials": 5,
         "seeds": 2,
-        "data": {"name": "MNIST", "sizes": [60000, 10000]},
+        "data": DATA,
         "versions": {"optuna": "5.0.0"},
         "created_at": NOW,
     }
@@ -57,7 +67,7 @@ def trial_row(number: int = 0, **changes: Any) -> TrialRow:
         "state": "complete",
         "params": {"l2": 1e-6, "widths": [64, 64], "activation": "relu"},
         "network": {"kind": "Mlp", "hidden": [64, 64]},
-        "recipe": {"epochs": 2},
+        "recipe": {"epochs": 2, "optimizer": {"kind": "Sgd", "learning_rate": 0.1}},
         "label": "64-64",
         "parameters": 55_050,
         "objective": 0.97,

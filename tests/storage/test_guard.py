@@ -116,7 +116,7 @@ def test_a_damaged_file_is_refused_before_anything_is_written(path: Path) -> Non
     content = path.read_bytes()
     middle = len(content) // 2
     path.write_bytes(content[:middle] + b"\xaa" * 8192 + content[middle + 8192 :])
-    with pytest.raises(StorageError, match="is damaged: put a backup in its place"):
+    with pytest.raises(StorageError, match="is damaged: restore it from a backup"):
         Guard(Location.parse(path))
 
 

@@ -14,7 +14,7 @@ from mnist_tune.storage.health import faults, repair
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.store import Store
-from tests.storage.storage_samples import UID, sqlite_only, study_row, trial_row
+from tests.storage.storage_samples import UID, run_row, sqlite_only, study_row, trial_row
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def kept(database: Database, location: Location) -> Location:
     """A study with trial 0 finished, trial 2 failed, and checkpoints of trials 0 to 2 and of a confirmation."""
     store = Store(database)
     store.add_study(study_row())
-    store.write_trial(trial_row(), [], [], None)
+    store.write_trial(trial_row(), [run_row(seed=0), run_row(seed=1)], [], None)
     store.write_trial(trial_row(2, state="failed", reason="hung", objective=None), [], [], None)
     for name in (
         "trial-0-seed-0.ckpt",

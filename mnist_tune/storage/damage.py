@@ -1,0 +1,301 @@
+"""What is damaged in a database: tables and columns that are gone, values that nobody has stored.
+
+All of it is read, which takes seconds where there is much: for `doctor`, and for a command that
+stumbled over what it read. A page that cannot be read is SQLite's business, see `health`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    Enum,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from mnist_tune.data import sources
+from mnist_tune.definitions.definition import Overrides
+from mnist_tune.definitions.fingerprint import fingerprint
+from mnist_tune.errors import InputError
+from mnist_tune.networks import network_from_json
+from mnist_tune.recipes import recipe_from_json
+from mnist_tune.storage import files, records, tables
+from mnist_tune.storage.identity import SCHEMA_TABLE, SCHEMA_VERSION, Rows, stored_version
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.optuna_adapter import check_parameters, optuna_tables
+from mnist_tune.storage.overview import Source, reading_rows
+
+Row = Mapping[str, Any]
+
+_RECORDS: Mapping[str, type[Any]] = {
+    tables.studies.name: records.StudyRow,
+    tables.trials.name: records.TrialRow,
+    tables.runs.name: records.RunRow,
+    tables.epochs.name: records.EpochRow,
+    tables.confirmations.name: records.ConfirmationRow,
+    tables.predictions.name: records.PredictionRow,
+    tables.references.name: records.ReferenceRow,
+    tables.analyses.name: records.AnalysisRow,
+    tables.pictures.name: records.PictureRow,
+    tables.timings.name: records.TimingRow,
+}
+# Optuna allows NULL nearly everywhere, and stores it in these columns alone: an infinite value has
+# only a type, a trial that waits or runs has no times.
+_NULL = {"datetime_start", "datetime_complete", "intermediate_value", "value"}
+# One row each says which version of Optuna made its tables.
+_VERSIONS = (
+    Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False)),
+    Table(
+        "version_info",
+        MetaData(),
+        Column("schema_version", Integer, nullable=False),
+        Column("library_version", String(256), nullable=False),
+    ),
+)
+
+
+class _NoText(bytes):
+    """Bytes that should be text and are no UTF-8."""
+
+
+def damages(location: Location) -> Iterator[str]:
+    """Say what is damaged, each in a few words; nothing is changed."""
+    with _reading(location) as (there, rows):
+        if SCHEMA_TABLE not in there or stored_version(rows) != SCHEMA_VERSION:
+            return  # it will be upgraded first; or nothing is stored yet
+        expected = tuple(tables.metadata.sorted_tables)
+        if there & {table.name for table in optuna_tables()}:  # they come after ours
+            expected += (*optuna_tables(), *_VERSIONS)
+        content: dict[str, list[Row]] = {}
+        for table in expected:
+            try:
+                content[table.name] = _read(rows, table)
+            except (sqlite3.Error, SQLAlchemyError, UnicodeError) as error:
+                yield f"table {table.name}: {' '.join(str(error).split())}"
+                return  # the rest could only be guessed
+    wrong = [*_wrong_values(content, expected, typed=location.is_sqlite)]
+    yield from wrong or _torn_apart(content)
+
+
+def _wrong_values(
+    content: Mapping[str, list[Row]], expected: Iterable[Table], *, typed: bool
+) -> Iterator[str]:
+    names = _Names(content)
+    for table in expected:
+        for row in content[table.name]:
+            found = (_wrong_type(table, row) if typed else None) or _wrong_meaning(table, row)
+            if found:
+                yield f"table {table.name}, {names.place(table, row)}: {found}"
+
+
+@contextmanager
+def _reading(location: Location) -> Iterator[Source]:
+    if location.path is None:
+        with reading_rows(location) as source:
+            assert source is not None, "a server is there, or refuses"
+            yield source
+        return
+    with closing(files.connect_read_only(location.path)) as connection:
+        connection.text_factory = _text
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        yield (
+            frozenset(name for (name,) in names),
+            lambda statement: connection.execute(statement).fetchall(),
+        )
+
+
+def _text(stored: bytes) -> str | _NoText:
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return _NoText(stored)
+
+
+def _read(rows: Rows, table: Table) -> list[Row]:
+    names = [column.name for column in table.columns]
+    quoted = ", ".join(f'{table.name}."{name}"' for name in names)  # else a missing one is a text
+    return [
+        dict(zip(names, row, strict=True)) for row in rows(f"SELECT {quoted} FROM {table.name}")
+    ]
+
+
+class _Names:
+    """Which study a row belongs to."""
+
+    def __init__(self, content: Mapping[str, list[Row]]) -> None:
+        self._names: dict[tuple[str, Any], Any] = {}
+        for row in content[tables.studies.name]:
+            self._names["study_uid", row["uid"]] = row["name"]
+        for row in content.get("studies", ()):
+            self._names["study_id", row["study_id"]] = row["study_name"]
+        for row in content.get("trials", ()):
+            self._names["trial_id", row["trial_id"]] = self._names.get(
+                ("study_id", row["study_id"])
+            )
+
+    def place(self, table: Table, row: Row) -> str:
+        """Such as `study l2_factor, trial_number 3, seed 1`."""
+        own = row.get("name", row.get("study_name")) if "studies" in table.name else None
+        owner = own or next((n for c in row if (n := self._names.get((c, row[c])))), None)
+        keys = [
+            f"{column.name} {_shown(row[column.name])}"
+            for column in table.primary_key
+            if column.name not in ("study_uid", "uid")
+        ]
+        return ", ".join(([f"study {_shown(owner)}"] if owner else []) + keys)
+
+
+def _wrong_type(table: Table, row: Row) -> str | None:
+    """A value that SQLite holds and the column does not allow."""
+    for column in table.columns:
+        value = row[column.name]
+        optuna = table.name not in _RECORDS
+        if value is None:
+            if not column.nullable or (optuna and column.name not in _NULL):
+                return f"{column.name} is missing"
+        elif not _fits(column, value):
+            return f"{column.name} holds {_shown(value)}"
+    return None
+
+
+def _fits(column: Column[Any], value: Any) -> bool:
+    kind = column.type
+    if isinstance(kind, Enum):
+        return value in kind.enums
+    if isinstance(kind, DateTime):
+        return isinstance(value, str) and _is(value, datetime.fromisoformat)
+    if isinstance(kind, Boolean):
+        return isinstance(value, int) and value in (0, 1)
+    if isinstance(kind, Integer):
+        return isinstance(value, int)
+    if isinstance(kind, Float):
+        return isinstance(value, int | float) and math.isfinite(value)
+    if isinstance(kind, LargeBinary):
+        return isinstance(value, bytes)
+    return isinstance(value, str)
+
+
+def _is(value: str, read: Callable[[str], object]) -> bool:
+    try:
+        read(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _wrong_meaning(table: Table, row: Row) -> str | None:
+    """A value of the right type that cannot be what was stored."""
+    try:
+        if (kind := _RECORDS.get(table.name)) is not None:
+            _check_record(records.from_columns(kind, row))
+        if "value_json" in row:
+            json.loads(row["value_json"])
+        if "distribution_json" in row:
+            check_parameters([(row["distribution_json"], row["param_value"])])
+    except (ValueError, TypeError, KeyError, InputError) as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+def _check_record(record: Any) -> None:
+    if isinstance(record, records.StudyRow):
+        if fingerprint(record.definition) != record.fingerprint:
+            raise ValueError("the definition is not the one whose fingerprint is stored")
+        sources.Source.from_json(record.data)
+        Overrides.from_json(dict(record.overrides))
+    elif isinstance(record, records.TrialRow):
+        network_from_json(dict(record.network))
+        recipe_from_json(dict(record.recipe))
+        if (record.objective is None) == (record.state == "complete"):
+            raise ValueError(f"a {record.state} trial with objective {record.objective}")
+    elif isinstance(record, records.TimingRow):
+        for time in (record.started_at, record.finished_at):
+            datetime.fromisoformat(time)
+
+
+def _torn_apart(content: Mapping[str, list[Row]]) -> Iterator[str]:
+    """What lacks its other half."""
+    yield from _without_runs(content)
+    if "studies" not in content:
+        return
+    for name in ("alembic_version", "version_info"):
+        if len(content[name]) != 1:
+            yield f"table {name} holds {len(content[name])} rows instead of one"
+    directions = Counter(row["study_id"] for row in content["study_directions"])
+    for study in content["studies"]:
+        if directions[study["study_id"]] != 1:
+            yield f"table study_directions: study {_shown(study['study_name'])} lacks its direction"
+    yield from _unlike(content)
+    values = {row["trial_id"] for row in content["trial_values"]}
+    for trial in content["trials"]:
+        for name in _lacking(trial, values):
+            yield f"table trials, trial_id {trial['trial_id']}: {name} is missing"
+
+
+def _without_runs(content: Mapping[str, list[Row]]) -> Iterator[str]:
+    """Trials and confirmations that were written together with their runs."""
+    runs = Counter(
+        (row["study_uid"], row["confirmation"], row["trial_number"])
+        for row in content[tables.runs.name]
+    )
+    names = {row["uid"]: (row["name"], row["seeds"]) for row in content[tables.studies.name]}
+    wanted = [
+        ((row["study_uid"], 0, row["trial_number"]), names.get(row["study_uid"], ("", 0))[1])
+        for row in content[tables.trials.name]
+        if row["state"] == "complete"
+    ] + [
+        ((row["study_uid"], row["confirmation"], row["trial_number"]), row["seeds"].count(",") + 1)
+        for row in content[tables.confirmations.name]
+        if row["state"] == "complete"
+    ]
+    for key, count in wanted:
+        uid, confirmation, trial_number = key
+        if runs[key] < count:
+            yield (
+                f"table {tables.runs.name}, study {_shown(names.get(uid, (uid, 0))[0])}, confirmation "
+                f"{confirmation}, trial_number {trial_number}: {runs[key]} of {count} runs are there"
+            )
+
+
+def _unlike(content: Mapping[str, list[Row]]) -> Iterator[str]:
+    """Parameters with a range that they do not have in other trials of the study."""
+    studies = {row["trial_id"]: row["study_id"] for row in content["trials"]}
+    asked: dict[Any, list[tuple[str, float]]] = defaultdict(list)
+    for row in content["trial_params"]:
+        value = (row["distribution_json"], row["param_value"])
+        asked[studies.get(row["trial_id"]), row["param_name"]].append(value)
+    for (_study, name), values in asked.items():
+        try:
+            check_parameters(values)
+        except (ValueError, TypeError, KeyError) as error:
+            yield f"table trial_params, param_name {_shown(name)}: {error}"
+
+
+def _lacking(trial: Row, values: set[Any]) -> Iterator[str]:
+    if trial["state"] != "WAITING" and trial["datetime_start"] is None:
+        yield "datetime_start"
+    if trial["state"] in ("COMPLETE", "PRUNED", "FAIL") and trial["datetime_complete"] is None:
+        yield "datetime_complete"
+    if trial["state"] == "COMPLETE" and trial["trial_id"] not in values:
+        yield "its value"
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) and value.isprintable() else ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
