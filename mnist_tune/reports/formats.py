@@ -14,13 +14,13 @@ from mnist_tune.reports.cells import inert
 _BLOCK = 10_000  # records that are text at once
 _encode = _json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
+
 def csv(frame: pd.DataFrame) -> bytes:
     """Comma-separated values with a head; the unknown is an empty field, text is no formula."""
     safe, file = frame.rename(columns=inert), BytesIO()
     for name, column in safe.select_dtypes(["object", "str"]).items():
         safe[name] = pd.Series(map(inert, column), column.index, column.dtype)
-    safe.to_csv(file, index=False, lineterminator="
-", mode="wb", encoding="utf-8")
+    safe.to_csv(file, index=False, lineterminator="\n", mode="wb", encoding="utf-8")
     return file.getvalue()
 
 

@@ -6,8 +6,9 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from mnist_tune.errors import Incomplete
 from mnist_tune.metrics import Metric
@@ -39,6 +40,7 @@ class Results:
         references: what an autoencoder must beat, on validation and on test images.
         multiply_adds: trial number → multiply-adds of its network for one image; empty where the
             number of parameters says as much, which it does unless convolutions use theirs often.
+        overlapping: whether trials of the search were trained at the same time.
     """
 
     provenance: Provenance
@@ -48,6 +50,7 @@ class Results:
     confirmed_seeds: Mapping[int, int]
     references: tuple[ReferenceRow, ...] = ()
     multiply_adds: Mapping[int, int] = field(default_factory=dict)
+    overlapping: bool = False
 
     @property
     def metric(self) -> Metric:
@@ -122,6 +125,21 @@ def read_results(connection: Connection, name: str) -> Results:
             where=tables.references.c.study_uid == provenance.uid,
         ),
         multiply_adds=_multiply_adds(configurations),
+        overlapping=_overlapping(connection, provenance.uid),
+    )
+
+
+def _overlapping(connection: Connection, uid: str) -> bool:
+    """Whether a trial of the search began before one that had begun earlier was over."""
+    timing = tables.timings.c
+    statement = (
+        select(func.min(timing.started_at).label("start"), func.max(timing.finished_at))
+        .where(timing.study_uid == uid, timing.confirmation == 0)
+        .group_by(timing.trial_number)
+        .order_by("start")
+    )
+    return any(
+        earlier[1] > later[0] for earlier, later in pairwise(connection.execute(statement).all())
     )
 
 

@@ -39,6 +39,7 @@ def warnings(results: Results) -> tuple[Notice, ...]:
         *_not_a_result(results),
         *_incomplete(results),
         *_lost_trials(results),
+        *_learned_side_by_side(results),
         *_confirmations(results),
         *_random_search(results),
         *_edges(results),
@@ -95,6 +96,20 @@ def _lost_trials(results: Results) -> Iterator[Notice]:
             f"({results.provenance.pruner}): judged by fewer epochs, not in the ranking."
         )
         yield Notice("pruned", text)
+
+
+def _learned_side_by_side(results: Results) -> Iterator[Notice]:
+    """Which trials a sampler tries and a pruner stops is then a matter of which ended first."""
+    sampler, pruner = results.provenance.sampler, results.provenance.pruner
+    learning = [f"sampler {sampler}"] if sampler not in ("grid", "random") else []
+    learning += [f"pruner {pruner}"] if pruner != "none" else []
+    if learning and results.overlapping:
+        text = (
+            f"Trials were trained at the same time, and {' and '.join(learning)} judged by those that "
+            "had ended first: the same command may try or stop other trials another time. "
+            "--workers 1 --stack off repeats exactly."
+        )
+        yield Notice("side-by-side", text)
 
 
 def _confirmations(results: Results) -> Iterator[Notice]:

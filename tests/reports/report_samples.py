@@ -424,8 +424,8 @@ def _timing(confirmation: int, number: int, first_seed: int, seeds: int) -> Timi
         trial_number=number,
         first_seed=first_seed,
         seeds=seeds,
-        started_at="2026-11-23T21:20:58.123456Z",
-        finished_at="2026-11-23T21:21:58.123456Z",
+        started_at=f"2026-11-23T21:{20 + number}:58.123456Z",  # one after the other
+        finished_at=f"2026-11-23T21:{21 + number}:58.123456Z",
         elapsed_seconds=60.0,
         train_seconds=55.5,
         host="here",

@@ -179,3 +179,33 @@ def test_a_parameter_that_the_best_does_not_have_has_no_edge(read: Read) -> None
     results = read(replace(sample, trials=sample.trials))
     messages = [notice.text for notice in warnings(results) if notice.key == "edge"]
     assert [message.split(" is at")[0] for message in messages] == ["The best width_1 (1024)"]
+
+
+def at_once(sample: Sample) -> Sample:
+    """The same study, its trials trained at the same time."""
+    start, end = "2026-11-23T21:20:58.123456Z", "2026-11-23T21:21:58.123456Z"
+    timings = [replace(row, started_at=start, finished_at=end) for row in sample.timings]
+    return replace(sample, timings=tuple(timings))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner", "told"),
+    [
+        ("grid", "none", None),
+        ("random", "none", None),
+        ("tpe", "none", "sampler tpe judged"),
+        ("random", "median", "pruner median judged"),
+        ("tpe", "hyperband", "sampler tpe and pruner hyperband judged"),
+    ],
+)
+def test_what_learns_from_trials_that_were_trained_at_the_same_time(
+    read: Read, sampler: str, pruner: str, told: str | None
+) -> None:
+    definition = samples.definition(samples.L2_SPACE, {"sampler": sampler}, pruner)
+    sample = samples.l2_search(definition=definition)
+    assert "side-by-side" not in keys(read(sample))  # one after the other
+    results = read(at_once(sample))
+    if told is None:
+        assert "side-by-side" not in keys(results)
+    else:
+        assert told in text(results, "side-by-side")
