@@ -6,8 +6,13 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.postgresql import Server
+
+# How many inputs a test with random ones tries.
+settings.register_profile("quick", max_examples=30)
+settings.register_profile("thorough", max_examples=600)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let Ctrl-C reach the processes that tests start: pytest-xdist's workers would pass on that they ignore it."""
+    settings.load_profile("thorough" if config.getoption("--thorough") else "quick")
     if hasattr(config, "workerinput"):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
