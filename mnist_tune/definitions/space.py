@@ -191,7 +191,7 @@ def probe(study: Study) -> Space:
                 raise DefinitionError(
                     f"parameter {name!r} has different ranges in different trials; use two names"
                 )
-        made = describe(study, configuration)
+        made = describe(configuration)
         if len(examples) < _EXAMPLES or not notes.facets <= shown:
             _check_repeatable(study, notes, made)
             examples.append((notes.values, made))
@@ -203,7 +203,7 @@ def _check_repeatable(study: Study, notes: _Notes, made: dict[str, Any]) -> None
     again, configuration = _called(
         study, lambda name, parameter: notes.values.get(name, _lowest(name, parameter))
     )
-    if (again.values, describe(study, configuration)) != (notes.values, made):
+    if (again.values, describe(configuration)) != (notes.values, made):
         raise DefinitionError(
             f"suggest(trial) answered twice to {notes.values}, each time differently; "
             "let its answer depend on the trial alone"
@@ -241,21 +241,22 @@ def check_point(study: Study, space: Space, point: Point) -> None:
             )
 
 
-def describe(study: Study, configuration: Configuration) -> dict[str, Any]:
+def describe(configuration: Configuration) -> dict[str, Any]:
     """What a configuration is, as JSON: the network, and what it changes in the recipe."""
     changes = {
         name: value
         for name in ("learning_rate", "batch_size")
         if (value := getattr(configuration, name)) is not None
     }
-    configuration.recipe(study.recipe)  # raises here, not in the middle of a search
     return {"network": network_to_json(configuration.network), **changes}
 
 
 def _called(study: Study, choose: Callable[[str, Parameter], Any]) -> tuple[_Notes, Configuration]:
     notes = _Notes(choose)
     try:
-        return notes, study.configuration(notes)
+        configuration = study.configuration(notes)
+        configuration.recipe(study.recipe)  # raises here, not in the middle of a search
+        return notes, configuration
     except (DefinitionError, KeyboardInterrupt):
         raise
     except BaseException as error:  # the user's own code: a fault of the study file

@@ -297,3 +297,14 @@ def test_ctrl_c_in_suggest_is_ctrl_c() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         probe(study_of(suggest))
+
+
+def test_a_learning_rate_that_cannot_even_be_shown() -> None:
+    class Broken:
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    def suggest(trial: Any) -> Configuration:
+        return Configuration(network=network(), learning_rate=Broken())  # type: ignore[arg-type]
+
+    assert "suggest(trial) raised ZeroDivisionError" in refusal(suggest)
