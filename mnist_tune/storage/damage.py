@@ -113,11 +113,12 @@ def _reading(location: Location) -> Iterator[Source]:
         return
     with closing(files.connect_read_only(location.path)) as connection:
         connection.text_factory = _text
-        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        yield (
-            frozenset(name for (name,) in names),
-            lambda statement: connection.execute(statement).fetchall(),
-        )
+
+        def rows(statement: str, /, **values: object) -> list[tuple[Any, ...]]:
+            return connection.execute(statement, values).fetchall()
+
+        names = rows("SELECT name FROM sqlite_master WHERE type = 'table'")
+        yield frozenset(name for (name,) in names), rows
 
 
 def _text(stored: bytes) -> str | _NoText:
