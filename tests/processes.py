@@ -25,10 +25,16 @@ from typing import Any, Self
 import psutil
 import psycopg
 
+from mnist_tune.reports import formats
+from mnist_tune.reports.results import read_results
+from mnist_tune.reports.tables import read_tables
+from mnist_tune.storage.database import open_database
+from mnist_tune.storage.location import Location
 from mnist_tune.workers import fork_server
 from tests import postgresql
 
 CHECKOUT = Path(__file__).parent.parent
+_TABLES = ("configurations", "runs", "comparison", "epochs")
 PATIENCE_SECONDS = 90.0  # TensorFlow alone may take 20 s to start on a busy machine
 
 Rows = list[tuple[Any, ...]]
@@ -47,7 +53,7 @@ def suggest(trial: Trial) -> Mlp:
 
 study = Study(
     suggest=suggest,
-    recipe=Recipe(epochs=50, batch_size=4, optimizer=Sgd(learning_rate=0.01)),
+    recipe=Recipe(epochs=30, batch_size=4, optimizer=Sgd(learning_rate=0.01)),
     plan=Grid.product(l2=(1e-6, 1e-3)),
     seeds=1,
     confirm_seeds=1,
@@ -159,12 +165,22 @@ class Place:
         )
 
     def under_way(self, number: int) -> bool:
-        """Whether a trial of 50 epochs is in the middle of its epochs."""
-        return 2 <= self.epochs_seen(number) < 35
+        """Whether a trial of 30 epochs is in the middle of its epochs."""
+        return 2 <= self.epochs_seen(number) < 20
 
     def checkpoints(self) -> list[str]:
         """Names of the states of unfinished runs."""
         return sorted(p.name for p in (self.folder / "storage").rglob("checkpoints/*/*.ckpt"))
+
+    def tables(self, study: str) -> dict[str, bytes]:
+        """The tables of a study but for that of times, read here: file name → what `export` writes."""
+        location = Location.find(self.server or str(self.database))
+        with (
+            open_database(location, create=False, read_only=True) as database,
+            database.reading() as connection,
+        ):
+            found = read_tables(connection, read_results(connection, study))
+        return {f"{name}.csv": formats.csv(getattr(found, name)) for name in _TABLES}
 
     def exported(self, study: str) -> dict[str, bytes]:
         """Export a study; file name → content of all files but those that hold times."""

@@ -24,7 +24,7 @@ from tests.processes import PATIENT, Place, Running
 DOCS = Path(__file__).parent.parent / "docs"
 RUN = ("run", "spread.py", "--data", "embedded")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     place = Place(tmp_path_factory.mktemp("undisturbed"))
     place.study("spread", PATIENT)
     place.done(*RUN, "--workers", 1)
-    return place.exported("spread")
+    return place.tables("spread")
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def free_port() -> int:
 
 def assert_same_tables(place: Place, address: str, undisturbed: dict[str, bytes]) -> None:
     place.done(*RUN, "--cluster", address, "--insecure")
-    assert place.exported("spread") == undisturbed
+    assert place.tables("spread") == undisturbed
 
 
 def test_over_ssh(place: Place, undisturbed: dict[str, bytes]) -> None:

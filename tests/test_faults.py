@@ -51,7 +51,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Files exported after a run that nothing has disturbed."""
     place = Place(tmp_path_factory.mktemp("undisturbed"))
     place.done("run", place.study("faulty", PATIENT), *ARGUMENTS)
-    return place.exported("faulty")
+    return place.tables("faulty")
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_suspended_coordinator_is_no_alarm_and_a_suspended_worker_is(
     assert "Traceback" not in running.stderr
     assert place.states() == ["COMPLETE"] * 2
     assert place.checkpoints() == []
-    assert place.exported("faulty") == undisturbed
+    assert place.tables("faulty") == undisturbed
 
 
 def test_trial_whose_workers_die_fails_and_is_made_good_under_its_number(
@@ -117,7 +117,7 @@ def test_trial_whose_workers_die_fails_and_is_made_good_under_its_number(
         kill_trainers_until_a_trial_failed(running)
         assert running.code() == 0
     assert running.stderr.count("trial 0, seed 0: worker_lost") == 2
-    assert "failed (worker_lost): its worker process ended (1/2)" in running.stderr
+    assert "failed (worker_lost): its worker process ended (1/2" in running.stderr
     assert "Traceback" not in running.stderr
     assert place.states() == ["FAIL", "COMPLETE"]
     row = status(place, "faulty")
@@ -136,11 +136,11 @@ def test_trial_whose_workers_die_fails_and_is_made_good_under_its_number(
     assert place.rows("SELECT * FROM trials WHERE number = 1") == second  # not trained again
     theirs = optuna.load_study(study_name="faulty", storage=f"sqlite:///{place.database}")
     assert not {name for name in theirs.trials[0].user_attrs if name.startswith("failure")}
-    assert place.exported("faulty") == undisturbed
+    assert place.tables("faulty") == undisturbed
 
     nothing = place.done("resume", "faulty", "--retry-failed", *ARGUMENTS)
     assert "no trial has failed" in nothing.stderr
-    assert place.exported("faulty") == undisturbed
+    assert place.tables("faulty") == undisturbed
 
 
 def test_study_goes_on_after_trials_that_diverge(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Files exported after a run that nothing has interrupted."""
     place = Place(tmp_path_factory.mktemp("undisturbed"))
     place.done("run", place.study("patience", GRID), "--data", "embedded", "--workers", 2)
-    return place.exported("patience")
+    return place.tables("patience")
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def states_of(trials: list[int]) -> set[str]:
 def assert_nothing_shows(place: Place, undisturbed: dict[str, bytes]) -> None:
     assert place.states() == ["COMPLETE"] * 3
     assert place.checkpoints() == []
-    assert place.exported("patience") == undisturbed
+    assert place.tables("patience") == undisturbed
 
 
 def test_ctrl_c_saves_and_the_command_it_prints_goes_on(
@@ -317,7 +317,7 @@ def test_tpe_draws_the_same_after_a_kill(tmp_path: Path) -> None:
         place.done(*arguments)
         assert place.states() == ["COMPLETE"] * TPE_TRIALS
         drawn.append(sorted(place.rows(PARAMETERS)))
-        tables.append(place.exported("rate"))
+        tables.append(place.tables("rate"))
     assert len(drawn[0]) == 2 * TPE_TRIALS
     assert drawn[0] == drawn[1]
     assert tables[0] == tables[1]

@@ -74,7 +74,7 @@ def address() -> str:
 def assert_nothing_shows(place: Place, undisturbed: Place) -> None:
     assert place.states() == ["COMPLETE"] * 2
     assert place.checkpoints() == []
-    assert place.exported("spread") == undisturbed.exported("spread")
+    assert place.tables("spread") == undisturbed.tables("spread")
 
 
 def under_way(place: Place, running: Running) -> None:
@@ -157,6 +157,7 @@ def test_a_worker_that_joins_gives_the_same_tables(
     assert_nothing_shows(place, undisturbed)
 
 
+@pytest.mark.thorough
 def test_trials_are_stacked_where_workers_have_gpus(
     place: Place, guest: Place, undisturbed: Place, address: str
 ) -> None:
@@ -175,6 +176,7 @@ def test_trials_are_stacked_where_workers_have_gpus(
     assert "together" not in alone
 
 
+@pytest.mark.thorough
 @with_networks
 def test_a_machine_without_images_and_without_our_folders(
     place: Place, guest: Place, undisturbed: Place, tmp_path: Path
@@ -193,6 +195,7 @@ def test_a_machine_without_images_and_without_our_folders(
         assert same.read_bytes() == kept.read_bytes()
 
 
+@pytest.mark.thorough
 @with_networks
 def test_a_cut_network_changes_no_result(place: Place, guest: Place, undisturbed: Place) -> None:
     with Network() as network:
@@ -208,6 +211,7 @@ def test_a_cut_network_changes_no_result(place: Place, guest: Place, undisturbed
     assert_nothing_shows(place, undisturbed)
 
 
+@pytest.mark.thorough
 def test_a_machine_that_dies_and_one_that_comes_late_by_slurm(
     place: Place, guest: Place, undisturbed: Place, address: str
 ) -> None:
@@ -251,6 +255,7 @@ def dask(guest: Place, *arguments: object) -> Iterator[Running]:
         yield running
 
 
+@pytest.mark.thorough
 def test_a_dask_cluster_that_is_there(
     place: Place, guest: Place, undisturbed: Place, address: str
 ) -> None:
@@ -272,6 +277,7 @@ def test_a_dask_cluster_that_is_there(
     assert_nothing_shows(place, undisturbed)
 
 
+@pytest.mark.thorough
 def test_several_studies_share_a_cluster_and_a_database(
     place: Place, guest: Place, undisturbed: Place, address: str, postgresql: Server
 ) -> None:
@@ -296,9 +302,9 @@ def test_several_studies_share_a_cluster_and_a_database(
     assert status.count("running") == 2
     assert shared.states() == ["COMPLETE"] * 4
     tables = [
-        shared.exported("spread")["runs.csv"],
-        shared.exported("twin")["runs.csv"],
-        undisturbed.exported("spread")["runs.csv"],
+        shared.tables("spread")["runs.csv"],
+        shared.tables("twin")["runs.csv"],
+        undisturbed.tables("spread")["runs.csv"],
     ]
     assert tables[0] == tables[1] == tables[2]
 

@@ -32,7 +32,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     place = Place(tmp_path_factory.mktemp("undisturbed"))
     place.study("mishaps", PATIENT)
     place.done(*RUN)
-    return place.exported("mishaps")
+    return place.tables("mishaps")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def place(tmp_path: Path) -> Place:
 def assert_nothing_shows(place: Place, undisturbed: dict[str, bytes]) -> None:
     assert place.states() == ["COMPLETE"] * 2
     assert place.checkpoints() == []
-    assert place.exported("mishaps") == undisturbed
+    assert place.tables("mishaps") == undisturbed
 
 
 def last_line(running: Running, code: int) -> str:
@@ -65,6 +65,7 @@ def database_files(place: Place) -> list[Path]:
 # The database
 
 
+@pytest.mark.thorough
 def test_another_program_keeps_it_locked_for_a_minute(
     place: Place, undisturbed: dict[str, bytes]
 ) -> None:
@@ -205,7 +206,7 @@ rm {storage}/ballast
 """
     said = on_a_small_disk(place, script)
     assert "the disk is full; free some space and type the same command again" in said
-    assert results_in(place.folder / "export") == undisturbed
+    assert undisturbed.items() <= results_in(place.folder / "export").items()
 
 
 def test_a_disk_too_small_for_artifacts(place: Place, undisturbed: dict[str, bytes]) -> None:
@@ -221,11 +222,11 @@ umount {artifacts}
 {" ".join(command("export", "mishaps", "--out", "export"))}
 """
     said = on_a_small_disk(place, script)
-    assert "(2/2)" in said
+    assert "(2/2" in said
     assert f"{artifacts}" in said.splitlines()[-1]
     assert "(No space left on device): make room there" in said.splitlines()[-1]
     assert place.states() == ["COMPLETE"] * 2
-    assert results_in(place.folder / "export") == undisturbed
+    assert undisturbed.items() <= results_in(place.folder / "export").items()
     assert list(artifacts.rglob("seed-*.ckpt"))
 
 

@@ -28,7 +28,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     place = Place(tmp_path_factory.mktemp("undisturbed"))
     place.study("served", PATIENT)
     place.done(*RUN)
-    return place.exported("served")
+    return place.tables("served")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def place(tmp_path: Path, postgresql: Server) -> Place:
 def assert_nothing_shows(place: Place, undisturbed: dict[str, bytes]) -> None:
     assert place.states() == ["COMPLETE"] * 2
     assert place.checkpoints() == []
-    assert place.exported("served") == undisturbed
+    assert place.tables("served") == undisturbed
 
 
 def under_way(place: Place, running: Running) -> None:

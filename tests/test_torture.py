@@ -20,7 +20,7 @@ from tests.torture import (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["tpe_pruned", "quick_tpe_pruned"])
 def test_disturbed_studies_come_to_the_same_result(tmp_path: Path, name: str) -> None:

@@ -213,7 +213,7 @@ class Torturer:
             place = self._place(case, "undisturbed")
             with place.start(*_arguments(replace(case, stack="off"))) as running:
                 assert self._code(running) == 0, running.stderr
-            self._undisturbed[case.name] = place.exported(case.study)
+            self._undisturbed[case.name] = place.tables(case.study)
         while disturbances > 0:
             disturbances -= self._round(case, min(disturbances, _MOST_IN_A_ROUND))
 
@@ -301,7 +301,7 @@ class Torturer:
         counts = self.counts
         counts.zombies += place.states().count("RUNNING")
         counts.leftovers += len(place.checkpoints())
-        found, wanted = place.exported(case.study), self._undisturbed[case.name]
+        found, wanted = place.tables(case.study), self._undisturbed[case.name]
         if found != wanted:
             counts.different += 1
             self._say("\n".join([f"{place.folder}: another result:", *_differences(found, wanted)]))

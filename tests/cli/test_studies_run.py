@@ -140,7 +140,7 @@ def test_a_run_says_what_it_does_on_stderr_alone(finished: Finished) -> None:
     assert lines[0] == "tiny: Which L2 factor does a tiny network want?"
     assert f"2 trials × {SEEDS} seeds × {EPOCHS} epochs, protocol holdout" in lines[1]
     assert "2 workers with" in finished.stderr
-    assert re.search(r"trial 1 .*: validation accuracy \d\d\.\d\d ± .*/2\)", finished.stderr)
+    assert re.search(r"trial 1 .*: validation accuracy \d\d\.\d\d ± .*/2[,)]", finished.stderr)
     assert "confirmation 1: test accuracy" in finished.stderr
     for noise in ("Traceback", "Warning", "oneDNN", "distributed"):
         assert noise not in finished.stderr
@@ -345,7 +345,7 @@ def test_the_number_of_workers_changes_no_result_and_confirm_opens_the_test_set_
     assert saved["stored"] == "validation_accuracy"
 
     sealed.done("confirm", "tiny", "--workers", 1)
-    assert sealed.exported("tiny") == finished.place.exported("tiny")
+    assert sealed.tables("tiny") == finished.place.tables("tiny")
 
     refused = sealed.call("confirm", "tiny")
     assert (refused.returncode, refused.stdout) == (2, "")

@@ -80,7 +80,7 @@ def test_trials_and_study_carry_pictures_and_tables(shown: Dashboard) -> None:
 def test_all_that_is_announced_is_drawn_once(shown: Dashboard, finished: Place) -> None:
     announced, folder = shown.artifacts(), finished.folder / "storage"
     assert len(announced) > 10
-    exported = finished.exported("tiny")
+    exported = finished.tables("tiny")
     for path, (name, number) in announced.items():
         status, content = shown.ask(path)
         assert status == 200, name
@@ -234,7 +234,7 @@ def test_what_shows_the_study_follows_it(in_a_file: Place, tmp_path: Path) -> No
     with dashboard(place) as shown:
         before = {name: (path, shown.ask(path)) for path, (name, _) in shown.artifacts().items()}
         place.done("confirm", "tiny", "--again", *RUN)
-        exported = place.exported("tiny")
+        exported = place.tables("tiny")
         path, old = before["runs.csv"]
         assert shown.ask(path) == (200, exported["runs.csv"])
         assert old != (200, exported["runs.csv"])
@@ -405,7 +405,7 @@ def test_beside_a_search_it_changes_no_result(tmp_path: Path) -> None:
         running.gone()
     assert len(answers) > 20
     assert set(answers) == {200}
-    assert watched.exported("mishaps") == alone.exported("mishaps")
+    assert watched.tables("mishaps") == alone.tables("mishaps")
 
 
 def test_watch_follows_a_search_to_its_end(tmp_path: Path) -> None:
