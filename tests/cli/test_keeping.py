@@ -94,7 +94,7 @@ def test_delete_asks_and_does_what_it_is_told(
     said = call("delete", "a")
     assert (said.code, said.out) == (130, "")
     assert said.err == (
-        "delete a from storage/mnist_tune.db: 2 trials, 1 confirmation, 4 files, "
+        "delete a from storage/mnist_tune.db: 2 trials, 1 confirmation, 5 files, "
         "what denoise found out with it? [y/N]: stopped: nothing was deleted\n"
     )
     assert any(content_of(stored.path, "a").values())
