@@ -102,7 +102,7 @@ def test_delete_asks_and_does_what_it_is_told(
     said = call("delete", "a")
     assert (said.code, said.out) == (0, "")
     assert said.err.endswith(
-        "deleted a: 2 trials, 1 confirmation, 4 files, what denoise found out with it\n"
+        "deleted a: 2 trials, 1 confirmation, 5 files, what denoise found out with it\n"
     )
     assert not any(content_of(stored.path, "a").values())
 
