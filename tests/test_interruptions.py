@@ -233,6 +233,8 @@ def test_kill_of_the_coordinator_loses_no_finished_trial(
         finished, results = place.rows(TRIALS), place.rows(RESULTS)
         running.kill()
         running.gone()  # the workers notice, and end
+        for word in ("resource_tracker", "semaphore", "KeyError", "Traceback"):
+            assert word not in running.stderr  # at the user's prompt by now
     assert finished
     assert "RUNNING" in place.states()
 

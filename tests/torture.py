@@ -378,7 +378,7 @@ def _arguments(case: Case) -> tuple[object, ...]:
 
 
 _OURS = re.compile(
-    r"tortured_\w+(:| is| resumes| in )|\d+ trials × \d+ seeds|\d+ workers? |trials? \d|confirmation \d"
+    r"tortured_\w+(:| is| resumes| in )|\d+ trials × \d+ seeds|starting \d+ workers? |trials? \d|confirmation \d"
     r"|watch it with|WARNING: Only the 5,000 digits|warning: |stopping at the end|stopped(:|$)|error: "
     r"|incomplete: "
 )

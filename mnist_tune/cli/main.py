@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 our fault, 2 usage or bad input, 3 incomplete, 130 interru
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -69,10 +70,8 @@ class _Lines(logging.Handler):
 
 def main() -> None:
     """Run a command and end the process with its exit code."""
-    try:
-        guarded(app, called())
-    finally:
-        gc.freeze()  # else Python looks through all objects before it ends, for half a second
+    atexit.register(gc.freeze)  # else Python looks through all objects at its end, for half a second
+    guarded(app, called())
 
 
 def guarded(command: click.Command, name: str) -> None:

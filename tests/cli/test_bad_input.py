@@ -22,6 +22,7 @@ from mnist_tune.storage.location import Location
 from tests.cli.conftest import STUDY, Call, Said
 from tests.processes import Place
 
+QUESTION = "tiny: Which L2 factor does a tiny network want?"
 Contents = dict[str, bytes]
 
 
@@ -68,10 +69,10 @@ def misused(call: Call, folder: Path) -> Callable[..., str]:
 def the_line(said: Said) -> str:
     assert said.code == 2, said.err
     assert said.out == ""
-    assert said.err.count("\n") == 1, said.err
-    assert said.err.startswith("error: ")
-    assert "Traceback" not in said.err
-    return said.err.removeprefix("error: ").rstrip("\n")
+    *before, line = said.err.splitlines()
+    assert before in ([], [QUESTION]), said.err  # of a study that was found, before its data
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
 
 
 Refused = Callable[..., str]
@@ -469,7 +470,8 @@ def test_one_line_also_from_a_process(tmp_path: Path) -> None:
     for arguments in (("run", "no_such_study"), ("report", "tiny")):
         done = place.call(*arguments)
         assert the_line(Said(done.returncode, done.stdout, done.stderr))
-    assert contents(tmp_path) == {}
+    # TensorFlow, whose import has begun, writes its settings there.
+    assert {path.name for path in tmp_path.iterdir()} <= {"keras"}
 
 
 # Root may write everywhere, unless it gives up the capability for that.
