@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.postgresql import Server
+from tests.processes import PATIENT, Place
 
 # How many inputs a test with random ones tries.
 settings.register_profile("quick", max_examples=30)
@@ -39,6 +40,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in thorough]
         config.hook.pytest_deselected(items=thorough)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A finished run of `PATIENT` that nothing has befallen, to compare others with."""
+    place = Place(tmp_path_factory.mktemp("undisturbed"))
+    place.study("undisturbed", PATIENT)
+    place.done("run", "undisturbed.py", "--data", "embedded", "--workers", 1)
+    return place
+
+
+@pytest.fixture(scope="session")
+def undisturbed_tables(undisturbed: Place) -> dict[str, bytes]:
+    """Its tables."""
+    return undisturbed.tables("undisturbed")
 
 
 @pytest.fixture(scope="session")

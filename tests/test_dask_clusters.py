@@ -27,14 +27,6 @@ RUN = ("run", "spread.py", "--data", "embedded")
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(400)]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    place = Place(tmp_path_factory.mktemp("undisturbed"))
-    place.study("spread", PATIENT)
-    place.done(*RUN, "--workers", 1)
-    return place.tables("spread")
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     place = Place(tmp_path)
@@ -63,12 +55,12 @@ def free_port() -> int:
         return port
 
 
-def assert_same_tables(place: Place, address: str, undisturbed: dict[str, bytes]) -> None:
+def assert_same_tables(place: Place, address: str, undisturbed_tables: dict[str, bytes]) -> None:
     place.done(*RUN, "--cluster", address, "--insecure")
-    assert place.tables("spread") == undisturbed
+    assert place.tables("spread") == undisturbed_tables
 
 
-def test_over_ssh(place: Place, undisturbed: dict[str, bytes]) -> None:
+def test_over_ssh(place: Place, undisturbed_tables: dict[str, bytes]) -> None:
     folder = place.folder
     with python(place, "-m", "tests.ssh_server", folder) as server:
         server.until((folder / "port").exists, "the server listened")
@@ -76,18 +68,18 @@ def test_over_ssh(place: Place, undisturbed: dict[str, bytes]) -> None:
         known = ("--known-hosts", folder / "known_hosts")
         hosts = ["127.0.0.1"] * 3
         with python(place, DOCS / "dask_ssh.py", *hosts, *how, *known) as cluster:
-            assert_same_tables(place, address(cluster), undisturbed)
+            assert_same_tables(place, address(cluster), undisturbed_tables)
             cluster.terminate()
             assert cluster.code() == 0
 
 
-def test_the_script_of_a_slurm_job(place: Place, undisturbed: dict[str, bytes]) -> None:
+def test_the_script_of_a_slurm_job(place: Place, undisturbed_tables: dict[str, bytes]) -> None:
     script = place.folder / "job.sh"
     with python(place, DOCS / "dask_slurm.py", "--script", script, "--interface", "lo") as cluster:
         scheduler = address(cluster)
         assert "#SBATCH --gpus=1" in script.read_text(encoding="utf-8")
         with started(place, "bash", script, SLURM_JOB_ID="17"):
-            assert_same_tables(place, scheduler, undisturbed)
+            assert_same_tables(place, scheduler, undisturbed_tables)
         cluster.terminate()
         assert cluster.code() == 0
 
@@ -105,7 +97,7 @@ def container(place: Place, pod: dict[str, Any], **variables: str) -> Iterator[R
         yield running
 
 
-def test_the_containers_of_the_operator(place: Place, undisturbed: dict[str, bytes]) -> None:
+def test_the_containers_of_the_operator(place: Place, undisturbed_tables: dict[str, bytes]) -> None:
     text = (DOCS / "dask_operator.yaml").read_text(encoding="utf-8")
     ports = {"8786": str(free_port()), "8787": str(free_port())}
     for usual, free in ports.items():
@@ -121,5 +113,5 @@ def test_the_containers_of_the_operator(place: Place, undisturbed: dict[str, byt
         path = probed["readinessProbe"]["httpGet"]["path"]
         with urllib.request.urlopen(f"http://127.0.0.1:{ports['8787']}{path}") as answer:
             assert answer.status == 200
-        assert_same_tables(place, where, undisturbed)
+        assert_same_tables(place, where, undisturbed_tables)
         assert "a-worker" in json.dumps(first.stderr)

@@ -210,7 +210,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     study = place.study("endless", ENDLESS)
     arguments = ("run", study, "--data", "embedded", "--workers", 1, "--no-confirm")
     with place.start(*arguments) as running:
-        running.until(running.trainers, "a worker was at work")
+        running.until(lambda: "begin" in running.stderr, "a trial had begun")
         running.ctrl_c()
         running.until(lambda: "once more to stop now" in running.stderr, "it had heard")
         pressed = time.monotonic()
@@ -255,6 +255,7 @@ def test_kill_of_a_worker_is_made_good(place: Place, undisturbed: dict[str, byte
     assert_nothing_shows(place, undisturbed)
 
 
+@pytest.mark.thorough
 def test_stacked_trials_are_interrupted_as_others_are(
     place: Place, undisturbed: dict[str, bytes]
 ) -> None:
@@ -283,6 +284,7 @@ def test_stacked_trials_are_interrupted_as_others_are(
     assert_nothing_shows(place, undisturbed)
 
 
+@pytest.mark.thorough
 def test_a_trial_that_is_pruned_leaves_its_stack(tmp_path: Path) -> None:
     """And is finished at once, while the others go on."""
     place = Place(tmp_path)
@@ -291,7 +293,10 @@ def test_a_trial_that_is_pruned_leaves_its_stack(tmp_path: Path) -> None:
     with place.start("run", "pruned.py", *options) as running:
         running.until(lambda: place.states()[6:].count("PRUNED") == 2, "two were pruned")
         assert place.states() == ["COMPLETE"] * 6 + ["RUNNING", "PRUNED"] * 2
-        assert {name[:7] for name in place.checkpoints()} <= {"trial-6", "trial-8"}
+        running.until(
+            lambda: {name[:7] for name in place.checkpoints()} <= {"trial-6", "trial-8"},
+            "their checkpoints were removed",
+        )
         assert running.code() == 0, running.stderr
     assert place.states() == ["COMPLETE"] * 6 + ["COMPLETE", "PRUNED"] * 2
     assert place.checkpoints() == []

@@ -37,15 +37,6 @@ with_networks = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A run with a worker of its own."""
-    place = Place(tmp_path_factory.mktemp("undisturbed"))
-    place.study("spread", PATIENT)
-    place.done(*RUN, "--workers", 1)
-    return place
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     """Where the coordinator works."""
@@ -74,7 +65,7 @@ def address() -> str:
 def assert_nothing_shows(place: Place, undisturbed: Place) -> None:
     assert place.states() == ["COMPLETE"] * 2
     assert place.checkpoints() == []
-    assert place.tables("spread") == undisturbed.tables("spread")
+    assert place.tables("spread") == undisturbed.tables("undisturbed")
 
 
 def under_way(place: Place, running: Running) -> None:
@@ -304,11 +295,12 @@ def test_several_studies_share_a_cluster_and_a_database(
     tables = [
         shared.tables("spread")["runs.csv"],
         shared.tables("twin")["runs.csv"],
-        undisturbed.tables("spread")["runs.csv"],
+        undisturbed.tables("undisturbed")["runs.csv"],
     ]
     assert tables[0] == tables[1] == tables[2]
 
 
+@pytest.mark.thorough
 def test_nobody_at_the_address(place: Place, guest: Place, address: str) -> None:
     done = place.call(*RUN, "--cluster", address)
     assert done.returncode == 2
@@ -330,6 +322,7 @@ def certificates(folder: Path) -> tuple[str, ...]:
     return tuple(word for n in names for word in (f"--tls-{n}", str(folder / f"{n}.pem")))
 
 
+@pytest.mark.thorough
 def test_certificates_keep_others_out(
     place: Place, guest: Place, undisturbed: Place, address: str, tmp_path: Path
 ) -> None:

@@ -26,15 +26,6 @@ RESUME = ("resume", "mishaps", *OPTIONS)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Files exported after a run that nothing has befallen."""
-    place = Place(tmp_path_factory.mktemp("undisturbed"))
-    place.study("mishaps", PATIENT)
-    place.done(*RUN)
-    return place.tables("mishaps")
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     place = Place(tmp_path)
@@ -42,10 +33,10 @@ def place(tmp_path: Path) -> Place:
     return place
 
 
-def assert_nothing_shows(place: Place, undisturbed: dict[str, bytes]) -> None:
+def assert_nothing_shows(place: Place, undisturbed_tables: dict[str, bytes]) -> None:
     assert place.states() == ["COMPLETE"] * 2
     assert place.checkpoints() == []
-    assert place.tables("mishaps") == undisturbed
+    assert place.tables("mishaps") == undisturbed_tables
 
 
 def last_line(running: Running, code: int) -> str:
@@ -67,7 +58,7 @@ def database_files(place: Place) -> list[Path]:
 
 @pytest.mark.thorough
 def test_another_program_keeps_it_locked_for_a_minute(
-    place: Place, undisturbed: dict[str, bytes]
+    place: Place, undisturbed_tables: dict[str, bytes]
 ) -> None:
     with place.start(*RUN) as running:
         running.until(lambda: place.under_way(0), "the first trial was under way")
@@ -76,10 +67,12 @@ def test_another_program_keeps_it_locked_for_a_minute(
             time.sleep(60)
             other.execute("ROLLBACK")
         assert running.code() == 0
-    assert_nothing_shows(place, undisturbed)
+    assert_nothing_shows(place, undisturbed_tables)
 
 
-def test_deleted_under_way_it_is_rescued(place: Place, undisturbed: dict[str, bytes]) -> None:
+def test_deleted_under_way_it_is_rescued(
+    place: Place, undisturbed_tables: dict[str, bytes]
+) -> None:
     with place.start(*RUN) as running:
         running.until(lambda: place.under_way(1), "the second trial was under way")
         for file in database_files(place):
@@ -90,10 +83,13 @@ def test_deleted_under_way_it_is_rescued(place: Place, undisturbed: dict[str, by
     rescued.rename(place.database)
     assert place.states()[0] == "COMPLETE"
     place.done(*RESUME)
-    assert_nothing_shows(place, undisturbed)
+    assert_nothing_shows(place, undisturbed_tables)
 
 
-def test_cut_off_under_way_a_backup_goes_on(place: Place, undisturbed: dict[str, bytes]) -> None:
+@pytest.mark.thorough
+def test_cut_off_under_way_a_backup_goes_on(
+    place: Place, undisturbed_tables: dict[str, bytes]
+) -> None:
     with place.start(*RUN) as running:
         running.until(lambda: place.under_way(1), "the second trial was under way")
         place.done("backup", "mishaps", "kept/mnist_tune.db")
@@ -108,7 +104,7 @@ def test_cut_off_under_way_a_backup_goes_on(place: Place, undisturbed: dict[str,
     shutil.rmtree(place.database.parent)
     (place.folder / "kept").rename(place.database.parent)
     place.done(*RESUME)
-    assert_nothing_shows(place, undisturbed)
+    assert_nothing_shows(place, undisturbed_tables)
 
 
 def test_overwritten_under_way_it_says_so(place: Place) -> None:
@@ -129,7 +125,10 @@ def test_overwritten_under_way_it_says_so(place: Place) -> None:
 # Its neighbours
 
 
-def test_folders_beside_it_vanish_at_any_time(place: Place, undisturbed: dict[str, bytes]) -> None:
+@pytest.mark.thorough
+def test_folders_beside_it_vanish_at_any_time(
+    place: Place, undisturbed_tables: dict[str, bytes]
+) -> None:
     with place.start(*RUN) as running:
         running.until(place.checkpoints, "there was a checkpoint")
         for folder in ("checkpoints", "artifacts"):
@@ -141,14 +140,15 @@ def test_folders_beside_it_vanish_at_any_time(place: Place, undisturbed: dict[st
         shutil.rmtree(place.database.parent / "checkpoints", ignore_errors=True)
         assert running.code() == 0
     assert "Traceback" not in running.stderr
-    assert_nothing_shows(place, undisturbed)
+    assert_nothing_shows(place, undisturbed_tables)
     shutil.rmtree(place.database.parent / "artifacts")
     place.done("best", "mishaps", "--save", "best.keras", "--data", "embedded")
     assert (place.folder / "best.keras").is_file()
 
 
+@pytest.mark.thorough
 def test_something_in_the_way_of_artifacts_is_named(
-    place: Place, undisturbed: dict[str, bytes]
+    place: Place, undisturbed_tables: dict[str, bytes]
 ) -> None:
     obstacle = place.database.parent / "artifacts"
     obstacle.parent.mkdir()
@@ -159,7 +159,7 @@ def test_something_in_the_way_of_artifacts_is_named(
     assert place.states() == ["COMPLETE"] * 2
     obstacle.unlink()
     place.done(*RESUME)
-    assert_nothing_shows(place, undisturbed)
+    assert_nothing_shows(place, undisturbed_tables)
 
 
 def on_a_small_disk(place: Place, script: str) -> str:
@@ -186,7 +186,7 @@ def on_a_small_disk(place: Place, script: str) -> str:
     return said
 
 
-def test_a_disk_that_fills_up_under_way(place: Place, undisturbed: dict[str, bytes]) -> None:
+def test_a_disk_that_fills_up_under_way(place: Place, undisturbed_tables: dict[str, bytes]) -> None:
     """The disk is a small one of its own, full from the moment at which trials are under way."""
     storage = place.database.parent
     storage.mkdir()
@@ -206,10 +206,11 @@ rm {storage}/ballast
 """
     said = on_a_small_disk(place, script)
     assert "the disk is full; free some space and type the same command again" in said
-    assert undisturbed.items() <= results_in(place.folder / "export").items()
+    assert undisturbed_tables.items() <= results_in(place.folder / "export").items()
 
 
-def test_a_disk_too_small_for_artifacts(place: Place, undisturbed: dict[str, bytes]) -> None:
+@pytest.mark.thorough
+def test_a_disk_too_small_for_artifacts(place: Place, undisturbed_tables: dict[str, bytes]) -> None:
     """Neither pictures nor the weights of the confirmation find room; all trials do."""
     artifacts = place.database.parent / "artifacts"
     artifacts.mkdir(parents=True)
@@ -226,15 +227,16 @@ umount {artifacts}
     assert f"{artifacts}" in said.splitlines()[-1]
     assert "(No space left on device): make room there" in said.splitlines()[-1]
     assert place.states() == ["COMPLETE"] * 2
-    assert undisturbed.items() <= results_in(place.folder / "export").items()
+    assert undisturbed_tables.items() <= results_in(place.folder / "export").items()
     assert list(artifacts.rglob("seed-*.ckpt"))
 
 
 # Clocks
 
 
+@pytest.mark.thorough
 def test_clock_and_time_zone_are_others_when_it_goes_on(
-    place: Place, undisturbed: dict[str, bytes]
+    place: Place, undisturbed_tables: dict[str, bytes]
 ) -> None:
     """The clock went back: what is stored seems to come from tomorrow."""
     with place.start(*RUN, TZ="America/New_York") as running:
@@ -248,7 +250,7 @@ def test_clock_and_time_zone_are_others_when_it_goes_on(
     place.done(*RESUME, TZ="Asia/Tokyo")
     (first,), (second,) = place.rows("SELECT datetime_complete FROM trials ORDER BY number")
     assert second < first
-    assert_nothing_shows(place, undisturbed)
+    assert_nothing_shows(place, undisturbed_tables)
     assert "Traceback" not in place.done("status", "mishaps").stderr
 
 
@@ -256,7 +258,7 @@ def test_clock_and_time_zone_are_others_when_it_goes_on(
 
 
 def test_a_suspended_coordinator_keeps_its_study(
-    place: Place, undisturbed: dict[str, bytes]
+    place: Place, undisturbed_tables: dict[str, bytes]
 ) -> None:
     with place.start(*RUN) as running:
         running.until(lambda: place.under_way(0), "the first trial was under way")
@@ -267,10 +269,11 @@ def test_a_suspended_coordinator_keeps_its_study(
         assert "Traceback" not in refused.stderr
         assert f"process {running.process.pid}" in refused.stderr
         assert running.code() == 0
-    assert_nothing_shows(place, undisturbed)
+    assert_nothing_shows(place, undisturbed_tables)
 
 
-def test_optuna_looks_on(place: Place, undisturbed: dict[str, bytes]) -> None:
+@pytest.mark.thorough
+def test_optuna_looks_on(place: Place, undisturbed_tables: dict[str, bytes]) -> None:
     url = f"sqlite:///{place.database}"
     optuna = str(Path(sys.executable).with_name("optuna"))
     looked = 0
@@ -288,4 +291,4 @@ def test_optuna_looks_on(place: Place, undisturbed: dict[str, bytes]) -> None:
                 looked += "mishaps" in shown.stdout or "RUNNING" in shown.stdout
         assert running.code() == 0
     assert looked
-    assert_nothing_shows(place, undisturbed)
+    assert_nothing_shows(place, undisturbed_tables)

@@ -275,5 +275,5 @@ def _crew(
 def _started(cluster: Cluster, console: Console) -> Iterator[Cluster]:
     with ExitStack() as stack:
         with console.status("starting workers"):
-            stack.enter_context(cluster)
-        yield cluster
+            started = stack.enter_context(cluster)
+        yield started

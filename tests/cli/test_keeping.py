@@ -157,6 +157,7 @@ def test_delete_at_a_real_terminal(stored: Location, folder: Path, typed: bytes,
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.thorough
 def test_a_study_that_runs_can_be_copied_but_not_deleted(tmp_path: Path) -> None:
     place = Place(tmp_path)
     study = place.study("patience", PATIENCE)

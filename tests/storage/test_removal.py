@@ -135,7 +135,7 @@ def test_takes_all_of_it_and_nothing_of_others(
     assert doomed is not None
     assert told == [doomed]
     assert (doomed.study.name, doomed.trials, doomed.confirmations) == ("a", 2, 1)
-    assert (doomed.files, doomed.analyses) == (4, ("of a", "of both"))
+    assert (doomed.files, doomed.analyses) == (5, ("of a", "of both"))
     assert_gone(place, before)
 
 
