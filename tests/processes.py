@@ -5,19 +5,15 @@ Nothing of the package is imported here: the database is read through raw connec
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -69,17 +65,8 @@ def environment(home: Path, **changes: str) -> dict[str, str]:
     # Nannies of workers that a test has started in its own process leave settings for Dask there.
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MNIST_TUNE_", "DASK_"))}
     ours = {"KERAS_HOME": str(home / "keras"), "CUDA_VISIBLE_DEVICES": "-1", "COLUMNS": "200"}
-    if kept.pop("PYTHONDONTWRITEBYTECODE", None):
-        ours["PYTHONPYCACHEPREFIX"] = bytecode()
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process would compile the checkout anew
     return {**kept, **ours, "PYTHONPATH": str(CHECKOUT), **changes}
-
-
-@cache
-def bytecode() -> str:
-    """A folder for bytecode: compiling TensorFlow anew in each process costs seconds each time."""
-    folder = tempfile.mkdtemp(prefix="mnist-tune-bytecode-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 def command(*arguments: object) -> list[str]:

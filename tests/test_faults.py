@@ -88,6 +88,7 @@ def kill_trainers_until_a_trial_failed(running: Running) -> None:
         running.until(lambda: failed() or killed_another(), "a worker was killed")
 
 
+@pytest.mark.thorough
 def test_suspended_coordinator_is_no_alarm_and_a_suspended_worker_is(
     place: Place, undisturbed: dict[str, bytes]
 ) -> None:

@@ -186,6 +186,7 @@ def on_a_small_disk(place: Place, script: str) -> str:
     return said
 
 
+@pytest.mark.thorough
 def test_a_disk_that_fills_up_under_way(place: Place, undisturbed_tables: dict[str, bytes]) -> None:
     """The disk is a small one of its own, full from the moment at which trials are under way."""
     storage = place.database.parent

@@ -130,6 +130,7 @@ def test_a_confirmation_outlasts_its_server(
     assert_nothing_shows(place, undisturbed_tables)
 
 
+@pytest.mark.thorough
 def test_ctrl_c_while_it_waits_for_the_server(place: Place, postgresql: Server) -> None:
     with place.start(*RUN) as running:
         under_way(place, running)

@@ -377,6 +377,7 @@ def test_pages_of_older_studies_are_made(in_a_file: Place, tmp_path: Path) -> No
 # Beside a search
 
 
+@pytest.mark.thorough
 def test_beside_a_search_it_changes_no_result(tmp_path: Path) -> None:
     alone, watched = Place(tmp_path / "alone"), Place(tmp_path / "watched")
     for place in (alone, watched):
