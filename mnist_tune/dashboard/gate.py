@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
@@ -147,7 +148,7 @@ class Gate:
             return None
         return (
             f"{name} belongs to mnist-tune: only notes can be changed here; "
-            f"`mnist-tune delete {name}` deletes it with all that belongs to it"
+            f"`mnist-tune delete {shlex.quote(name)}` deletes it with all that belongs to it"
         )
 
 

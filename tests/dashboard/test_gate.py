@@ -11,7 +11,7 @@ import pytest
 
 from mnist_tune.dashboard.gate import Gate
 
-OURS = {("studies", 1): "l2_factor", ("trials", 7): "l2_factor"}
+OURS = {("studies", 1): "l2_factor", ("trials", 7): "l2_factor", ("studies", 4): "my study"}
 FOREIGN = {("studies", 2), ("trials", 8)}
 NOTE = b'{"version": 1, "body": "text"}'
 
@@ -146,6 +146,12 @@ def test_of_our_studies_nothing_changes_but_notes(method: str, path: str) -> Non
     assert asked.ask(method, path) == "403"
     assert asked.behind.reached == []
     assert "`mnist-tune delete l2_factor`" in asked.reason
+
+
+def test_a_name_is_quoted_in_the_command_to_type() -> None:
+    asked = Asked()
+    assert asked.ask("DELETE", "/api/studies/4") == "403"
+    assert "`mnist-tune delete 'my study'`" in asked.reason
 
 
 @pytest.mark.parametrize(
