@@ -5,6 +5,7 @@ Their tables are compared with those of an undisturbed run in an SQLite file.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -44,10 +45,12 @@ def test_a_study_on_a_server_from_end_to_end(
 ) -> None:
     with place.start(*RUN) as running:
         under_way(place, running)
+        os.kill(running.process.pid, signal.SIGSTOP)  # until the others have looked
         refused = place.call(*RUN)
         assert refused.returncode == 2
         assert f"is being worked on by process {running.process.pid} on" in refused.stderr
         assert f"running (process {running.process.pid})" in place.done("status").stdout
+        os.kill(running.process.pid, signal.SIGCONT)
         assert running.code() == 0
         said = running.stdout + running.stderr
     assert_nothing_shows(place, undisturbed_tables)
