@@ -49,7 +49,7 @@ def suggest(trial: Trial) -> Mlp:
 
 study = Study(
     suggest=suggest,
-    recipe=Recipe(epochs=40, batch_size=4, optimizer=Sgd(learning_rate=0.01)),
+    recipe=Recipe(epochs=50, batch_size=4, optimizer=Sgd(learning_rate=0.01)),
     plan=Grid.product(l2=(1e-6, 1e-3)),
     seeds=1,
     confirm_seeds=1,
@@ -152,8 +152,8 @@ class Place:
         )
 
     def under_way(self, number: int) -> bool:
-        """Whether a trial of 40 epochs has begun, with enough before it that a busy machine is in time."""
-        return 2 <= self.epochs_seen(number) < 12
+        """Whether a trial of 50 epochs is in the middle of its epochs."""
+        return 2 <= self.epochs_seen(number) < 35
 
     def checkpoints(self) -> list[str]:
         """Names of the states of unfinished runs."""
