@@ -172,6 +172,7 @@ def test_a_deletion_is_refused_and_the_page_stays_usable(
     assert finished.rows("SELECT * FROM trials") == before
 
 
+@pytest.mark.thorough
 def test_a_running_study_moves_before_ones_eyes(tab: Tab, tmp_path: Path) -> None:
     place = Place(tmp_path)
     # The page asks every ten seconds, so that trials must take longer than elsewhere, and more of
