@@ -70,9 +70,8 @@ class _Lines(logging.Handler):
 
 def main() -> None:
     """Run a command and end the process with its exit code."""
-    atexit.register(
-        gc.freeze
-    )  # else Python looks through all objects at its end, for half a second
+    # Else Python looks through all objects at its end, for half a second.
+    atexit.register(gc.freeze)
     guarded(app, called())
 
 

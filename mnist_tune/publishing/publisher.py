@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from mnist_tune.errors import Interrupted, StorageError
 from mnist_tune.search.events import JobEnded
 from mnist_tune.search.progress import Observer
 from mnist_tune.search.session import Session
-from mnist_tune.trainer.states import EpochMetrics
-from mnist_tune.workers.tasks import Job
 
 _FIRST_SECONDS = 10.0  # what is over sooner has its note at its end alone
 _LEAST_SECONDS = 2.0  # between two notes
@@ -62,19 +59,10 @@ class Publisher(Observer):
         self._news.set()
         self._thread.join()
 
-    def began(self, job: Job, params: Mapping[str, Any]) -> None:
-        """Nothing to show yet."""
-
-    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
-        """Optuna's own rows show it."""
-
     def ended(self, ended: JobEnded, state: str) -> None:  # noqa: ARG002  as observers are told
         """There is something to show."""
         self._any = True
         self._news.set()
-
-    def say(self, line: str) -> None:
-        """Not for the dashboard."""
 
     def _work(self) -> None:
         self._leaving.wait(_FIRST_SECONDS)

@@ -61,9 +61,6 @@ class EventFiles(Observer):
         for key in [key for key in self._writers if key[0] == ended.job.key]:
             self._writers.pop(key).close()
 
-    def say(self, line: str) -> None:
-        """Not for TensorBoard."""
-
     def close(self) -> None:
         """Close what is open."""
         while self._writers:
