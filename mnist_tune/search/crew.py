@@ -14,6 +14,7 @@ import queue
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from mnist_tune.errors import Diverged, WorkerFailed
@@ -269,7 +270,8 @@ class Crew:
         if diverged is not None:
             events += self._on_failures(name, [(part, Diverged(diverged))])
         else:
-            work.outcomes.append(Outcome(finished=False, histories={}, **facts))
+            times = {k: datetime.fromisoformat(facts[k]) for k in ("started_at", "finished_at")}
+            work.outcomes.append(Outcome(finished=False, histories={}, **(facts | times)))
         return [*events, *self._if_over(work)]
 
     def _on_task_ended(self, name: str) -> list[CrewEvent]:

@@ -254,7 +254,9 @@ class _Epochs:
 
     def _over(self, i: int, reached: Progress | Diverged) -> list[Any]:
         why = str(reached) if isinstance(reached, Diverged) else None
-        return [self._pieces[i].job.key, why, self._effort.facts(self._pieces[i])]
+        facts = self._effort.facts(self._pieces[i])
+        plain = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in facts.items()}
+        return [self._pieces[i].job.key, why, plain]
 
 
 def _message(

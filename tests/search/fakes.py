@@ -278,6 +278,7 @@ class FakeWorkers:
         """
         ended = outcome({})
         facts = {name: getattr(ended, name) for name in FACTS}
+        facts |= {name: facts[name].isoformat() for name in ("started_at", "finished_at")}
         self.events.put(
             {
                 "task": task.name,
