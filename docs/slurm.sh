@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Workers of a study as a SLURM job array: each task joins the coordinator with the GPUs (or, without any,
-# the cores) that SLURM has given it. See docs/cluster.md.
+# the cores) that SLURM has given it. See docs/clusters.md.
 #   COORDINATOR=tls://login1:8786 sbatch --array=1-8 docs/slurm.sh
 #SBATCH --job-name=mnist-tune-worker
 #SBATCH --cpus-per-task=4

@@ -1,4 +1,4 @@
-"""The README of the storage: its SQL runs, and the files that it names are those that are made."""
+"""The page on storage: its SQL runs, and the files that it names are those that are made."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 
 CHECKOUT = Path(__file__).parents[2]
-README = (CHECKOUT / "storage" / "README.md").read_text(encoding="utf-8")
-STATEMENTS = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+PAGE = (CHECKOUT / "docs" / "storage.md").read_text(encoding="utf-8")
+STATEMENTS = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -64,4 +64,4 @@ def test_names_the_files_that_there_are(real: Path) -> None:
     made |= {f"{folder.name}/" for folder in (location.artifacts, location.checkpoints)}
     assert "mnist_tune.db-wal" in made
     for name in made:
-        assert re.search(rf"^\|.*`{re.escape(name.removesuffix('/'))}[`/]", README, re.MULTILINE)
+        assert re.search(rf"^\|.*`{re.escape(name.removesuffix('/'))}[`/]", PAGE, re.MULTILINE)
