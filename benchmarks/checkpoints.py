@@ -87,7 +87,7 @@ def _rows(case: Case, repetitions: int, folder: Path, say: Callable[[str], Any])
     for _ in range(repetitions):
         began = time.perf_counter()
         for path, state in zip(paths, states, strict=True):
-            checkpoints.save(path, state, "benchmark")
+            checkpoints.save_checkpoint(path, state, "benchmark")
         seconds.append(time.perf_counter() - began)
     yield medians(f"{case.name}, {case.seeds} runs: saving", "s", seconds)
     share = [100 * value / Options().checkpoint_seconds for value in seconds]

@@ -26,7 +26,7 @@ from mnist_tune.data.splits import final
 from mnist_tune.networks import Denoiser, Mlp, network_from_json
 from mnist_tune.noise import salt_and_pepper
 from mnist_tune.recipes import Adam, Recipe, Sgd, recipe_from_json
-from mnist_tune.trainer.flock import Member, Progress
+from mnist_tune.trainer.batches import Member, Progress
 from mnist_tune.trainer.keras_models import keras_model
 from mnist_tune.trainer.runtime import device
 from mnist_tune.trainer.training import Trainer

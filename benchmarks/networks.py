@@ -13,7 +13,7 @@ from mnist_tune.data.sources import find
 from mnist_tune.networks import Autoencoder, Block, Cnn, Network, network_to_json
 from mnist_tune.recipes import Adam, Recipe, Sgd, recipe_to_json
 from mnist_tune.workers.machine import this_machine as found
-from mnist_tune.workers.plan import Wish, plan
+from mnist_tune.workers.specs import Wish, plan
 
 _MANY_RUNS = 10**6
 _CNN = Cnn(blocks=(Block(filters=32, pool=1), Block(filters=64, pool=3, dropout=0.4)), dense=(64,))

@@ -25,16 +25,16 @@ from benchmarks import sleepers
 from benchmarks.table import Report, Row, Target
 from mnist_tune.data.sources import Source
 from mnist_tune.definitions.definition import Overrides, define
-from mnist_tune.search.crew import Crew
-from mnist_tune.search.loop import search
+from mnist_tune.search.coordinator import search_trials
 from mnist_tune.search.progress import Audience
+from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.workers.cluster import Cluster
-from mnist_tune.workers.fleets import OpenFleet
+from mnist_tune.workers.executor import Executor
 from mnist_tune.workers.network import parse_address
+from mnist_tune.workers.pools import ListeningPool
 
 WORKERS = (1, 8, 64, 256)
 EFFICIENCY = Target("at least", 95.0)  # % with 64 workers and epochs of a second
@@ -125,12 +125,12 @@ def _busy(kind: str, location: Location, workers: int, epochs: int, folder: Path
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = parse_address(f"tcp://127.0.0.1:{free.getsockname()[1]}")
-    fleet = OpenFleet(address)
+    fleet = ListeningPool(address)
     name = f"scaling-{kind}-{workers}"
     with ExitStack() as stack:
         database = stack.enter_context(open_database(location, create=True))
         session = _session(database, folder, name, trials=workers * _TRIALS, epochs=epochs)
-        cluster = stack.enter_context(Cluster(fleet, events, work=sleepers.sleep))
+        cluster = stack.enter_context(Executor(fleet, events, work=sleepers.sleep))
         stack.enter_context(_sleepers(str(address), workers))
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while fleet.workers < workers:
@@ -141,7 +141,7 @@ def _busy(kind: str, location: Location, workers: int, epochs: int, folder: Path
         stop = stack.enter_context(StopRequests(events))
         process = psutil.Process()
         before, began = process.cpu_times(), time.monotonic()
-        search(session, Crew(cluster, events), stop, Audience())
+        search_trials(session, Scheduler(cluster, events), stop, Audience())
         seconds, after = time.monotonic() - began, process.cpu_times()
         memory = process.memory_info().rss
     cpu = after.user + after.system - before.user - before.system

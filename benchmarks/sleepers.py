@@ -17,7 +17,7 @@ from distributed import Worker, get_worker
 
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Outcome, Results, Task
-from mnist_tune.workers.training import topic
+from mnist_tune.workers.worker import topic
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

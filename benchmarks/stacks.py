@@ -12,7 +12,7 @@ from benchmarks.table import Report, medians, ratios
 from mnist_tune.data.sources import find
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.workers.machine import this_machine as found
-from mnist_tune.workers.plan import Wish, plan
+from mnist_tune.workers.specs import Wish, plan
 
 NETWORKS = (Mlp(hidden=(64, 64)), Mlp(hidden=(500, 300)))
 SEEDS = 3

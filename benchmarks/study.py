@@ -22,7 +22,7 @@ from benchmarks.table import Report, Row, Target
 from mnist_tune.data.sources import find
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.workers.machine import this_machine as found
-from mnist_tune.workers.plan import Wish, plan
+from mnist_tune.workers.specs import Wish, plan
 
 FACTORS = (1e-6, 0.00025075, 0.0005005, 0.00075025, 1e-3)  # linspace(1e-6, 1e-3, 5)
 RUNS_OF_A_FACTOR = 3

@@ -20,7 +20,7 @@ from mnist_tune.data.sources import Source, find
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.trainer.runtime import available_cores
 from mnist_tune.workers.machine import this_machine as found
-from mnist_tune.workers.plan import Wish, plan
+from mnist_tune.workers.specs import Wish, plan
 
 _PRODUCTS = 10
 _MANY_RUNS = 10**6

@@ -79,7 +79,7 @@ class Cadence:
         self._wait = max(self._seconds, (self._clock() - self._last) / _MOST_OF_THE_TIME)
 
 
-def save(path: Path, state: RunState, identity: str) -> None:
+def save_checkpoint(path: Path, state: RunState, identity: str) -> None:
     """Write a state so that `path` holds either the new one or what it held before.
 
     Args:
@@ -115,7 +115,7 @@ def write(path: Path, pieces: Iterable[bytes]) -> None:
     _sync_folder(path.parent)
 
 
-def load(path: Path, identity: str) -> RunState | None:
+def load_checkpoint(path: Path, identity: str) -> RunState | None:
     """Read a state back; None if there is no such file.
 
     Args:

@@ -126,7 +126,7 @@ def _device() -> Check:
 def _workers() -> Check:
     """What `run` would start for a study of many runs."""
     from mnist_tune.workers.machine import this_machine
-    from mnist_tune.workers.plan import Wish, plan, told
+    from mnist_tune.workers.specs import Wish, plan, told
 
     return Check("workers", True, told(plan(Wish(), this_machine())))
 

@@ -26,8 +26,8 @@ from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import RunRow, StudyRow, TrialRow
 from mnist_tune.storage.store import Store
 from mnist_tune.trainer.states import RunState
-from mnist_tune.workers.tasks import Job, Piece, Task
-from mnist_tune.workers.training import carry_out
+from mnist_tune.workers.tasks import Piece, Task, TrialSpec
+from mnist_tune.workers.worker import carry_out
 
 Say = Callable[[str], object]
 
@@ -225,11 +225,11 @@ def save_winner(location: Location, winner: Winner, path: Path, data: Path | Non
         InputError: the file cannot be written, or the data are not there.
         MnistTuneError: the file's metric is not the stored one.
     """
-    from mnist_tune.trainer.keras_models import SUFFIX, save
+    from mnist_tune.trainer.keras_models import KERAS_SUFFIX, save_model
 
     # `save` says the same, but only after a training that may take long.
-    if path.suffix != SUFFIX:
-        raise DefinitionError(f"{path}: Keras wants a name that ends in {SUFFIX}; give that")
+    if path.suffix != KERAS_SUFFIX:
+        raise DefinitionError(f"{path}: Keras wants a name that ends in {KERAS_SUFFIX}; give that")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it or give another")
     source = same_source(winner.study, data)
@@ -242,7 +242,7 @@ def save_winner(location: Location, winner: Winner, path: Path, data: Path | Non
             f"{path} was not written: it would have {shown(value)}, "
             f"but {shown(winner.value)} is stored"
         )
-    save(model, path)
+    save_model(model, path)
     return (
         f"{winner.measured_on} {winner.metric.name} {shown(value)}, {shown(winner.value)} is stored"
     )
@@ -282,9 +282,9 @@ def _measured(winner: Winner, model: Any, part: Part) -> tuple[float, float]:
     return float((classes == part.labels).mean()), max(1.5 / len(part), tipped)
 
 
-def _job(location: Location, winner: Winner, source: Source) -> Job:
+def _job(location: Location, winner: Winner, source: Source) -> TrialSpec:
     confirmation = winner.run.confirmation
-    return Job(
+    return TrialSpec(
         trial_number=winner.trial.trial_number,
         confirmation=confirmation,
         network=winner.network,
@@ -299,16 +299,16 @@ def _job(location: Location, winner: Winner, source: Source) -> Job:
     )
 
 
-def _kept(job: Job, seed: int) -> RunState | None:
+def _kept(job: TrialSpec, seed: int) -> RunState | None:
     if job.weights is None:
         return None
     try:
-        return checkpoints.load(job.kept_weights(seed), job.identity(seed))
+        return checkpoints.load_checkpoint(job.kept_weights(seed), job.identity(seed))
     except CheckpointError:
         return None  # trained again, with the same result
 
 
-def _trained_again(job: Job, seed: int) -> RunState:
+def _trained_again(job: TrialSpec, seed: int) -> RunState:
     with tempfile.TemporaryDirectory() as folder:
         job = replace(job, checkpoints=Path(folder), weights=None)
         results = carry_out(
@@ -318,7 +318,7 @@ def _trained_again(job: Job, seed: int) -> RunState:
         result = results[job.key]
         if isinstance(result, Diverged):  # it did not when it was trained first
             raise result
-        state = checkpoints.load(job.checkpoint(seed), job.identity(seed))
+        state = checkpoints.load_checkpoint(job.checkpoint(seed), job.identity(seed))
     assert state is not None
     return state
 

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from mnist_tune.data.sources import load
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import WorkerFailed
-from mnist_tune.search.crew import Crew
-from mnist_tune.search.loop import confirm, search
+from mnist_tune.search.coordinator import confirm_trial, search_trials
 from mnist_tune.search.progress import Observer
+from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import open_session
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.workers.tasks import Task
 from tests.cli.conftest import STUDY
-from tests.search.test_loop import Scripted
+from tests.search.test_coordinator import Scripted
 from tests.storage.study_samples import make_analysis
 
 SEARCHED = '''"""Which of all these?"""
@@ -82,16 +82,21 @@ def make_database(folder: Path) -> Path:
     with open_database(Location.parse(path), create=True) as database:
         session = open_session(database, define(str(folder / "tiny.py"), Overrides()), source)
         workers = Scripted(work)
-        crew, stop = Crew(workers, workers.events), StopRequests(workers.events)
-        search(session, crew, stop, Observer())
-        confirm(session, crew, stop, Observer(), session.store.best_trial(session.row))
+        crew, stop = Scheduler(workers, workers.events), StopRequests(workers.events)
+        search_trials(session, crew, stop, Observer())
+        confirm_trial(session, crew, stop, Observer(), session.store.best_trial(session.row))
         session.optuna.set_note("A note.")
         make_analysis(database, "denoise", "tiny")
     with open_database(Location.parse(path), create=True) as database:
         session = open_session(database, define(str(folder / "searched.py"), Overrides()), source)
         workers = Scripted(_until(12))
         try:
-            search(session, Crew(workers, workers.events), StopRequests(workers.events), Observer())
+            search_trials(
+                session,
+                Scheduler(workers, workers.events),
+                StopRequests(workers.events),
+                Observer(),
+            )
         except Enough:
             session.optuna.ask()  # so that one is running, and one waits
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

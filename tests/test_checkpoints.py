@@ -51,7 +51,7 @@ def assert_equal(found: RunState | None, wanted: RunState) -> None:
 def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The bytes of a good checkpoint of `some_state()`."""
     path = tmp_path_factory.mktemp("good") / "run.ckpt"
-    checkpoints.save(path, some_state(), IDENTITY)
+    checkpoints.save_checkpoint(path, some_state(), IDENTITY)
     return path.read_bytes()
 
 
@@ -62,7 +62,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], RunSt
 
     def load(found: bytes) -> RunState | None:
         path.write_bytes(found)
-        return checkpoints.load(path, IDENTITY)
+        return checkpoints.load_checkpoint(path, IDENTITY)
 
     return load
 
@@ -72,14 +72,16 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], RunSt
 
 @pytest.mark.parametrize("epochs", [0, 1, 40])
 def test_a_state_comes_back_bit_for_bit(tmp_path: Path, epochs: int) -> None:
-    checkpoints.save(tmp_path / "run.ckpt", some_state(epochs=epochs), IDENTITY)
-    assert_equal(checkpoints.load(tmp_path / "run.ckpt", IDENTITY), some_state(epochs=epochs))
+    checkpoints.save_checkpoint(tmp_path / "run.ckpt", some_state(epochs=epochs), IDENTITY)
+    assert_equal(
+        checkpoints.load_checkpoint(tmp_path / "run.ckpt", IDENTITY), some_state(epochs=epochs)
+    )
 
 
 def test_a_run_without_optimizer_slots_comes_back(tmp_path: Path) -> None:
     state = replace(some_state(), slots=())
-    checkpoints.save(tmp_path / "run.ckpt", state, IDENTITY)
-    assert_equal(checkpoints.load(tmp_path / "run.ckpt", IDENTITY), state)
+    checkpoints.save_checkpoint(tmp_path / "run.ckpt", state, IDENTITY)
+    assert_equal(checkpoints.load_checkpoint(tmp_path / "run.ckpt", IDENTITY), state)
 
 
 @given(
@@ -104,34 +106,34 @@ def test_any_state_comes_back(
     path = tmp_path_factory.getbasetemp() / "any.ckpt"
     history = tuple(EpochMetrics(i, *values) for i, values in enumerate(metrics, start=1))
     state = RunState(seed, (np.array(numbers, np.float32),), (), history)
-    checkpoints.save(path, state, IDENTITY)
-    assert_equal(checkpoints.load(path, IDENTITY), state)
+    checkpoints.save_checkpoint(path, state, IDENTITY)
+    assert_equal(checkpoints.load_checkpoint(path, IDENTITY), state)
 
 
 def test_a_loaded_state_does_not_share_memory_that_cannot_be_written(tmp_path: Path) -> None:
-    checkpoints.save(tmp_path / "run.ckpt", some_state(), IDENTITY)
-    found = checkpoints.load(tmp_path / "run.ckpt", IDENTITY)
+    checkpoints.save_checkpoint(tmp_path / "run.ckpt", some_state(), IDENTITY)
+    found = checkpoints.load_checkpoint(tmp_path / "run.ckpt", IDENTITY)
     assert found is not None
     assert all(array.flags.writeable for array in (*found.weights, *found.slots))
 
 
 def test_no_file_is_no_state(tmp_path: Path) -> None:
-    assert checkpoints.load(tmp_path / "none.ckpt", IDENTITY) is None
-    assert checkpoints.load(tmp_path / "no folder" / "none.ckpt", IDENTITY) is None
+    assert checkpoints.load_checkpoint(tmp_path / "none.ckpt", IDENTITY) is None
+    assert checkpoints.load_checkpoint(tmp_path / "no folder" / "none.ckpt", IDENTITY) is None
 
 
 def test_the_last_save_counts_and_leaves_one_file(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "run.ckpt"
     for epochs in range(5):
-        checkpoints.save(path, some_state(epochs=epochs), IDENTITY)
-    assert_equal(checkpoints.load(path, IDENTITY), some_state(epochs=4))
+        checkpoints.save_checkpoint(path, some_state(epochs=epochs), IDENTITY)
+    assert_equal(checkpoints.load_checkpoint(path, IDENTITY), some_state(epochs=4))
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_metric_that_is_not_finite_is_a_fault_of_the_caller(tmp_path: Path) -> None:
     state = replace(some_state(), history=(EpochMetrics(1, float("nan"), 0.1),))
     with pytest.raises(ValueError, match="JSON"):
-        checkpoints.save(tmp_path / "run.ckpt", state, IDENTITY)
+        checkpoints.save_checkpoint(tmp_path / "run.ckpt", state, IDENTITY)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,13 +207,13 @@ def test_reasons_are_told_apart(
     older, newer = (struct.pack(head, content[:16], version) + content[20:] for version in (0, 2))
     assert "an older version of mnist_tune wrote it, format 0" in refused(damaged, older)
     assert "a newer version of mnist_tune wrote it, format 2" in refused(damaged, newer)
-    checkpoints.save(tmp_path / "run.ckpt", some_state(), "another")
+    checkpoints.save_checkpoint(tmp_path / "run.ckpt", some_state(), "another")
     assert "another run" in refused(damaged, (tmp_path / "run.ckpt").read_bytes())
 
 
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"^[^\n]*cannot be read: "):
-        checkpoints.load(tmp_path, IDENTITY)
+        checkpoints.load_checkpoint(tmp_path, IDENTITY)
 
 
 # --- removing ---
@@ -220,7 +222,7 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
 def test_remove_removes_files_and_what_a_killed_writer_left(tmp_path: Path) -> None:
     kept, *gone = (tmp_path / f"run-{i}.ckpt" for i in range(3))
     for path in (kept, *gone):
-        checkpoints.save(path, some_state(), IDENTITY)
+        checkpoints.save_checkpoint(path, some_state(), IDENTITY)
     gone[0].with_name(f"{gone[0].name}.partial").write_bytes(b"half")
     checkpoints.remove([*gone, tmp_path / "never there.ckpt"])
     assert list(tmp_path.iterdir()) == [kept]
@@ -236,7 +238,7 @@ from test_checkpoints import IDENTITY, some_state
 from mnist_tune import checkpoints
 
 for epochs in range(1_000_000):
-    checkpoints.save(Path(sys.argv[2]), some_state(epochs=epochs % 50, width=20_000), IDENTITY)
+    checkpoints.save_checkpoint(Path(sys.argv[2]), some_state(epochs=epochs % 50, width=20_000), IDENTITY)
     print(epochs, flush=True)
 """
 
@@ -251,12 +253,12 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file_and_little_else(tmp_p
                 assert writer.stdout.readline()
             time.sleep(delay_seconds)
             writer.send_signal(signal.SIGKILL)
-        found = checkpoints.load(path, IDENTITY)
+        found = checkpoints.load_checkpoint(path, IDENTITY)
         assert found is not None
         assert_equal(found, some_state(epochs=found.epoch, width=20_000))
         assert found.epoch >= 2
     assert len(list(tmp_path.iterdir())) <= 2
-    checkpoints.save(path, some_state(), IDENTITY)
+    checkpoints.save_checkpoint(path, some_state(), IDENTITY)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -270,7 +272,7 @@ from mnist_tune import checkpoints
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    checkpoints.save(Path(sys.argv[2]), some_state(width=20_000), IDENTITY)
+    checkpoints.save_checkpoint(Path(sys.argv[2]), some_state(width=20_000), IDENTITY)
 except OSError as error:
     print(error.errno)
 """
@@ -279,11 +281,11 @@ except OSError as error:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
 def test_a_full_disk_keeps_the_old_file_and_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "run.ckpt"
-    checkpoints.save(path, some_state(), IDENTITY)
+    checkpoints.save_checkpoint(path, some_state(), IDENTITY)
     command = [sys.executable, "-c", DISK_FULL, str(Path(__file__).parent), str(path)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert os.strerror(int(printed)) == "File too large"
-    assert_equal(checkpoints.load(path, IDENTITY), some_state())
+    assert_equal(checkpoints.load_checkpoint(path, IDENTITY), some_state())
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -35,7 +35,7 @@ from tests.cli.conftest import STUDY, Call, Said, call, folder
 from tests.cli.test_bad_input import contents
 from tests.damage import SEARCHED, damage, make_database, work
 from tests.data.conftest import Small, small, write_idx
-from tests.search.test_loop import Scripted
+from tests.search.test_coordinator import Scripted
 
 __all__ = ["call", "folder", "small", "write_idx"]  # fixtures
 
@@ -312,7 +312,7 @@ def without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     def silence(_session: object, _say: object) -> Iterator[None]:
         yield
 
-    monkeypatch.setattr(running, "Cluster", cluster)
+    monkeypatch.setattr(running, "Executor", cluster)
     monkeypatch.setattr(publisher, "publishing", silence)
     monkeypatch.setattr(server, "serve", lambda _, listening: listening.close())
     monkeypatch.setattr(doctor, "_device", lambda: doctor.Check("device", True, "none"))

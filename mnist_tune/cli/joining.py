@@ -49,7 +49,7 @@ def worker(
     It ends with Ctrl-C or SIGTERM, or when no coordinator has been there for long.
     """
     from mnist_tune.workers.network import find_tls, parse_address
-    from mnist_tune.workers.plan import Wish, told
+    from mnist_tune.workers.specs import Wish, told
 
     tls = find_tls(tls_ca, tls_cert, tls_key)
     where = parse_address(address, tls, insecure=insecure)

@@ -104,7 +104,7 @@ class How:
         """
         from mnist_tune.workers.hands import Hands
         from mnist_tune.workers.network import find_tls, parse_address
-        from mnist_tune.workers.plan import Wish
+        from mnist_tune.workers.specs import Wish
 
         tls = find_tls(self.tls_ca, self.tls_cert, self.tls_key)
         listen, cluster = (

@@ -121,7 +121,7 @@ def confirm(
 ) -> None:
     """Retrain the best trial on all training images and open the test set, once."""
     how.import_ahead()
-    from mnist_tune.search.running import run_confirmation
+    from mnist_tune.search.running import confirm_study
 
     location = Location.find(storage)
     definition, source = _stored(location, study, folder)
@@ -130,9 +130,7 @@ def confirm(
             definition, study=replace(definition.study, confirm_seeds=confirm_seeds)
         )
     with _interruptible(location, definition.name):
-        run_confirmation(
-            location, definition, source, how.options(location), _console(), again=again
-        )
+        confirm_study(location, definition, source, how.options(location), _console(), again=again)
     _report(location, definition.name)
 
 
@@ -203,7 +201,7 @@ def _check_name(name: str) -> None:
 
 
 def _carry_out(location: Location, definition: Definition, source: Source, how: How) -> None:
-    from mnist_tune.search.running import run as run_study
+    from mnist_tune.search.running import run_study
 
     def introduce() -> None:
         _introduce(location, definition, source)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mnist_tune.errors import Interrupted, StorageError
-from mnist_tune.search.events import JobEnded
+from mnist_tune.search.events import TrialEnded
 from mnist_tune.search.progress import Observer
 from mnist_tune.search.session import Session
 
@@ -59,7 +59,7 @@ class Publisher(Observer):
         self._news.set()
         self._thread.join()
 
-    def ended(self, ended: JobEnded, state: str) -> None:  # noqa: ARG002  as observers are told
+    def ended(self, ended: TrialEnded, state: str) -> None:  # noqa: ARG002  as observers are told
         """There is something to show."""
         self._any = True
         self._news.set()

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mnist_tune.errors import InputError
-from mnist_tune.search.events import JobEnded
+from mnist_tune.search.events import TrialEnded
 from mnist_tune.search.progress import Observer
 from mnist_tune.search.session import Session
 from mnist_tune.trainer.states import EpochMetrics
-from mnist_tune.workers.tasks import Job
+from mnist_tune.workers.tasks import TrialSpec
 
 _GROUPS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -34,7 +34,7 @@ class EventFiles(Observer):
         self._folder = folder
         self._writers: dict[tuple[str, int], Any] = {}
 
-    def began(self, job: Job, params: Mapping[str, Any]) -> None:
+    def began(self, job: TrialSpec, params: Mapping[str, Any]) -> None:
         """Make a folder for each of the runs, without what an interrupted one has left there."""
         from tensorboardX import SummaryWriter
 
@@ -46,7 +46,7 @@ class EventFiles(Observer):
             writer.add_text("configuration", f"{described} {job.network.label}".strip(), 0)
             self._writers[job.key, seed] = writer
 
-    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
+    def epoch(self, job: TrialSpec, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
         """Write an epoch of each run."""
         for seed, entry in metrics.items():
             writer = self._writers[job.key, seed]
@@ -56,7 +56,7 @@ class EventFiles(Observer):
                     writer.add_scalar(f"{measure}/{_GROUPS[group]}", value, epoch)
             writer.flush()
 
-    def ended(self, ended: JobEnded, state: str) -> None:  # noqa: ARG002  as observers are told
+    def ended(self, ended: TrialEnded, state: str) -> None:  # noqa: ARG002  as observers are told
         """Close the files of a job."""
         for key in [key for key in self._writers if key[0] == ended.job.key]:
             self._writers.pop(key).close()

@@ -1,4 +1,4 @@
-"""Draws a plot as PNG and SVG: the same numbers give the same bytes. No window, no global state."""
+"""DeviceRandom a plot as PNG and SVG: the same numbers give the same bytes. No window, no global state."""
 
 from __future__ import annotations
 

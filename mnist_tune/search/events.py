@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mnist_tune.trainer.states import EpochMetrics, Score
-from mnist_tune.workers.tasks import Job, Outcome
+from mnist_tune.trainer.states import EpochMetrics, TestMetrics
+from mnist_tune.workers.tasks import Outcome, TrialSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Compiling:
     """A worker has a task of a job: it loads the images and compiles the training program."""
 
-    job: Job
+    job: TrialSpec
 
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
     """All seeds of a job have finished an epoch.
 
-    Each such epoch is announced once, in order and before the job's `JobEnded`, no matter whether it
+    Each such epoch is announced once, in order and before the job's `TrialEnded`, no matter whether it
     came while it was trained, from a checkpoint, or with the outcome of a task that was to end.
 
     Attributes:
@@ -29,13 +29,13 @@ class EpochDone:
         metrics: seed → what the epoch measured.
     """
 
-    job: Job
+    job: TrialSpec
     epoch: int
     metrics: dict[int, EpochMetrics]
 
 
 @dataclass(frozen=True, slots=True)
-class JobEnded:
+class TrialEnded:
     """A job has no task left.
 
     Attributes:
@@ -51,13 +51,13 @@ class JobEnded:
         elapsed_seconds: since the job was started by this coordinator.
     """
 
-    job: Job
+    job: TrialSpec
     failure: str | None
     message: str
     attempts: int
     finished: bool
     histories: Mapping[int, tuple[EpochMetrics, ...]]
-    scores: Mapping[int, Score]
+    scores: Mapping[int, TestMetrics]
     outcomes: tuple[Outcome, ...]
     elapsed_seconds: float
 
@@ -76,4 +76,4 @@ class Told:
     line: str
 
 
-CrewEvent = Compiling | EpochDone | JobEnded | Warned | Told
+Event = Compiling | EpochDone | TrialEnded | Warned | Told

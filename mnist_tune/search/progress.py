@@ -17,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_tune.metrics import ACCURACY, Metric
-from mnist_tune.search import results
-from mnist_tune.search.events import JobEnded
+from mnist_tune.search import rows
+from mnist_tune.search.events import TrialEnded
 from mnist_tune.trainer.states import EpochMetrics
-from mnist_tune.workers.tasks import Job
+from mnist_tune.workers.tasks import TrialSpec
 
 _PLAIN_SECONDS = 10.0  # least time between two plain lines of one trial
 _SILENT_SECONDS = 60.0  # longest time without one, so that a log shows that an epoch is under way
@@ -30,16 +30,16 @@ _LATEST = 10  # trials whose time the remaining ones are expected to take
 class Observer:
     """Hears what happens in a search, and must not fail; each method does nothing by itself."""
 
-    def began(self, job: Job, params: Mapping[str, Any]) -> None:
+    def began(self, job: TrialSpec, params: Mapping[str, Any]) -> None:
         """A trial or a confirmation starts, or resumes after an interruption."""
 
-    def compiling(self, job: Job) -> None:
+    def compiling(self, job: TrialSpec) -> None:
         """A worker has its task: it loads the images and compiles the training program."""
 
-    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
+    def epoch(self, job: TrialSpec, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
         """All its seeds have finished an epoch."""
 
-    def ended(self, ended: JobEnded, state: str) -> None:
+    def ended(self, ended: TrialEnded, state: str) -> None:
         """It is over and stored: complete, pruned or failed."""
 
     def say(self, line: str) -> None:
@@ -59,22 +59,22 @@ class Audience(Observer):
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def began(self, job: Job, params: Mapping[str, Any]) -> None:
+    def began(self, job: TrialSpec, params: Mapping[str, Any]) -> None:
         """Pass it on."""
         for observer in self._observers:
             observer.began(job, params)
 
-    def compiling(self, job: Job) -> None:
+    def compiling(self, job: TrialSpec) -> None:
         """Pass it on."""
         for observer in self._observers:
             observer.compiling(job)
 
-    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
+    def epoch(self, job: TrialSpec, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
         """Pass it on."""
         for observer in self._observers:
             observer.epoch(job, epoch, metrics)
 
-    def ended(self, ended: JobEnded, state: str) -> None:
+    def ended(self, ended: TrialEnded, state: str) -> None:
         """Pass it on."""
         for observer in self._observers:
             observer.ended(ended, state)
@@ -94,7 +94,7 @@ class Audience(Observer):
 class _Line:
     """A job under way, as shown."""
 
-    job: Job
+    job: TrialSpec
     params: str
     arrived: float  # when the latest epoch did; at first the beginning
     said: float  # when the latest plain line was written
@@ -113,7 +113,7 @@ class _Line:
             return "compiling, first epoch" if self.compiling else "waiting for a worker"
         metric = self.job.network.metric
         if not self.job.confirmation:
-            return mean_std(metric, results.validated(metric, self.metrics))
+            return mean_std(metric, rows.validated(metric, self.metrics))
         trained = [getattr(m, f"train_{metric.column}") for m in self.metrics.values()]
         return f"training {metric.name} {mean_std(metric, trained)}"
 
@@ -199,7 +199,7 @@ class Progress(Observer):
     ) -> None:
         self._live.stop()
 
-    def began(self, job: Job, params: Mapping[str, Any]) -> None:
+    def began(self, job: TrialSpec, params: Mapping[str, Any]) -> None:
         """Show a new line."""
         now = self._clock()
         line = _Line(job, described(params), arrived=now, said=now)
@@ -210,13 +210,13 @@ class Progress(Observer):
                 f"{_spaced(line.name, line.params, line.job.network.label)}: {_seeds(len(job.seeds))} begin"
             )
 
-    def compiling(self, job: Job) -> None:
+    def compiling(self, job: TrialSpec) -> None:
         """Say so in the line."""
         line = self._lines.get(job.key)  # none of a job that has just ended
         if line is not None:
             line.compiling = True
 
-    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
+    def epoch(self, job: TrialSpec, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
         """Bring the line up to date."""
         line = self._lines[job.key]
         now = self._clock()
@@ -228,7 +228,7 @@ class Progress(Observer):
         for line in self._lines.values():
             self._say_now_and_then(_SILENT_SECONDS, line)
 
-    def ended(self, ended: JobEnded, state: str) -> None:
+    def ended(self, ended: TrialEnded, state: str) -> None:
         """Replace the live line by a lasting one."""
         line, metric = self._lines.pop(ended.job.key), self._metric
         if ended.job.confirmation:
@@ -243,8 +243,8 @@ class Progress(Observer):
             what = f"failed ({ended.failure}): {ended.message}"
         else:
             last = {seed: history[-1] for seed, history in ended.histories.items()}
-            self._note_best(results.objective(metric, last), ended.job.trial_number, state)
-            shown = mean_std(metric, results.validated(metric, last))
+            self._note_best(rows.objective(metric, last), ended.job.trial_number, state)
+            shown = mean_std(metric, rows.validated(metric, last))
             what = f"validation {metric.name} {shown} over {_seeds(len(last))}"
             what += (
                 f", pruned at epoch {max(m.epoch for m in last.values())}"

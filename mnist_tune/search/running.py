@@ -14,17 +14,17 @@ from rich.console import Console
 from mnist_tune.data.sources import Source
 from mnist_tune.definitions.definition import Definition
 from mnist_tune.errors import DefinitionError, Incomplete, Interrupted, ServerLost
-from mnist_tune.search.crew import Crew
-from mnist_tune.search.loop import confirm, search
+from mnist_tune.search.coordinator import confirm_trial, search_trials
+from mnist_tune.search.hang_detector import HANG_SECONDS
 from mnist_tune.search.progress import Audience, Observer, Progress
+from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stacks import stacks
 from mnist_tune.search.stopping import StopRequests
-from mnist_tune.search.watch import HANG_SECONDS
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
-from mnist_tune.workers.cluster import Cluster
+from mnist_tune.workers.executor import Executor
 from mnist_tune.workers.hands import Hands
 
 # How long a write waits for other programs: longer than elsewhere, as a study may run unattended
@@ -64,7 +64,7 @@ class Options:
     attend: Sequence[Attend] = ()
 
 
-def run(
+def run_study(
     location: Location,
     definition: Definition,
     source: Source,
@@ -116,9 +116,9 @@ def _finish(session: Session, options: Options, console: Console) -> None:
         return
     with _crew(session, options, console) as (crew, stop, audience):
         if unfinished:
-            search(session, crew, stop, audience)
+            search_trials(session, crew, stop, audience)
         if confirming:
-            confirm(session, crew, stop, audience, session.store.best_trial(session.row))
+            confirm_trial(session, crew, stop, audience, session.store.best_trial(session.row))
 
 
 def _outlast(
@@ -155,7 +155,7 @@ def _wait_for_server(location: Location) -> None:
             raise Interrupted
 
 
-def run_confirmation(
+def confirm_study(
     location: Location,
     definition: Definition,
     source: Source,
@@ -195,7 +195,7 @@ def run_confirmation(
             begun = True
             trial = session.store.best_trial(session.row)
             with _crew(session, options, console) as (crew, stop, audience):
-                confirm(session, crew, stop, audience, trial)
+                confirm_trial(session, crew, stop, audience, trial)
 
     _outlast(location, console, work, lambda: begun)
 
@@ -234,7 +234,7 @@ def _opened(
 @contextmanager
 def _crew(
     session: Session, options: Options, console: Console
-) -> Iterator[tuple[Crew, StopRequests, Observer]]:
+) -> Iterator[tuple[Scheduler, StopRequests, Observer]]:
     study = session.definition.study
     runs = max(
         session.unfinished_trials() * study.seeds, study.confirm_seeds if options.confirm else 1
@@ -247,7 +247,7 @@ def _crew(
     confirmed = study.confirm_seeds if options.confirm and study.protocol == "holdout" else 0
     with (
         StopRequests(events) as stop,
-        _started(Cluster(fleet, events, priority=options.hands.priority), console) as cluster,
+        _started(Executor(fleet, events, priority=options.hands.priority), console) as cluster,
         Progress(
             console,
             total=session.planned_trials,
@@ -261,7 +261,7 @@ def _crew(
         others = [
             attending.enter_context(attend(session, progress.say)) for attend in options.attend
         ]
-        crew = Crew(
+        crew = Scheduler(
             cluster,
             events,
             options.checkpoint_seconds,
@@ -272,7 +272,7 @@ def _crew(
 
 
 @contextmanager
-def _started(cluster: Cluster, console: Console) -> Iterator[Cluster]:
+def _started(cluster: Executor, console: Console) -> Iterator[Executor]:
     with ExitStack() as stack:
         with console.status("starting workers"):
             started = stack.enter_context(cluster)

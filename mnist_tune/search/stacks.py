@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mnist_tune.study import Grid, Study
 from mnist_tune.trainer.program import stack_key
-from mnist_tune.workers.tasks import Job
+from mnist_tune.workers.tasks import TrialSpec
 
 # Of all trials of a stack together. What is kept for each parameter (weight, gradient, two slots of
 # Adam and their successors) makes some 2 GiB of the latter, which leaves room on any GPU of today.
@@ -31,7 +31,7 @@ class Stacks:
     wish: int | None = 1
     independent: bool = False
 
-    def most(self, job: Job, *, gpus: bool) -> int:
+    def most(self, job: TrialSpec, *, gpus: bool) -> int:
         """How many trials like this one a worker should have at a time.
 
         Args:
@@ -54,7 +54,7 @@ def stacks(study: Study, wish: int | None) -> Stacks:
     return Stacks(wish=wish, independent=drawn_alone and study.pruner == "none")
 
 
-def alike(one: Job, other: Job) -> bool:
+def alike(one: TrialSpec, other: TrialSpec) -> bool:
     """Whether two trials of a study can be rows of one program."""
     key = stack_key(one.network, one.recipe)
     return key is not None and key == stack_key(other.network, other.recipe)

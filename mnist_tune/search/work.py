@@ -9,8 +9,8 @@ from typing import Any
 
 from mnist_tune.errors import InputError, TrialFailed
 from mnist_tune.search.attempts import MOST_ATTEMPTS, RETRIED, Attempts
-from mnist_tune.trainer.states import EpochMetrics, Score
-from mnist_tune.workers.tasks import Job, Outcome
+from mnist_tune.trainer.states import EpochMetrics, TestMetrics
+from mnist_tune.workers.tasks import Outcome, TrialSpec
 
 _FAULT_OF_A_STACK = frozenset({"out_of_memory", "error"})
 
@@ -44,7 +44,7 @@ class Work:
         epoch_seconds: of the latest epoch.
     """
 
-    job: Job
+    job: TrialSpec
     waiting: list[tuple[int, ...]]
     histories: dict[int, list[EpochMetrics]]
     began: float
@@ -58,7 +58,7 @@ class Work:
     shared: Attempts = field(default_factory=Attempts)  # together with other jobs
     failed_attempts: int = 0
     announced: int = 0
-    scores: dict[int, Score] = field(default_factory=dict)
+    scores: dict[int, TestMetrics] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     epoch_seconds: float = 0.0
 

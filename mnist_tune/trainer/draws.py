@@ -19,7 +19,7 @@ _NOISE_PLACE = 2**_PLACE_BITS - 1
 _LEVEL_PLACE = 2**_PLACE_BITS - 2
 
 
-class Draws:
+class DeviceRandom:
     """The numbers of one step.
 
     Args:

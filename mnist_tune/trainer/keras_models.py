@@ -34,7 +34,7 @@ from mnist_tune.networks import Denoiser, Network
 from mnist_tune.trainer.runtime import tensorflow
 from mnist_tune.trainer.states import RunState
 
-SUFFIX = ".keras"
+KERAS_SUFFIX = ".keras"
 _DTYPE = "float32"  # whatever the reader's own Keras is set to
 
 
@@ -96,21 +96,21 @@ def with_weights(network: Network, state: RunState) -> Any:
     return model
 
 
-def save(model: Any, path: Path) -> None:
+def save_model(model: Any, path: Path) -> None:
     """Write a model so that `path` holds either all of it or what it held before.
 
     Raises:
         DefinitionError: the name does not end in `.keras`, which is how Keras knows the format.
         InputError: the folder is missing or not writable, or the disk is full.
     """
-    if path.suffix != SUFFIX:
-        raise DefinitionError(f"{path}: Keras wants a name that ends in {SUFFIX}; give that")
+    if path.suffix != KERAS_SUFFIX:
+        raise DefinitionError(f"{path}: Keras wants a name that ends in {KERAS_SUFFIX}; give that")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it or give another")
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file")
     # Keras asks for its own suffix here too.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{SUFFIX}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{KERAS_SUFFIX}")
     try:
         with warnings.catch_warnings():
             # Keras 3.15 converts its variables in a way that NumPy calls outdated.

@@ -14,7 +14,7 @@ from mnist_tune.noise import evaluation_images, unit
 from mnist_tune.trainer.runtime import Device, tensorflow
 
 
-class PlacedParts:
+class DeviceImages:
     """Images that are copied to a device once, whatever is trained with them.
 
     Args:

@@ -23,8 +23,8 @@ from mnist_tune.layers import Dropout, Layer
 from mnist_tune.networks import Denoiser, Network
 from mnist_tune.recipes import Recipe
 from mnist_tune.trainer import forward, optimizers
-from mnist_tune.trainer.draws import Draws
-from mnist_tune.trainer.goals import Classification, Denoising, Goal, Part
+from mnist_tune.trainer.draws import DeviceRandom
+from mnist_tune.trainer.objectives import Classification, Denoising, Objective, Part
 from mnist_tune.trainer.runtime import Device, tensorflow
 
 _SCORED_AT_ONCE = 1_000  # images; a forward pass of 1,000 is as fast as any larger one
@@ -43,7 +43,7 @@ class Shape:
     compiled: bool
 
     @property
-    def goal(self) -> Goal:
+    def goal(self) -> Objective:
         """What the network is trained for."""
         return Denoising() if self.denoises else Classification()
 
@@ -134,7 +134,7 @@ def epoch_program(shape: Shape) -> Any:
             step = first_step + i
             rows = plan[i]
             present = tf.cast(rows >= 0, tf.float32)
-            draws = Draws(keys, i, compiled=shape.compiled, seeds=whose)
+            draws = DeviceRandom(keys, i, compiled=shape.compiled, seeds=whose)
             batch = goal.drawn(train, tf.maximum(rows, 0), draws, inputs)
             gradients, measured = _gradients(tf, shape, weights, batch, present, draws, inputs)
             gradients = forward.penalty_gradients(weights, gradients, inputs["l2"])
@@ -180,7 +180,7 @@ def _gradients(
     weights: list[Any],
     batch: Part,
     present: Any,
-    draws: Draws,
+    draws: DeviceRandom,
     inputs: dict[str, Any],
 ) -> tuple[list[Any], tuple[Any, ...]]:
     """Gradients of each run's mean loss over the images that are present, and what is measured."""

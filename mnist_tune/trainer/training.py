@@ -12,12 +12,12 @@ from mnist_tune.errors import Diverged
 from mnist_tune.networks import Network
 from mnist_tune.recipes import Recipe
 from mnist_tune.trainer import forward, optimizers
-from mnist_tune.trainer.flock import Flock, Member, Progress, Run, Stack
-from mnist_tune.trainer.parts import PlacedParts
+from mnist_tune.trainer.batches import Flock, Member, Progress, Run, Stack
+from mnist_tune.trainer.parts import DeviceImages
 from mnist_tune.trainer.program import scoring_program, shape_of, stack_key
 from mnist_tune.trainer.runtime import Device, tensorflow
 from mnist_tune.trainer.stacked import stacked
-from mnist_tune.trainer.states import RunState, Score
+from mnist_tune.trainer.states import RunState, TestMetrics
 
 OnEpoch = Callable[[Progress], bool]
 OnEpochs = Callable[[Mapping[int, Progress | Diverged]], Container[int]]
@@ -34,8 +34,8 @@ class Trainer:
 
     def __init__(self, train: Part, validation: Part | None, device: Device) -> None:
         self._device = device
-        self._train = PlacedParts(train, device)
-        self._validation = PlacedParts(validation or train.cut(0), device)
+        self._train = DeviceImages(train, device)
+        self._validation = DeviceImages(validation or train.cut(0), device)
 
     @staticmethod
     def start(network: Network, recipe: Recipe, seed: int) -> RunState:
@@ -127,21 +127,21 @@ class Trainer:
 
     def score(
         self, network: Network, recipe: Recipe, states: Sequence[RunState], part: Part
-    ) -> tuple[Score, ...]:
-        """Score runs on images that took no part in their training, every image once.
+    ) -> tuple[TestMetrics, ...]:
+        """TestMetrics runs on images that took no part in their training, every image once.
 
         A denoiser gets them with their fixed noise.
         """
         shape = shape_of(network, recipe, self._device)
-        program, placed = scoring_program(shape), PlacedParts(part, self._device).scored(network)
-        scores: list[Score] = []
+        program, placed = scoring_program(shape), DeviceImages(part, self._device).scored(network)
+        scores: list[TestMetrics] = []
         for group in self._groups(network, states):
             with tensorflow().device(self._device.placement):
                 weights = stacked([state.weights for state in group])
                 sums, classes = program(weights, placed)
             means = _means(shape.goal.scored, sums, len(part))
             scores += [
-                Score(
+                TestMetrics(
                     state.seed,
                     **{name: values[i] for name, values in means.items()},
                     classes=None if shape.denoises else classes[i].numpy().astype(np.uint8),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from mnist_tune.errors import DefinitionError
-from mnist_tune.workers.fleets import Fleet, JoinedFleet, LocalFleet, OpenFleet
 from mnist_tune.workers.machine import this_machine
 from mnist_tune.workers.network import Address
-from mnist_tune.workers.plan import Seat, Wish, plan, told
+from mnist_tune.workers.pools import ExternalPool, ListeningPool, LocalPool, WorkerPool
+from mnist_tune.workers.specs import Wish, WorkerSpec, plan, told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Hands:
                 "`mnist-tune worker`, or leave --cluster out"
             )
 
-    def fleet(self, runs: int, *, one_thread: bool = False) -> tuple[Fleet, str]:
+    def fleet(self, runs: int, *, one_thread: bool = False) -> tuple[WorkerPool, str]:
         """The workers, not started yet, and a line that says which they are.
 
         Args:
@@ -53,20 +53,20 @@ class Hands:
             DefinitionError: what was asked for is not here.
         """
         if self.cluster is not None:
-            return JoinedFleet(self.cluster), f"using the workers of the cluster at {self.cluster}"
+            return ExternalPool(self.cluster), f"using the workers of the cluster at {self.cluster}"
         if self.listen is not None and self.wish == Wish():
-            return OpenFleet(self.listen), f"using workers that join {self.listen}"
+            return ListeningPool(self.listen), f"using workers that join {self.listen}"
         seats = plan(self.wish, this_machine(), runs)
         if one_thread:
             seats = tuple(replace(seat, threads=1) for seat in seats)
         if self.listen is not None:
-            return OpenFleet(
+            return ListeningPool(
                 self.listen, seats
             ), f"starting {told(seats)}, and using those that join {self.listen}"
-        return LocalFleet(seats), f"starting {told(seats)}"
+        return LocalPool(seats), f"starting {told(seats)}"
 
 
-def seats_here(wish: Wish) -> tuple[Seat, ...]:
+def seats_here(wish: Wish) -> tuple[WorkerSpec, ...]:
     """The workers of this machine for a coordinator elsewhere, each with one CPU thread.
 
     With one, no result can depend on it, whatever the study.

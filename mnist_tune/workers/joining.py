@@ -19,9 +19,9 @@ from distributed.system import MEMORY_LIMIT
 
 from mnist_tune.errors import DefinitionError, Incomplete
 from mnist_tune.workers import fork_server
-from mnist_tune.workers.fleets import SETTINGS, VERSIONS_KEY, prepare_dask
 from mnist_tune.workers.network import Address
-from mnist_tune.workers.plan import Seat
+from mnist_tune.workers.pools import SETTINGS, VERSIONS_KEY, prepare_dask
+from mnist_tune.workers.specs import WorkerSpec
 from mnist_tune.workers.versions import difference, versions_here
 
 _LOOK_SECONDS = 1.0
@@ -33,7 +33,7 @@ Say = Callable[[str], object]
 
 def join(
     address: Address,
-    seats: Sequence[Seat],
+    seats: Sequence[WorkerSpec],
     *,
     wait_seconds: float,
     memory_limit: int | None = None,
@@ -64,7 +64,7 @@ class _Guest:
     def __init__(
         self,
         address: Address,
-        seats: Sequence[Seat],
+        seats: Sequence[WorkerSpec],
         wait_seconds: float,
         memory_limit: int | None,
         name: str | None,

@@ -25,7 +25,7 @@ def _import_all() -> None:
     import distributed.nanny
     import distributed.worker  # noqa: F401
 
-    import mnist_tune.workers.training  # noqa: F401
+    import mnist_tune.workers.worker  # noqa: F401
     from mnist_tune.trainer.runtime import import_tensorflow
 
     import_tensorflow()

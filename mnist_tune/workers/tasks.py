@@ -13,13 +13,13 @@ from mnist_tune.errors import Diverged
 from mnist_tune.networks import Network, network_to_json
 from mnist_tune.recipes import Recipe, recipe_to_json
 from mnist_tune.study import SearchProtocol
-from mnist_tune.trainer.states import EpochMetrics, Score
+from mnist_tune.trainer.states import EpochMetrics, TestMetrics
 
 EPOCH_TOPIC = "mnist-tune-epoch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class TrialSpec:
     """One configuration with all its seeds: a trial of the search, or a confirmation.
 
     Attributes:
@@ -83,7 +83,7 @@ class Job:
 class Piece:
     """Some seeds of a job."""
 
-    job: Job
+    job: TrialSpec
     seeds: tuple[int, ...]
 
 
@@ -113,7 +113,7 @@ class Task:
         return f"{self.name}-{self.run}"
 
     @property
-    def lead(self) -> Job:
+    def lead(self) -> TrialSpec:
         """The first job, for all that they have in common: images, folders, epochs."""
         return self.pieces[0].job
 
@@ -140,7 +140,7 @@ class Outcome:
 
     finished: bool
     histories: dict[int, tuple[EpochMetrics, ...]]
-    scores: tuple[Score, ...] = ()
+    scores: tuple[TestMetrics, ...] = ()
     warnings: tuple[str, ...] = ()
     started_at: datetime
     finished_at: datetime

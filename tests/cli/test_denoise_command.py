@@ -36,10 +36,10 @@ def location(folder: Path) -> Location:
 
 
 def keras_file(path: Path, network: Any) -> Path:
-    from mnist_tune.trainer.keras_models import save, with_weights
+    from mnist_tune.trainer.keras_models import save_model, with_weights
     from mnist_tune.trainer.training import Trainer
 
-    save(with_weights(network, Trainer.start(network, RECIPE, 0)), path)
+    save_model(with_weights(network, Trainer.start(network, RECIPE, 0)), path)
     return path
 
 

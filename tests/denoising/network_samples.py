@@ -18,7 +18,7 @@ from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import RunRow, StudyRow, TrialRow
 from mnist_tune.storage.store import Store
 from mnist_tune.trainer.training import Trainer
-from mnist_tune.workers.tasks import Job
+from mnist_tune.workers.tasks import TrialSpec
 from tests.storage.storage_samples import study_row
 
 AUTOENCODER = Autoencoder(latent=4, hidden=(8,))
@@ -111,11 +111,11 @@ def keep_weights(location: Location, sample: Sample) -> None:
     job = job_of(location, sample)
     for seed in job.seeds:
         state = Trainer.start(sample.network, RECIPE, seed)
-        checkpoints.save(job.kept_weights(seed), state, job.identity(seed))
+        checkpoints.save_checkpoint(job.kept_weights(seed), state, job.identity(seed))
 
 
-def job_of(location: Location, sample: Sample) -> Job:
-    return Job(
+def job_of(location: Location, sample: Sample) -> TrialSpec:
+    return TrialSpec(
         trial_number=3,
         confirmation=1,
         network=sample.network,

@@ -18,9 +18,9 @@ from mnist_tune.errors import Diverged, Interrupted, StorageError
 from mnist_tune.publishing import artifacts, publication, publisher
 from mnist_tune.publishing.publication import publish
 from mnist_tune.publishing.publisher import publishing
-from mnist_tune.search.crew import Crew
-from mnist_tune.search.loop import search
+from mnist_tune.search.coordinator import search_trials
 from mnist_tune.search.progress import Audience
+from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import Database, open_database
@@ -28,7 +28,7 @@ from mnist_tune.storage.location import Location
 from mnist_tune.storage.shown import Shown
 from mnist_tune.storage.shown import of_trial as shown_by_trial
 from tests.search.fakes import SOURCE
-from tests.search.test_loop import Deed, Scripted, failing, well
+from tests.search.test_coordinator import Deed, Scripted, failing, well
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def watched(session: Session, deed: Deed = well) -> list[str]:
     said: list[str] = []
     workers = Scripted(deed)
     with publishing(session, said.append) as audience:
-        crew = Crew(workers, workers.events)
-        search(session, crew, StopRequests(workers.events), Audience(audience))
+        crew = Scheduler(workers, workers.events)
+        search_trials(session, crew, StopRequests(workers.events), Audience(audience))
     return said
 
 

@@ -11,7 +11,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from mnist_tune.errors import InputError
 from mnist_tune.publishing.tensorboard import EventFiles, event_files
-from mnist_tune.search.events import JobEnded
+from mnist_tune.search.events import TrialEnded
 from mnist_tune.trainer.states import EpochMetrics
 from tests.search.fakes import job, metrics_of
 
@@ -48,7 +48,7 @@ def told(folder: Path, epochs: range, *, ends: bool = True) -> None:
     for epoch in epochs:
         files.epoch(trained, epoch, metrics(3, epoch, trained.seeds))
     if ends:
-        ended = JobEnded(
+        ended = TrialEnded(
             job=trained,
             failure=None,
             message="",

@@ -20,8 +20,8 @@ from mnist_tune.data.sources import Source
 from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe
-from mnist_tune.trainer.states import EpochMetrics, Score
-from mnist_tune.workers.tasks import Job, Outcome, Piece, Results, Task
+from mnist_tune.trainer.states import EpochMetrics, TestMetrics
+from mnist_tune.workers.tasks import Outcome, Piece, Results, Task, TrialSpec
 
 STARTED = datetime(2026, 11, 23, 21, 20, 58, tzinfo=UTC)
 FINISHED = datetime(2026, 11, 23, 21, 21, 58, tzinfo=UTC)
@@ -43,8 +43,8 @@ def job(
     epochs: int = 3,
     confirmation: int = 0,
     hidden: tuple[int, ...] = (64, 64),
-) -> Job:
-    return Job(
+) -> TrialSpec:
+    return TrialSpec(
         trial_number=trial_number,
         confirmation=confirmation,
         network=Mlp(hidden=hidden),
@@ -68,23 +68,23 @@ def metrics_of(trial_number: int, seed: int, epoch: int, confirmation: int = 0) 
     )
 
 
-def history_of(job: Job, seed: int, epochs: int) -> tuple[EpochMetrics, ...]:
+def history_of(job: TrialSpec, seed: int, epochs: int) -> tuple[EpochMetrics, ...]:
     return tuple(
         metrics_of(job.trial_number, seed, epoch, job.confirmation)
         for epoch in range(1, epochs + 1)
     )
 
 
-def score_of(seed: int) -> Score:
+def score_of(seed: int) -> TestMetrics:
     classes = np.arange(10, dtype=np.uint8)
-    return Score(seed, loss=0.1 + seed, accuracy=0.9 + seed / 100_000, classes=classes)
+    return TestMetrics(seed, loss=0.1 + seed, accuracy=0.9 + seed / 100_000, classes=classes)
 
 
 def outcome(
     histories: Histories,
     *,
     finished: bool = True,
-    scores: tuple[Score, ...] = (),
+    scores: tuple[TestMetrics, ...] = (),
     warnings: tuple[str, ...] = (),
     **changes: Any,
 ) -> Outcome:
@@ -175,10 +175,10 @@ class FakeWorkers:
         """How many epochs all seeds of a task, or of one of its jobs, have behind them."""
         return min(self._epochs.get(run, 0) for run in _runs(task) if job_key in (None, run[0]))
 
-    def epochs(self, job: Job, seed: int) -> int:
+    def epochs(self, job: TrialSpec, seed: int) -> int:
         return self._epochs.get((job.key, seed), 0)
 
-    def restore(self, job: Job, epochs: dict[int, int]) -> None:
+    def restore(self, job: TrialSpec, epochs: dict[int, int]) -> None:
         """Let seeds of a job have checkpoints from an earlier life."""
         self._epochs |= {(job.key, seed): count for seed, count in epochs.items()}
 

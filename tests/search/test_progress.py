@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from mnist_tune.search.events import JobEnded
+from mnist_tune.search.events import TrialEnded
 from mnist_tune.search.progress import Progress, described, duration
 from mnist_tune.trainer.states import EpochMetrics
-from mnist_tune.workers.tasks import Job
+from mnist_tune.workers.tasks import TrialSpec
 from tests.search.fakes import history_of, job, score_of
 
 
@@ -56,7 +56,7 @@ class Screen:
             self.console.print(self.progress._picture())  # noqa: SLF001
         return [" ".join(line.split()) for line in plain(capture.get()).splitlines()]
 
-    def epoch(self, made: Job, epoch: int, *accuracies: float) -> None:
+    def epoch(self, made: TrialSpec, epoch: int, *accuracies: float) -> None:
         metrics = {
             seed: EpochMetrics(epoch, 0.1, accuracy, 0.1, None if made.confirmation else accuracy)
             for seed, accuracy in enumerate(accuracies)
@@ -69,7 +69,7 @@ def plain(text: str) -> str:
     return Text.from_ansi(text).plain
 
 
-def ended(made: Job, **changes: Any) -> JobEnded:
+def ended(made: TrialSpec, **changes: Any) -> TrialEnded:
     values: dict[str, Any] = {
         "job": made,
         "failure": None,
@@ -81,10 +81,10 @@ def ended(made: Job, **changes: Any) -> JobEnded:
         "outcomes": (),
         "elapsed_seconds": 1.0,
     }
-    return JobEnded(**{**values, **changes})
+    return TrialEnded(**{**values, **changes})
 
 
-def with_accuracies(made: Job, *accuracies: float) -> dict[int, tuple[EpochMetrics, ...]]:
+def with_accuracies(made: TrialSpec, *accuracies: float) -> dict[int, tuple[EpochMetrics, ...]]:
     return {
         seed: tuple(
             EpochMetrics(epoch, 0.1, accuracy, 0.1, accuracy)

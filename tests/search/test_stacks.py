@@ -9,13 +9,13 @@ import pytest
 from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp
 from mnist_tune.recipes import Recipe
-from mnist_tune.search.crew import Crew
-from mnist_tune.search.events import CrewEvent, EpochDone, Warned
+from mnist_tune.search.events import EpochDone, Event, Warned
+from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.stacks import Stacks, alike, stacks
 from mnist_tune.study import Grid, Search, Study
 from mnist_tune.workers.tasks import Task
 from tests.search.fakes import FakeWorkers, job
-from tests.search.test_crew import Clock, crew_of, ends, heard, only_end
+from tests.search.test_scheduler import Clock, ends, heard, only_end, scheduler_of
 
 CONVOLUTIONAL = replace(job(), network=Cnn(blocks=(Block(filters=4),)))
 
@@ -76,13 +76,13 @@ class TestHowMany:
         assert not alike(job(0), replace(job(1), network=Autoencoder(latent=64)))
 
 
-def warnings(events: list[CrewEvent]) -> list[str]:
+def warnings(events: list[Event]) -> list[str]:
     return [event.line for event in events if isinstance(event, Warned)]
 
 
 class TestInOneTask:
     def test_jobs_end_each_with_what_is_theirs(self) -> None:
-        workers, crew = crew_of(1, stack=3)
+        workers, crew = scheduler_of(1, stack=3)
         jobs = [job(number) for number in range(3)]
         crew.start_together(jobs)
         (task,) = workers.submitted
@@ -98,7 +98,7 @@ class TestInOneTask:
         assert (crew.idle, crew.busy) == (1, False)
 
     def test_one_may_be_ended_alone(self) -> None:
-        workers, crew = crew_of(1, stack=3)
+        workers, crew = scheduler_of(1, stack=3)
         jobs = [job(number) for number in range(3)]
         crew.start_together(jobs)
         (task,) = workers.submitted
@@ -125,7 +125,7 @@ class TestInOneTask:
         assert len(workers.submitted) == 1
 
     def test_word_that_one_is_over_may_be_lost(self) -> None:
-        workers, crew = crew_of(1, stack=2)
+        workers, crew = scheduler_of(1, stack=2)
         crew.start_together([job(0), job(1)])
         (task,) = workers.submitted
         workers.epoch(task)
@@ -140,7 +140,7 @@ class TestInOneTask:
         ]
 
     def test_one_that_diverges_fails_alone_and_at_once(self) -> None:
-        workers, crew = crew_of(1, stack=3)
+        workers, crew = scheduler_of(1, stack=3)
         crew.start_together([job(number) for number in range(3)])
         (task,) = workers.submitted
         workers.leave(task, "trial-1", diverged="nan")
@@ -157,7 +157,7 @@ class TestInOneTask:
 
     def test_one_that_moves_does_so_with_its_task(self) -> None:
         """It was not asked to end for good: it goes on, whatever it says meanwhile."""
-        workers, crew = crew_of(1, stack=2)
+        workers, crew = scheduler_of(1, stack=2)
         crew.start_together([job(0), job(1)])
         (task,) = workers.submitted
         workers.leave(task, "trial-1")
@@ -168,7 +168,7 @@ class TestInOneTask:
 
 class TestWhenItFails:
     def test_lost_once_all_go_on_together_lost_twice_each_alone(self) -> None:
-        workers, crew = crew_of(1, stack=3)
+        workers, crew = scheduler_of(1, stack=3)
         crew.start_together([job(number, epochs=9) for number in range(3)])
         reason = "trials 0, 1, 2: worker_lost (its worker process ended)"
         workers.lose(workers.submitted[0])
@@ -184,7 +184,7 @@ class TestWhenItFails:
         assert not crew.busy
 
     def test_losses_between_which_it_got_on_do_not_part_it(self) -> None:
-        workers, crew = crew_of(1, stack=2)
+        workers, crew = scheduler_of(1, stack=2)
         crew.start_together([job(number, epochs=9) for number in range(2)])
         for _ in range(4):
             (task,) = workers.running.values()
@@ -195,7 +195,7 @@ class TestWhenItFails:
         assert numbers(workers.submitted[-1]) == [0, 1]
 
     def test_the_one_to_blame_fails_alone_and_costs_the_others_no_attempt(self) -> None:
-        workers, crew = crew_of(1, stack=3)
+        workers, crew = scheduler_of(1, stack=3)
         crew.start_together([job(number) for number in range(3)])
         outcomes: dict[int, str | None] = {}
         alone: list[int] = []
@@ -212,7 +212,7 @@ class TestWhenItFails:
         assert sorted(alone) == [0, 0, 0, 1, 1, 1, 2]
 
     def test_who_ran_out_of_memory_in_a_stack_is_in_none_again(self) -> None:
-        workers, crew = crew_of(2, stack=2)
+        workers, crew = scheduler_of(2, stack=2)
         crew.start_together([job(number, epochs=9) for number in range(2)])
         workers.fail(workers.submitted[0], WorkerFailed("x", "out_of_memory"))
         heard(crew)
@@ -225,7 +225,7 @@ class TestWhenItFails:
 
     @pytest.mark.parametrize("reason", ["out_of_memory", "error"])
     def test_what_a_stack_may_be_to_blame_for_parts_it_at_once(self, reason: str) -> None:
-        workers, crew = crew_of(1, stack=3)
+        workers, crew = scheduler_of(1, stack=3)
         crew.start_together([job(number) for number in range(3)])
         workers.fail(workers.submitted[0], WorkerFailed("x", reason, "Traceback"))
         heard(crew)
@@ -233,17 +233,17 @@ class TestWhenItFails:
         assert crew.idle == -2
 
     def test_all_that_ended_together_may_diverge(self) -> None:
-        workers, crew = crew_of(1, stack=2)
+        workers, crew = scheduler_of(1, stack=2)
         crew.start_together([job(0), job(1)])
         workers.fail(workers.submitted[0], Diverged("nan"))
         assert [e.failure for e in ends(heard(crew))] == ["diverged"] * 2
 
 
 class TestSharingOut:
-    def begin(self, count: int) -> tuple[FakeWorkers, Crew, Task]:
+    def begin(self, count: int) -> tuple[FakeWorkers, Scheduler, Task]:
         """Let so many jobs in one task finish two epochs of 10 seconds, beside an idle worker."""
         clock = Clock()
-        workers, crew = crew_of(2, clock, stack=count)
+        workers, crew = scheduler_of(2, clock, stack=count)
         crew.start_together([job(number, epochs=9) for number in range(count)])
         (task,) = workers.submitted
         for _ in range(2):
@@ -263,7 +263,7 @@ class TestSharingOut:
 
     def test_what_one_has_left_to_do_that_was_asked_to_end_counts_for_nothing(self) -> None:
         clock = Clock()
-        workers, crew = crew_of(2, clock, stack=2)
+        workers, crew = scheduler_of(2, clock, stack=2)
         crew.start_together([job(0, epochs=12), job(1, epochs=12)])
         (task,) = workers.submitted
         for _ in range(11):
@@ -292,7 +292,7 @@ class TestSharingOut:
         assert workers.ending_pieces == told * 2
 
     def test_unlike_ones_never_share(self) -> None:
-        workers, crew = crew_of(1, stack=9)
+        workers, crew = scheduler_of(1, stack=9)
         crew.start(job(0))
         for number, hidden in enumerate([(64, 64), (8,), (64, 64)], 1):
             crew.start(job(number, hidden=hidden))
@@ -304,7 +304,7 @@ class TestSharingOut:
         assert numbers(workers.submitted[2]) == [2]
 
     def test_groups_of_one_job_never_share(self) -> None:
-        workers, crew = crew_of(1, stack=9)
+        workers, crew = scheduler_of(1, stack=9)
         crew.start(job(0), 3)
         for task in iter(lambda: next(iter(workers.running.values()), None), None):
             assert numbers(task) == [0]
@@ -313,7 +313,7 @@ class TestSharingOut:
         assert [task.pieces[0].seeds for task in workers.submitted] == [(0,), (1,), (2,)]
 
     def test_auto_asks_whether_there_are_gpus(self) -> None:
-        workers, crew = crew_of(1, stack=None)
+        workers, crew = scheduler_of(1, stack=None)
         assert crew.most_together(job()) == 1
         workers.gpus = True
         assert crew.most_together(job()) == 21

@@ -10,7 +10,7 @@ from mnist_tune.data import embedded
 from mnist_tune.data.splits import Part
 from mnist_tune.networks import Autoencoder
 from mnist_tune.recipes import Adam, Recipe
-from mnist_tune.trainer.draws import Draws
+from mnist_tune.trainer.draws import DeviceRandom
 from mnist_tune.trainer.keras_models import with_weights
 from mnist_tune.trainer.parts import floors
 from mnist_tune.trainer.randomness import epoch_key
@@ -30,7 +30,7 @@ def seasoned(
 
     def draw(keys: object, index: object) -> object:
         images = tf.fill((len(seeds), count, 784), 0.5)
-        return Draws(keys, index, compiled=True).seasoned(images, low, high)
+        return DeviceRandom(keys, index, compiled=True).seasoned(images, low, high)
 
     program = tf.function(draw, jit_compile=True, autograph=False)
     keys = np.stack([epoch_key(seed, epoch) for seed in seeds])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mnist_tune.data.splits import Part
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.trainer.draws import Draws
+from mnist_tune.trainer.draws import DeviceRandom
 from mnist_tune.trainer.randomness import epoch_key, epoch_order
 from mnist_tune.trainer.runtime import Device, tensorflow
 from mnist_tune.trainer.training import Trainer
@@ -45,7 +45,7 @@ def masks(
 @cache
 def drawing(widths: tuple[int, ...], dropped: tuple[bool, ...], batch_size: int) -> Any:
     def draw(keys: Any, step: Any, rates: list[Any]) -> list[Any]:
-        draws = Draws(keys, step, compiled=True)
+        draws = DeviceRandom(keys, step, compiled=True)
         return [
             draws.mask(place, (batch_size, widths[place]), rate) if dropped[place] else None
             for place, rate in enumerate(rates)

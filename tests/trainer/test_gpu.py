@@ -11,7 +11,7 @@ from mnist_tune.data.splits import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.trainer.flock import Member, Run, Stack
+from mnist_tune.trainer.batches import Member, Run, Stack
 from mnist_tune.trainer.program import shape_of
 from mnist_tune.trainer.runtime import Device, tensorflow
 from mnist_tune.trainer.training import Trainer

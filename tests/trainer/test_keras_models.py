@@ -15,7 +15,7 @@ from mnist_tune.data.splits import Part
 from mnist_tune.errors import DefinitionError, InputError
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.trainer.keras_models import keras_model, save, with_weights
+from mnist_tune.trainer.keras_models import keras_model, save_model, with_weights
 from mnist_tune.trainer.runtime import Device
 from mnist_tune.trainer.states import RunState
 from mnist_tune.trainer.training import Trainer
@@ -94,7 +94,7 @@ def test_the_file_needs_nothing_but_keras(
 ) -> None:
     images = validation_part.images[:200]
     saved, answer, question = (tmp_path / name for name in ("m.keras", "a.npy", "q.npy"))
-    save(model, saved)
+    save_model(model, saved)
     np.save(question, images)
     command = [sys.executable, "-c", LOADED_ELSEWHERE, *map(str, (saved, answer, question))]
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -108,7 +108,7 @@ def test_saving_writes_over_an_older_file_and_leaves_nothing_else(
 ) -> None:
     path = tmp_path / "best.keras"
     path.write_text("older")
-    save(model, path)
+    save_model(model, path)
     assert path.read_bytes().startswith(b"PK")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -116,25 +116,25 @@ def test_saving_writes_over_an_older_file_and_leaves_nothing_else(
 @pytest.mark.parametrize("name", ["best.h5", "best", "best.keras.zip"])
 def test_another_suffix_is_refused(model: Any, tmp_path: Path, name: str) -> None:
     with pytest.raises(DefinitionError, match=r"^[^\n]*ends in \.keras[^\n]*$"):
-        save(model, tmp_path / name)
+        save_model(model, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_folder_is_refused(model: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^[^\n]*there is no folder[^\n]*$"):
-        save(model, tmp_path / "none" / "best.keras")
+        save_model(model, tmp_path / "none" / "best.keras")
 
 
 def test_a_folder_of_that_name_is_refused(model: Any, tmp_path: Path) -> None:
     (tmp_path / "best.keras").mkdir()
     with pytest.raises(InputError, match=r"^[^\n]*is a folder[^\n]*$"):
-        save(model, tmp_path / "best.keras")
+        save_model(model, tmp_path / "best.keras")
 
 
 class FullDisk:
     """A model whose saving ends half-way, as on a full disk."""
 
-    def save(self, path: Path) -> None:
+    def save_model(self, path: Path) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
@@ -143,6 +143,6 @@ def test_a_full_disk_keeps_the_older_file_and_is_told_in_one_line(tmp_path: Path
     path = tmp_path / "best.keras"
     path.write_text("older")
     with pytest.raises(InputError, match=r"^[^\n]*best\.keras cannot be written: No space left"):
-        save(FullDisk(), path)
+        save_model(FullDisk(), path)
     assert path.read_text() == "older"
     assert list(tmp_path.iterdir()) == [path]

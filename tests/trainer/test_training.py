@@ -18,7 +18,7 @@ from mnist_tune.errors import Diverged
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Adam, Optimizer, Recipe, Sgd
 from mnist_tune.trainer import forward, program
-from mnist_tune.trainer.flock import Progress
+from mnist_tune.trainer.batches import Progress
 from mnist_tune.trainer.keras_models import with_weights
 from mnist_tune.trainer.program import batches, epoch_program, scoring_program, shape_of
 from mnist_tune.trainer.randomness import epoch_order
@@ -95,8 +95,8 @@ def test_a_run_stopped_after_any_epoch_goes_on_from_its_checkpoint_as_if_never_s
         assert state is not None
         (state,) = trainer.train(BUSY, recipe, [state], until(epoch))
         assert state.epoch == epoch
-        checkpoints.save(tmp_path / "run.ckpt", state, "identity")
-        state = checkpoints.load(tmp_path / "run.ckpt", "identity")
+        checkpoints.save_checkpoint(tmp_path / "run.ckpt", state, "identity")
+        state = checkpoints.load_checkpoint(tmp_path / "run.ckpt", "identity")
     assert state is not None
     assert bits(state) == bits(whole)
 

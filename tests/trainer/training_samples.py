@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mnist_tune.networks import Mlp, Network
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.trainer.flock import Progress
+from mnist_tune.trainer.batches import Progress
 from mnist_tune.trainer.states import RunState
 from mnist_tune.trainer.training import Trainer
 

@@ -14,7 +14,7 @@ from distributed import get_worker
 
 from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.workers.tasks import Results, Task
-from mnist_tune.workers.training import topic
+from mnist_tune.workers.worker import topic
 from tests.search.fakes import outcome
 
 WELL, DIES, HANGS, OUT_OF_MEMORY, RAISES, DIVERGES, STOPPED = range(7)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from mnist_tune.data.sources import find
-from mnist_tune.workers.cluster import Cluster
-from mnist_tune.workers.fleets import LocalFleet
+from mnist_tune.workers.executor import Executor
 from mnist_tune.workers.machine import this_machine
-from mnist_tune.workers.plan import Wish, plan
+from mnist_tune.workers.pools import LocalPool
+from mnist_tune.workers.specs import Wish, plan
 from mnist_tune.workers.tasks import Outcome, Piece, Task
 from tests.search.fakes import job
 
@@ -31,7 +31,7 @@ def test_each_worker_trains_on_the_gpu_of_its_seat(tmp_path: Path) -> None:
         job(seeds=range(len(seats)), epochs=1), source=find(Path("embedded")), checkpoints=tmp_path
     )
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    with Cluster(LocalFleet(seats), events) as cluster:
+    with Executor(LocalPool(seats), events) as cluster:
         for seed in work.seeds:
             cluster.submit(
                 Task(name=f"task-{seed}", pieces=(Piece(work, (seed,)),), checkpoint_seconds=60)

@@ -9,7 +9,7 @@ import pytest
 from mnist_tune.errors import DefinitionError
 from mnist_tune.workers.hands import Hands
 from mnist_tune.workers.network import Address, find_tls, parse_address
-from mnist_tune.workers.plan import Wish
+from mnist_tune.workers.specs import Wish
 from mnist_tune.workers.versions import difference, versions_here
 
 

@@ -15,9 +15,9 @@ import pytest
 from mnist_tune.data.sources import load
 from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp, Network
 from mnist_tune.recipes import Adam, Recipe, compiled_on_cpus
-from mnist_tune.workers.plan import THREADS_VARIABLE
-from mnist_tune.workers.tasks import Job, Outcome, Piece, Task
-from mnist_tune.workers.training import carry_out
+from mnist_tune.workers.specs import THREADS_VARIABLE
+from mnist_tune.workers.tasks import Outcome, Piece, Task, TrialSpec
+from mnist_tune.workers.worker import carry_out
 
 CHECKOUT = Path(__file__).parent.parent.parent
 CNN = Cnn(blocks=(Block(filters=16, convolutions=2, pool=4),), dense=(16,))
@@ -33,7 +33,7 @@ def answer(kind: str) -> None:
     """What a child process does: train as a worker does, and say what came out."""
     network, recipe = ONE_THREAD[kind]
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(
+        job = TrialSpec(
             trial_number=0,
             network=network,
             recipe=recipe,

@@ -7,7 +7,7 @@ import pytest
 from mnist_tune.errors import DefinitionError
 from mnist_tune.workers import machine
 from mnist_tune.workers.machine import Machine, visible_gpus
-from mnist_tune.workers.plan import Seat, Wish, plan, told
+from mnist_tune.workers.specs import Wish, WorkerSpec, plan, told
 
 LAPTOP = Machine(4)
 TWO_GPUS = Machine(16, ("0", "1"))
@@ -16,29 +16,34 @@ TWO_GPUS = Machine(16, ("0", "1"))
 @pytest.mark.parametrize(
     ("wish", "found", "runs", "seats"),
     [
-        (Wish(), LAPTOP, 100, (Seat(1),) * 4),
-        (Wish(), LAPTOP, 2, (Seat(2),) * 2),
-        (Wish(), LAPTOP, 0, (Seat(4),)),
-        (Wish(), LAPTOP, None, (Seat(1),) * 4),
-        (Wish(workers=3), LAPTOP, 100, (Seat(1),) * 3),
-        (Wish(workers=8), LAPTOP, 1, (Seat(1),) * 8),
-        (Wish(), TWO_GPUS, 100, (Seat(8, "0"), Seat(8, "1"))),
-        (Wish(), TWO_GPUS, 1, (Seat(16, "0"),)),
-        (Wish(gpus="1"), TWO_GPUS, 100, (Seat(16, "1"),)),
-        (Wish(gpus="1, 0"), TWO_GPUS, 100, (Seat(8, "1"), Seat(8, "0"))),
-        (Wish(gpus="none"), Machine(2, ("0",)), 9, (Seat(1, hides_gpus=True),) * 2),
-        (Wish(gpus="none", workers=1), LAPTOP, 9, (Seat(4, hides_gpus=True),)),
+        (Wish(), LAPTOP, 100, (WorkerSpec(1),) * 4),
+        (Wish(), LAPTOP, 2, (WorkerSpec(2),) * 2),
+        (Wish(), LAPTOP, 0, (WorkerSpec(4),)),
+        (Wish(), LAPTOP, None, (WorkerSpec(1),) * 4),
+        (Wish(workers=3), LAPTOP, 100, (WorkerSpec(1),) * 3),
+        (Wish(workers=8), LAPTOP, 1, (WorkerSpec(1),) * 8),
+        (Wish(), TWO_GPUS, 100, (WorkerSpec(8, "0"), WorkerSpec(8, "1"))),
+        (Wish(), TWO_GPUS, 1, (WorkerSpec(16, "0"),)),
+        (Wish(gpus="1"), TWO_GPUS, 100, (WorkerSpec(16, "1"),)),
+        (Wish(gpus="1, 0"), TWO_GPUS, 100, (WorkerSpec(8, "1"), WorkerSpec(8, "0"))),
+        (Wish(gpus="none"), Machine(2, ("0",)), 9, (WorkerSpec(1, hides_gpus=True),) * 2),
+        (Wish(gpus="none", workers=1), LAPTOP, 9, (WorkerSpec(4, hides_gpus=True),)),
         # The first worker of each GPU comes before the second of any.
         (
             Wish(workers_per_gpu=2),
             TWO_GPUS,
             3,
-            (Seat(5, "0"), Seat(5, "1"), Seat(5, "0")),
+            (WorkerSpec(5, "0"), WorkerSpec(5, "1"), WorkerSpec(5, "0")),
         ),
-        (Wish(workers=2, workers_per_gpu=2), Machine(4, ("GPU-a",)), 9, (Seat(2, "GPU-a"),) * 2),
+        (
+            Wish(workers=2, workers_per_gpu=2),
+            Machine(4, ("GPU-a",)),
+            9,
+            (WorkerSpec(2, "GPU-a"),) * 2,
+        ),
     ],
 )
-def test_seats(wish: Wish, found: Machine, runs: int | None, seats: tuple[Seat, ...]) -> None:
+def test_seats(wish: Wish, found: Machine, runs: int | None, seats: tuple[WorkerSpec, ...]) -> None:
     assert plan(wish, found, runs) == seats
 
 
@@ -63,14 +68,20 @@ def test_what_cannot_be(wish: Wish, found: Machine, words: str) -> None:
 
 
 def test_a_process_sees_its_gpu_alone() -> None:
-    assert Seat(2, "1").environment == {"MNIST_TUNE_THREADS": "2", "CUDA_VISIBLE_DEVICES": "1"}
-    assert Seat(2, hides_gpus=True).environment["CUDA_VISIBLE_DEVICES"] == "-1"
-    assert Seat(2).environment == {"MNIST_TUNE_THREADS": "2"}
+    assert WorkerSpec(2, "1").environment == {
+        "MNIST_TUNE_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "1",
+    }
+    assert WorkerSpec(2, hides_gpus=True).environment["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert WorkerSpec(2).environment == {"MNIST_TUNE_THREADS": "2"}
 
 
 def test_what_people_are_told() -> None:
-    assert told((Seat(2),)) == "1 worker with 2 CPU threads each"
-    assert told((Seat(1, "0"), Seat(1, "3"))) == "2 workers with 1 CPU thread each, on GPU 0, 3"
+    assert told((WorkerSpec(2),)) == "1 worker with 2 CPU threads each"
+    assert (
+        told((WorkerSpec(1, "0"), WorkerSpec(1, "3")))
+        == "2 workers with 1 CPU thread each, on GPU 0, 3"
+    )
 
 
 @pytest.mark.parametrize(

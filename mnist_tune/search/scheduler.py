@@ -19,12 +19,12 @@ from typing import Any, Protocol
 
 from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.search.attempts import RETRIED
-from mnist_tune.search.events import Compiling, CrewEvent, EpochDone, JobEnded, Told, Warned
+from mnist_tune.search.events import Compiling, EpochDone, Event, Told, TrialEnded, Warned
+from mnist_tune.search.hang_detector import HANG_SECONDS, Watch
 from mnist_tune.search.stacks import Stacks, alike
-from mnist_tune.search.watch import HANG_SECONDS, Watch
 from mnist_tune.search.work import Failure, Work, failure_of, groups_of, told
 from mnist_tune.trainer.states import EpochMetrics
-from mnist_tune.workers.tasks import Job, Outcome, Piece, Results, Task
+from mnist_tune.workers.tasks import Outcome, Piece, Results, Task, TrialSpec
 
 Part = tuple[Work, tuple[int, ...]]
 """A work and those of its seeds that a task trains."""
@@ -59,7 +59,7 @@ class Workers(Protocol):
         """Look after the workers, called every second or so; lines for people."""
 
 
-class Crew:
+class Scheduler:
     """Runs jobs on workers.
 
     Args:
@@ -91,7 +91,7 @@ class Crew:
         self._works: dict[str, Work] = {}
         self._tasks: dict[str, list[Part]] = {}  # without those that have left it
         self._moving: set[str] = set()  # tasks that were asked to end so that they can be split
-        self._ready: list[CrewEvent] = []  # happened outside `wait`, which has to tell of it
+        self._ready: list[Event] = []  # happened outside `wait`, which has to tell of it
         self._numbers = itertools.count()
 
     @property
@@ -104,21 +104,21 @@ class Crew:
         """Whether any job is under way, or has ended without being told of."""
         return bool(self._works) or bool(self._ready)
 
-    def most_together(self, job: Job) -> int:
+    def most_together(self, job: TrialSpec) -> int:
         """How many jobs like this one may share a task."""
         return self._stacks.most(job, gpus=self._workers.gpus)
 
-    def start(self, job: Job, groups: int = 1) -> None:
+    def start(self, job: TrialSpec, groups: int = 1) -> None:
         """Start a job with its seeds in at most so many groups."""
         self._begin(job, groups)
         self._dispatch()
 
-    def start_together(self, jobs: Sequence[Job]) -> None:
+    def start_together(self, jobs: Sequence[TrialSpec]) -> None:
         """Start jobs that are alike in one task, for which there must be a worker."""
         self._submit([self._begin(job, 1) for job in jobs])
 
-    def end(self, jobs: Iterable[Job]) -> None:
-        """Save and end jobs after the epoch under way; `JobEnded` follows."""
+    def end(self, jobs: Iterable[TrialSpec]) -> None:
+        """Save and end jobs after the epoch under way; `TrialEnded` follows."""
         works = [self._works[job.key] for job in jobs if job.key in self._works]
         for work in works:
             work.ending = True
@@ -132,7 +132,7 @@ class Crew:
         """Save and end every job after the epoch under way."""
         self.end([work.job for work in self._works.values()])
 
-    def wait(self, timeout_seconds: float, more_to_start: bool) -> list[CrewEvent]:
+    def wait(self, timeout_seconds: float, more_to_start: bool) -> list[Event]:
         """Wait for something to happen and say what.
 
         Args:
@@ -171,7 +171,7 @@ class Crew:
         """Workers without a task."""
         return self._workers.workers - len(self._tasks)
 
-    def _begin(self, job: Job, groups: int) -> Work:
+    def _begin(self, job: TrialSpec, groups: int) -> Work:
         now = self._clock()
         work = Work(job, groups_of(job.seeds, groups), {seed: [] for seed in job.seeds}, now, now)
         self._works[job.key] = work
@@ -229,7 +229,7 @@ class Crew:
             self._moving.add(name)
             self._workers.end([(name, work.job.key) for work, _seeds in going_on[name]])
 
-    def _on_epochs(self, message: dict[str, Any]) -> list[CrewEvent]:
+    def _on_epochs(self, message: dict[str, Any]) -> list[Event]:
         name = message["task"]
         parts = self._tasks.get(name)
         if parts is None:
@@ -246,7 +246,7 @@ class Crew:
         ]
         if deaf and not message["over"]:
             self._workers.end(deaf)
-        events: list[CrewEvent] = []
+        events: list[Event] = []
         if message["compiling"]:
             events += [Compiling(work.job) for work, _seeds in parts]
         for work, _seeds in parts:
@@ -258,7 +258,7 @@ class Crew:
 
     def _on_over(
         self, name: str, job: str, diverged: str | None, facts: dict[str, Any]
-    ) -> list[CrewEvent]:
+    ) -> list[Event]:
         """Let a job that is over leave a task that goes on; one that moves does so with its task."""
         part = next((part for part in self._tasks[name] if part[0].job.key == job), None)
         if part is None or (diverged is None and not part[0].ending):
@@ -266,7 +266,7 @@ class Crew:
         self._tasks[name].remove(part)
         work, _seeds = part
         del work.running[name]
-        events: list[CrewEvent] = []
+        events: list[Event] = []
         if diverged is not None:
             events += self._on_failures(name, [(part, Diverged(diverged))])
         else:
@@ -274,12 +274,12 @@ class Crew:
             work.outcomes.append(Outcome(finished=False, histories={}, **(facts | times)))
         return [*events, *self._if_over(work)]
 
-    def _on_task_ended(self, name: str) -> list[CrewEvent]:
+    def _on_task_ended(self, name: str) -> list[Event]:
         parts = self._tasks.pop(name)
         for work, _seeds in parts:
             del work.running[name]
         self._moving.discard(name)
-        events: list[CrewEvent] = []
+        events: list[Event] = []
         try:
             results = self._workers.result(name)
         except Exception as error:  # sorted here: a fatal one goes on, any other fails the task
@@ -293,9 +293,7 @@ class Crew:
         self._dispatch()
         return events
 
-    def _on_results(
-        self, name: str, parts: Sequence[Part], results: Results
-    ) -> Iterator[CrewEvent]:
+    def _on_results(self, name: str, parts: Sequence[Part], results: Results) -> Iterator[Event]:
         unfinished: list[Part] = []
         for part in parts:
             work, seeds = part
@@ -313,9 +311,7 @@ class Crew:
         for work, seeds in unfinished:
             work.waiting += groups_of(seeds, 2 if len(unfinished) == 1 else 1)
 
-    def _on_failures(
-        self, name: str, failed: Sequence[tuple[Part, Exception]]
-    ) -> Iterator[CrewEvent]:
+    def _on_failures(self, name: str, failed: Sequence[tuple[Part, Exception]]) -> Iterator[Event]:
         """Try again where that can help, else let jobs fail."""
         again: dict[tuple[int, Failure], list[Part]] = defaultdict(list)
         for part, error in failed:
@@ -342,7 +338,7 @@ class Crew:
             if line := told(parts, failure, attempt):
                 yield Warned(line)
 
-    def _if_over(self, work: Work) -> Iterator[JobEnded]:
+    def _if_over(self, work: Work) -> Iterator[TrialEnded]:
         """The end of a job that has no seeds left to train."""
         if not work.running and not work.waiting:
             yield self._ended(work)
@@ -351,10 +347,10 @@ class Crew:
         for epoch, metrics in work.newly_done(self._clock()):
             yield EpochDone(work.job, epoch, metrics)
 
-    def _ended(self, work: Work) -> JobEnded:
+    def _ended(self, work: Work) -> TrialEnded:
         del self._works[work.job.key]
         self._watch.forget(work.job.key)
-        return JobEnded(
+        return TrialEnded(
             job=work.job,
             failure=work.failure.reason if work.failure else None,
             message=work.failure.message if work.failure else "",

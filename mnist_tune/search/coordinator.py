@@ -17,23 +17,25 @@ from mnist_tune import checkpoints
 from mnist_tune.errors import Incomplete, Interrupted
 from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
-from mnist_tune.search import results
+from mnist_tune.search import rows
 from mnist_tune.search.attempts import RETRIED
-from mnist_tune.search.crew import Crew
-from mnist_tune.search.events import Compiling, CrewEvent, EpochDone, JobEnded, Told, Warned
+from mnist_tune.search.events import Compiling, EpochDone, Event, Told, TrialEnded, Warned
 from mnist_tune.search.progress import Observer
 from mnist_tune.search.references import write_references
+from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session
 from mnist_tune.search.stacks import alike, stacks
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.records import TrialRow
 from mnist_tune.study import MOST_SEEDS, Configuration
-from mnist_tune.workers.tasks import Job
+from mnist_tune.workers.tasks import TrialSpec
 
 _WAIT_SECONDS = 1.0
 
 
-def search(session: Session, crew: Crew, stop: StopRequests, observer: Observer) -> None:
+def search_trials(
+    session: Session, crew: Scheduler, stop: StopRequests, observer: Observer
+) -> None:
     """Finish the trials that the study still lacks.
 
     Raises:
@@ -43,8 +45,8 @@ def search(session: Session, crew: Crew, stop: StopRequests, observer: Observer)
     _SearchLoop(session, crew, stop, observer).run()
 
 
-def confirm(
-    session: Session, crew: Crew, stop: StopRequests, observer: Observer, trial: TrialRow
+def confirm_trial(
+    session: Session, crew: Scheduler, stop: StopRequests, observer: Observer, trial: TrialRow
 ) -> None:
     """Retrain the selected trial on all training images and open the test set once.
 
@@ -61,7 +63,7 @@ class _Loop:
     """Waiting for the crew and for requests to stop, which both loops share."""
 
     def __init__(
-        self, session: Session, crew: Crew, stop: StopRequests, observer: Observer
+        self, session: Session, crew: Scheduler, stop: StopRequests, observer: Observer
     ) -> None:
         self._session = session
         self._crew = crew
@@ -94,7 +96,7 @@ class _Loop:
             self._observer.say("stopping at the end of this epoch; once more to stop now")
             self._crew.end_all()
 
-    def _on(self, event: CrewEvent) -> None:
+    def _on(self, event: Event) -> None:
         if isinstance(event, Warned):
             self._observer.say(f"warning: {event.line}")
         elif isinstance(event, Told):
@@ -109,13 +111,13 @@ class _Loop:
     def _on_epoch(self, done: EpochDone) -> None:
         self._observer.epoch(done.job, done.epoch, done.metrics)
 
-    def _on_end(self, ended: JobEnded) -> None:
+    def _on_end(self, ended: TrialEnded) -> None:
         raise NotImplementedError
 
 
 class _SearchLoop(_Loop):
     def __init__(
-        self, session: Session, crew: Crew, stop: StopRequests, observer: Observer
+        self, session: Session, crew: Scheduler, stop: StopRequests, observer: Observer
     ) -> None:
         super().__init__(session, crew, stop, observer)
         self._trials: dict[int, optuna.Trial] = {}
@@ -152,7 +154,7 @@ class _SearchLoop(_Loop):
                 few = self._left < self._crew.idle
                 self._crew.start(job, self._crew.idle // (self._left + 1) if few else 1)
 
-    def _alike(self, first: Job, most: int) -> Iterator[tuple[optuna.Trial, Job]]:
+    def _alike(self, first: TrialSpec, most: int) -> Iterator[tuple[optuna.Trial, TrialSpec]]:
         """Start trials that can be rows of the same program: queued ones, or else new ones."""
         optuna_study = self._session.optuna
         for trial in optuna_study.ask_such(lambda given: self._would_be_alike(first, given), most):
@@ -169,7 +171,7 @@ class _SearchLoop(_Loop):
             yield trial, job
             most -= 1
 
-    def _would_be_alike(self, first: Job, given: Mapping[str, Any]) -> bool:
+    def _would_be_alike(self, first: TrialSpec, given: Mapping[str, Any]) -> bool:
         """Whether a trial with these parameters, which may not be all, would be like the first."""
         study = self._session.definition.study
         try:
@@ -178,13 +180,13 @@ class _SearchLoop(_Loop):
             return False
         return alike(first, self._made(-1, configuration))
 
-    def _job(self, trial: optuna.Trial) -> Job:
+    def _job(self, trial: optuna.Trial) -> TrialSpec:
         study = self._session.definition.study
         return self._made(trial.number, self._session.optuna.suggested(trial, study.configuration))
 
-    def _made(self, number: int, configuration: Configuration) -> Job:
+    def _made(self, number: int, configuration: Configuration) -> TrialSpec:
         study = self._session.definition.study
-        return Job(
+        return TrialSpec(
             trial_number=number,
             network=configuration.network,
             recipe=configuration.recipe(study.recipe),
@@ -206,13 +208,13 @@ class _SearchLoop(_Loop):
         super()._on_epoch(done)
         trial = self._trials[number]
         optuna_study.report(
-            trial, results.objective(done.job.network.metric, done.metrics), done.epoch
+            trial, rows.objective(done.job.network.metric, done.metrics), done.epoch
         )
         if done.epoch < done.job.recipe.epochs and optuna_study.should_prune(trial, done.epoch):
             self._pruned[number] = done.epoch
             self._crew.end([done.job])
 
-    def _on_end(self, ended: JobEnded) -> None:
+    def _on_end(self, ended: TrialEnded) -> None:
         number = ended.job.trial_number
         trial, pruned_at = self._trials.pop(number), self._pruned.pop(number, None)
         if pruned_at is not None:
@@ -226,20 +228,20 @@ class _SearchLoop(_Loop):
         elif ended.finished:
             self._write(trial, ended, "complete")
 
-    def _write(self, trial: optuna.Trial, ended: JobEnded, state: str) -> None:
+    def _write(self, trial: optuna.Trial, ended: TrialEnded, state: str) -> None:
         uid, optuna_study = self._session.row.uid, self._session.optuna
         self._session.store.write_trial(
-            results.trial_row(uid, ended, state, trial.params),
-            results.run_rows(uid, ended, state),
-            results.epoch_rows(uid, ended),
-            results.timing_row(uid, ended),
+            rows.trial_row(uid, ended, state, trial.params),
+            rows.run_rows(uid, ended, state),
+            rows.epoch_rows(uid, ended),
+            rows.timing_row(uid, ended),
         )
-        optuna_study.set_attributes(trial, results.attributes(ended, state))
+        optuna_study.set_attributes(trial, rows.attributes(ended, state))
         if state != "failed":
-            optuna_study.announce(trial, results.shown(uid, ended))
+            optuna_study.announce(trial, rows.shown(uid, ended))
         if state == "complete":
             last = {seed: history[-1] for seed, history in ended.histories.items()}
-            optuna_study.tell(trial, results.objective(ended.job.network.metric, last))
+            optuna_study.tell(trial, rows.objective(ended.job.network.metric, last))
         else:
             optuna_study.tell(
                 trial, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL
@@ -251,18 +253,23 @@ class _SearchLoop(_Loop):
 
 class _ConfirmLoop(_Loop):
     def __init__(
-        self, session: Session, crew: Crew, stop: StopRequests, observer: Observer, trial: TrialRow
+        self,
+        session: Session,
+        crew: Scheduler,
+        stop: StopRequests,
+        observer: Observer,
+        trial: TrialRow,
     ) -> None:
         super().__init__(session, crew, stop, observer)
         self._trial = trial
-        self._waiting: list[Job] = []
+        self._waiting: list[TrialSpec] = []
 
     def run(self) -> None:
         write_references(self._session, "test")
         self._waiting = [self._job()]
         self._until_idle(self._start, lambda: len(self._waiting))
 
-    def _job(self) -> Job:
+    def _job(self) -> TrialSpec:
         session, trial = self._session, self._trial
         confirmations = session.store.confirmations(session.row.uid)
         row = next((c for c in confirmations if c.state == "running"), None)
@@ -287,17 +294,17 @@ class _ConfirmLoop(_Loop):
             self._observer.began(job, self._trial.params)
             self._crew.start(job, groups=self._crew.idle)
 
-    def _on_end(self, ended: JobEnded) -> None:
+    def _on_end(self, ended: TrialEnded) -> None:
         if ended.failure:
             raise Incomplete(f"the confirmation failed ({ended.failure}): {ended.message}")
         if not ended.finished:
             return
         uid, store = self._session.row.uid, self._session.store
         store.write_confirmed_runs(
-            results.run_rows(uid, ended, "complete"),
-            results.epoch_rows(uid, ended),
-            results.prediction_rows(uid, ended),
-            results.timing_row(uid, ended),
+            rows.run_rows(uid, ended, "complete"),
+            rows.epoch_rows(uid, ended),
+            rows.prediction_rows(uid, ended),
+            rows.timing_row(uid, ended),
         )
         store.finish_confirmation(uid, ended.job.confirmation)
         checkpoints.remove([ended.job.checkpoint(seed) for seed in ended.job.seeds])
@@ -306,9 +313,9 @@ class _ConfirmLoop(_Loop):
 
 def confirmation_job(
     session: Session, trial: TrialRow, confirmation: int, seeds: tuple[int, ...]
-) -> Job:
+) -> TrialSpec:
     """The training of a confirmation: all training images, fresh seeds, weights kept."""
-    return Job(
+    return TrialSpec(
         trial_number=trial.trial_number,
         confirmation=confirmation,
         network=network_from_json(dict(trial.network)),

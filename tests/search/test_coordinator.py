@@ -13,9 +13,9 @@ import pytest
 
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, WorkerFailed
-from mnist_tune.search.crew import Crew
-from mnist_tune.search.loop import search
+from mnist_tune.search.coordinator import search_trials
 from mnist_tune.search.progress import Observer
+from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stacks import stacks
 from mnist_tune.search.stopping import StopRequests
@@ -23,7 +23,7 @@ from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import TrialCounts
 from mnist_tune.trainer.states import EpochMetrics
-from mnist_tune.workers.tasks import Job, Task
+from mnist_tune.workers.tasks import Task, TrialSpec
 from tests.search.fakes import SOURCE, FakeWorkers, lost
 
 Deed = Callable[["Scripted", Task], None]
@@ -78,8 +78,8 @@ def searched(session: Session, deed: Deed, *, workers: int = 1, stack: int | Non
     """Search with such workers to the end."""
     scripted = Scripted(deed)
     scripted.workers = workers
-    crew = Crew(scripted, scripted.events, stacks=stacks(session.definition.study, stack))
-    search(session, crew, StopRequests(scripted.events), Observer())
+    crew = Scheduler(scripted, scripted.events, stacks=stacks(session.definition.study, stack))
+    search_trials(session, crew, StopRequests(scripted.events), Observer())
     return scripted
 
 
@@ -182,7 +182,7 @@ def test_worker_lost_while_the_study_stops_leaves_a_trial_to_go_on_with(
     workers = DieWhenAskedToEnd(lambda _workers, _task: stop.note())
     stop = Asked(workers.events)
     with pytest.raises(Interrupted):
-        search(session, Crew(workers, workers.events), stop, Observer())
+        search_trials(session, Scheduler(workers, workers.events), stop, Observer())
     assert session.optuna.counts() == TrialCounts(waiting=5)
     assert rows(session) == []
     searched(session, well)
@@ -326,7 +326,7 @@ REPORTED = (
 )
 
 
-def bumpy(job: Job, seed: int, epochs: int) -> tuple[EpochMetrics, ...]:
+def bumpy(job: TrialSpec, seed: int, epochs: int) -> tuple[EpochMetrics, ...]:
     """What a run measures where some later trials are worse than earlier ones."""
     bump = math.sin(9 * job.trial_number + job.network.l2 * 1e3) / 9
     accuracies = [bump + epoch / 20 + seed / 1e3 for epoch in range(1, epochs + 1)]
@@ -357,7 +357,7 @@ class Disturbing(Observer):
         self.disturbed: set[int] = set()
         self._how = how
 
-    def epoch(self, job: Job, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
+    def epoch(self, job: TrialSpec, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
         if self._how in ("stopped", "killed") and epoch == 1 + job.trial_number % 4:
             self._disturb(job.trial_number)
 
@@ -418,7 +418,9 @@ def search_pruned(folder: Path, pruner: str, observer: Disturbing, saved: int = 
         )
         with session.optuna.database, told:
             try:
-                search(session, Crew(scripted, scripted.events), observer.stop, observer)
+                search_trials(
+                    session, Scheduler(scripted, scripted.events), observer.stop, observer
+                )
             except (Interrupted, Killed):
                 continue
             return [*rows(session), *session.optuna.database.rows(REPORTED)]

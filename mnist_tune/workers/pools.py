@@ -25,7 +25,7 @@ from mnist_tune.errors import WorkersGone
 from mnist_tune.workers import fork_server
 from mnist_tune.workers.machine import visible_gpus
 from mnist_tune.workers.network import Address
-from mnist_tune.workers.plan import Seat
+from mnist_tune.workers.specs import WorkerSpec
 from mnist_tune.workers.versions import difference, versions_here
 
 VERSIONS_KEY = "mnist-tune-versions"  # of the scheduler's metadata
@@ -58,7 +58,7 @@ SETTINGS = {
 }
 
 
-class Fleet(Protocol):
+class WorkerPool(Protocol):
     """Workers that a cluster uses; a context manager that gives a Dask client.
 
     Attributes:
@@ -102,7 +102,9 @@ class Fleet(Protocol):
 class _Spec(SpecCluster):
     """A scheduler in this process, and workers of which each has an environment of its own."""
 
-    def __init__(self, seats: Sequence[Seat], options: dict[str, Any], scheduler: dict[str, Any]):
+    def __init__(
+        self, seats: Sequence[WorkerSpec], options: dict[str, Any], scheduler: dict[str, Any]
+    ):
         self._seats = {
             number: {"cls": Nanny, "options": {**options, "env": seat.environment}}
             for number, seat in enumerate(seats)
@@ -137,7 +139,7 @@ class _Spec(SpecCluster):
             self.shutdown_on_close = False  # Dask would try again when Python ends
 
 
-class LocalFleet:
+class LocalPool:
     """Workers of this machine, on loopback.
 
     Args:
@@ -147,7 +149,7 @@ class LocalFleet:
 
     elsewhere = False
 
-    def __init__(self, seats: Sequence[Seat], memory_limit: int | None = None) -> None:
+    def __init__(self, seats: Sequence[WorkerSpec], memory_limit: int | None = None) -> None:
         self._seats = seats
         self._memory_limit = memory_limit
         self._calls = self._empty = 0
@@ -251,7 +253,7 @@ class _Changing:
         )
 
 
-class OpenFleet(_Changing):
+class ListeningPool(_Changing):
     """A scheduler of ours that workers of other machines join, and perhaps some of this one.
 
     Args:
@@ -259,7 +261,7 @@ class OpenFleet(_Changing):
         seats: of this machine.
     """
 
-    def __init__(self, address: Address, seats: Sequence[Seat] = ()) -> None:
+    def __init__(self, address: Address, seats: Sequence[WorkerSpec] = ()) -> None:
         super().__init__(address)
         self._seats = seats
 
@@ -285,7 +287,7 @@ class OpenFleet(_Changing):
         return self._look(self._client)
 
 
-class JoinedFleet(_Changing):
+class ExternalPool(_Changing):
     """The workers of a Dask cluster that is there; it stays as it is.
 
     Args:
@@ -344,7 +346,7 @@ def _with_gpu(client: Client, workers: list[str]) -> frozenset[str]:
     return frozenset(worker for worker, gpus in found.items() if gpus)
 
 
-def _started(seats: Sequence[Seat], address: Address, memory_limit: int | None) -> _Spec:
+def _started(seats: Sequence[WorkerSpec], address: Address, memory_limit: int | None) -> _Spec:
     """Start a scheduler and workers.
 
     Raises:

@@ -21,13 +21,13 @@ from mnist_tune.data.sources import Dataset, Source
 from mnist_tune.data.splits import final, split
 from mnist_tune.errors import Diverged, MnistTuneError, StorageError, WorkerFailed
 from mnist_tune.recipes import compiled_on_cpus
-from mnist_tune.trainer.flock import Member, Progress
+from mnist_tune.trainer.batches import Member, Progress
 from mnist_tune.trainer.runtime import Device, available_cores, device
-from mnist_tune.trainer.states import EpochMetrics, RunState, Score
+from mnist_tune.trainer.states import EpochMetrics, RunState, TestMetrics
 from mnist_tune.trainer.training import Trainer
 from mnist_tune.workers import control, images
-from mnist_tune.workers.plan import THREADS_VARIABLE
-from mnist_tune.workers.tasks import EPOCH_TOPIC, Job, Outcome, Piece, Results, Task
+from mnist_tune.workers.specs import THREADS_VARIABLE
+from mnist_tune.workers.tasks import EPOCH_TOPIC, Outcome, Piece, Results, Task, TrialSpec
 
 Publish = Callable[[dict[str, Any]], None]
 
@@ -40,7 +40,7 @@ def topic(run: str) -> str:
     return f"{EPOCH_TOPIC}-{run}"
 
 
-def run(task: Task, dataset: Dataset | None = None) -> Results:
+def run_task(task: Task, dataset: Dataset | None = None) -> Results:
     """Run a task on a Dask worker; epochs are published as events of its coordinator's topic.
 
     Args:
@@ -169,7 +169,7 @@ def _outcome(
     """
     job = piece.job
     finished = all(state.epoch == job.recipe.epochs for state in states)
-    scores: tuple[Score, ...] = ()
+    scores: tuple[TestMetrics, ...] = ()
     if finished:
         for state in states:
             _save(job, state, final=True)
@@ -196,7 +196,7 @@ def here(task: Task) -> tuple[Piece, ...]:
     return tuple(replace(piece, job=_moved(piece.job, scratch)) for piece in task.pieces)
 
 
-def _moved(job: Job, folder: Path) -> Job:
+def _moved(job: TrialSpec, folder: Path) -> TrialSpec:
     weights = None if job.weights is None else folder / job.weights.name
     return replace(job, checkpoints=folder, weights=weights)
 
@@ -247,7 +247,7 @@ class _Epochs:
             self._publish(_message(self._task, {}, over=[self._over(i, reached[i]) for i in over]))
         return staying
 
-    def _goes_on(self, job: Job, done: Progress) -> bool:
+    def _goes_on(self, job: TrialSpec, done: Progress) -> bool:
         """Whether a piece does; to end after the last epoch is to finish."""
         asked = control.should_end(self._task.piece_key(job.key)) or not self._wanted()
         return not asked or done.epoch == job.recipe.epochs
@@ -295,14 +295,14 @@ def _restored(piece: Piece) -> tuple[tuple[RunState, ...], tuple[str, ...]]:
     for seed in piece.seeds:
         state = None
         try:
-            state = checkpoints.load(job.checkpoint(seed), job.identity(seed))
+            state = checkpoints.load_checkpoint(job.checkpoint(seed), job.identity(seed))
         except CheckpointError as error:
             warnings.append(f"{error}; {job.key} starts its seed {seed} anew, with the same result")
         states.append(state or Trainer.start(job.network, job.recipe, seed))
     return tuple(states), tuple(warnings)
 
 
-def _save(job: Job, state: RunState, *, final: bool) -> None:
+def _save(job: TrialSpec, state: RunState, *, final: bool) -> None:
     """Save a state.
 
     Raises:
@@ -312,7 +312,7 @@ def _save(job: Job, state: RunState, *, final: bool) -> None:
     paths += [job.kept_weights(state.seed)] if final and job.weights is not None else []
     for path in paths:
         try:
-            checkpoints.save(path, state, job.identity(state.seed))
+            checkpoints.save_checkpoint(path, state, job.identity(state.seed))
         except OSError as error:
             raise StorageError(
                 f"{path} cannot be written ({error.strerror}): make room there, or make its folder "
@@ -332,7 +332,7 @@ def _test(source: Source) -> Any:
     return final(images.images(source))[1]
 
 
-def _threads(job: Job) -> int:
+def _threads(job: TrialSpec) -> int:
     """CPU threads of one operation, as the coordinator shared them out, else all cores."""
     if not compiled_on_cpus(job.network, job.recipe):
         return 1

@@ -11,7 +11,7 @@ from typing import Any
 from mnist_tune.metrics import Metric
 from mnist_tune.networks import network_to_json
 from mnist_tune.recipes import recipe_to_json
-from mnist_tune.search.events import JobEnded
+from mnist_tune.search.events import TrialEnded
 from mnist_tune.storage.records import (
     EpochRow,
     PredictionRow,
@@ -41,7 +41,7 @@ def validated(metric: Metric, metrics: Mapping[int, EpochMetrics]) -> list[float
     return [value for value in values if value is not None]
 
 
-def trial_row(uid: str, ended: JobEnded, state: str, params: Mapping[str, Any]) -> TrialRow:
+def trial_row(uid: str, ended: TrialEnded, state: str, params: Mapping[str, Any]) -> TrialRow:
     """The row of a trial that has ended."""
     job = ended.job
     return TrialRow(
@@ -58,7 +58,7 @@ def trial_row(uid: str, ended: JobEnded, state: str, params: Mapping[str, Any]) 
     )
 
 
-def run_rows(uid: str, ended: JobEnded, state: str) -> list[RunRow]:
+def run_rows(uid: str, ended: TrialEnded, state: str) -> list[RunRow]:
     """One row for each seed, with the metrics of its last epoch and its score on the test set."""
     rows = []
     for seed, history in ended.histories.items():
@@ -83,7 +83,7 @@ def run_rows(uid: str, ended: JobEnded, state: str) -> list[RunRow]:
     return rows
 
 
-def epoch_rows(uid: str, ended: JobEnded) -> list[EpochRow]:
+def epoch_rows(uid: str, ended: TrialEnded) -> list[EpochRow]:
     """One row for each seed and epoch."""
     return [
         EpochRow(
@@ -98,7 +98,7 @@ def epoch_rows(uid: str, ended: JobEnded) -> list[EpochRow]:
     ]
 
 
-def prediction_rows(uid: str, ended: JobEnded) -> list[PredictionRow]:
+def prediction_rows(uid: str, ended: TrialEnded) -> list[PredictionRow]:
     """One row for each seed whose answers to the test set are classes."""
     return [
         PredictionRow(
@@ -113,7 +113,7 @@ def prediction_rows(uid: str, ended: JobEnded) -> list[PredictionRow]:
     ]
 
 
-def timing_row(uid: str, ended: JobEnded) -> TimingRow | None:
+def timing_row(uid: str, ended: TrialEnded) -> TimingRow | None:
     """When, where and how long; None if no task of the job ended well."""
     outcomes = ended.outcomes
     if not outcomes:
@@ -134,7 +134,7 @@ def timing_row(uid: str, ended: JobEnded) -> TimingRow | None:
     )
 
 
-def attributes(ended: JobEnded, state: str) -> dict[str, Any]:
+def attributes(ended: TrialEnded, state: str) -> dict[str, Any]:
     """What Optuna keeps with the trial, so that the dashboard shows it as columns."""
     columns: dict[str, Any] = {
         "network": ended.job.network.label,
@@ -157,11 +157,11 @@ def attributes(ended: JobEnded, state: str) -> dict[str, Any]:
     }
 
 
-def shown(uid: str, ended: JobEnded) -> tuple[Shown, ...]:
+def shown(uid: str, ended: TrialEnded) -> tuple[Shown, ...]:
     """Files that the dashboard will show with the trial; who draws them need not be in a hurry."""
     network = json.dumps(network_to_json(ended.job.network), sort_keys=True)
     return of_trial(uid, ended.job.trial_number, network)
 
 
-def _last(ended: JobEnded) -> dict[int, EpochMetrics]:
+def _last(ended: TrialEnded) -> dict[int, EpochMetrics]:
     return {seed: history[-1] for seed, history in ended.histories.items()}

@@ -31,7 +31,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class WorkerSpec:
     """What one worker process trains on.
 
     Attributes:
@@ -52,7 +52,7 @@ class Seat:
         return {THREADS_VARIABLE: str(self.threads), **devices}
 
 
-def plan(wish: Wish, machine: Machine, runs: int | None = None) -> tuple[Seat, ...]:
+def plan(wish: Wish, machine: Machine, runs: int | None = None) -> tuple[WorkerSpec, ...]:
     """Decide how many workers there are and what each trains on.
 
     On CPUs one thread per worker and as many workers as cores is fastest; a GPU is fed by one
@@ -79,7 +79,7 @@ def plan(wish: Wish, machine: Machine, runs: int | None = None) -> tuple[Seat, .
                 "`mnist-tune doctor` finds"
             )
         count = wish.workers or max(1, min(machine.cores, most))
-        seat = Seat(max(1, machine.cores // count), hides_gpus=wish.gpus == "none")
+        seat = WorkerSpec(max(1, machine.cores // count), hides_gpus=wish.gpus == "none")
         return (seat,) * count
     seats = gpus * wish.workers_per_gpu
     if wish.workers is not None and wish.workers > len(seats):
@@ -90,10 +90,10 @@ def plan(wish: Wish, machine: Machine, runs: int | None = None) -> tuple[Seat, .
         )
     count = wish.workers or max(1, min(len(seats), most))
     threads = max(1, machine.cores // count)
-    return tuple(Seat(threads, gpu) for gpu in seats[:count])
+    return tuple(WorkerSpec(threads, gpu) for gpu in seats[:count])
 
 
-def told(seats: tuple[Seat, ...]) -> str:
+def told(seats: tuple[WorkerSpec, ...]) -> str:
     """Say in a few words which workers there are."""
     count, threads = len(seats), seats[0].threads
     each = f"with {threads} CPU thread{'s' if threads > 1 else ''} each"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
 from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
-from mnist_tune.search import results
-from mnist_tune.search.events import JobEnded
+from mnist_tune.search import rows as results
+from mnist_tune.search.events import TrialEnded
 from mnist_tune.storage.records import plain, to_columns
 from mnist_tune.trainer.states import EpochMetrics
 from tests.search.fakes import history_of, job, outcome, score_of
@@ -27,7 +27,7 @@ UID = "0123456789abcdef" * 2
 PARAMS = {"l2": 0.1 + 0.2, "width": 64, "activation": None}
 
 
-def ended(**changes: Any) -> JobEnded:
+def ended(**changes: Any) -> TrialEnded:
     made = changes.pop("job", job(5, epochs=3))
     values: dict[str, Any] = {
         "job": made,
@@ -40,15 +40,15 @@ def ended(**changes: Any) -> JobEnded:
         "outcomes": (outcome({}),),
         "elapsed_seconds": 2.5,
     }
-    return JobEnded(**{**values, **changes})
+    return TrialEnded(**{**values, **changes})
 
 
-def confirmed() -> JobEnded:
+def confirmed() -> TrialEnded:
     made = job(5, seeds=(1000, 1001), confirmation=2)
     return ended(job=made, scores={seed: score_of(seed) for seed in made.seeds})
 
 
-def failed(histories: dict[int, tuple[EpochMetrics, ...]]) -> JobEnded:
+def failed(histories: dict[int, tuple[EpochMetrics, ...]]) -> TrialEnded:
     return ended(
         failure="diverged",
         message="nan",

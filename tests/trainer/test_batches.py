@@ -12,7 +12,7 @@ from mnist_tune.data.splits import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp, Network
 from mnist_tune.recipes import Adam, AdamW, Recipe, Sgd
-from mnist_tune.trainer.flock import Member, Progress
+from mnist_tune.trainer.batches import Member, Progress
 from mnist_tune.trainer.program import epoch_program, shape_of, stack_key
 from mnist_tune.trainer.runtime import Device
 from mnist_tune.trainer.states import RunState

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from mnist_tune.errors import Diverged, TrialFailed, WorkersGone
-from mnist_tune.workers.cluster import Cluster
-from mnist_tune.workers.fleets import LocalFleet
-from mnist_tune.workers.plan import Seat
+from mnist_tune.workers.executor import Executor
+from mnist_tune.workers.pools import LocalPool
+from mnist_tune.workers.specs import WorkerSpec
 from mnist_tune.workers.tasks import Outcome, Piece, Task
 from tests.search.fakes import job
 from tests.workers import faults
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 class Tasks:
     """Hands tasks to a cluster and waits for what becomes of them."""
 
-    def __init__(self, cluster: Cluster, events: queue.SimpleQueue[Any], fleet: LocalFleet) -> None:
+    def __init__(self, cluster: Executor, events: queue.SimpleQueue[Any], fleet: LocalPool) -> None:
         self.cluster = cluster
         self.fleet = fleet
         self.pids: dict[str, int] = {}
@@ -77,8 +77,8 @@ class Tasks:
 @pytest.fixture(scope="module")
 def started() -> Iterator[Tasks]:
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    fleet = LocalFleet([Seat(threads=1)], MEMORY)
-    with Cluster(fleet, events, work=faults.misbehave) as cluster:
+    fleet = LocalPool([WorkerSpec(threads=1)], MEMORY)
+    with Executor(fleet, events, work=faults.misbehave) as cluster:
         yield Tasks(cluster, events, fleet)
 
 
@@ -89,7 +89,7 @@ def tasks(started: Tasks) -> Iterator[Tasks]:
     assert started.ended(started.submit(faults.WELL)).finished
 
 
-def tend_often(cluster: Cluster) -> None:
+def tend_often(cluster: Executor) -> None:
     for _ in range(100):
         cluster.tend()
 
@@ -144,8 +144,8 @@ class TestEnd:
     """Nobody waits for a process that cannot end by itself."""
 
     @pytest.fixture
-    def fleet(self) -> LocalFleet:
-        return LocalFleet([Seat(threads=1)], MEMORY)
+    def fleet(self) -> LocalPool:
+        return LocalPool([WorkerSpec(threads=1)], MEMORY)
 
     def pid(self, besides: int = 0) -> int:
         """Of the worker, once there is another one than before."""
@@ -156,7 +156,7 @@ class TestEnd:
                     return process.pid
             time.sleep(0.001)
 
-    def test_does_not_wait_for_a_worker_that_is_stopped(self, fleet: LocalFleet) -> None:
+    def test_does_not_wait_for_a_worker_that_is_stopped(self, fleet: LocalPool) -> None:
         with fleet:
             pid = self.pid()
             os.kill(pid, signal.SIGSTOP)
@@ -165,7 +165,7 @@ class TestEnd:
         assert gone(pid)
 
     def test_does_not_wait_for_a_new_worker_that_is_stopped_while_it_starts(
-        self, fleet: LocalFleet
+        self, fleet: LocalPool
     ) -> None:
         with fleet:
             first = self.pid()
@@ -177,9 +177,9 @@ class TestEnd:
         assert time.monotonic() - began < 10
         assert gone(pid)
 
-    def test_kills_a_worker_in_the_middle_of_a_task(self, fleet: LocalFleet) -> None:
+    def test_kills_a_worker_in_the_middle_of_a_task(self, fleet: LocalPool) -> None:
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        with Cluster(fleet, events, work=faults.misbehave) as cluster:
+        with Executor(fleet, events, work=faults.misbehave) as cluster:
             tasks = Tasks(cluster, events, fleet)
             pid = tasks.begun(tasks.submit(faults.HANGS))
             began = time.monotonic()

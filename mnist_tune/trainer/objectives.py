@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from mnist_tune.trainer.draws import Draws
+from mnist_tune.trainer.draws import DeviceRandom
 from mnist_tune.trainer.runtime import tensorflow
 
 Part = tuple[Any, ...]
 """Tensors with the images of one part of the data along axis 0."""
 
 
-class Goal(Protocol):
+class Objective(Protocol):
     """What the program of an epoch needs to know.
 
     Attributes:
@@ -29,7 +29,7 @@ class Goal(Protocol):
     @property
     def scored(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def drawn(self, train: Part, rows: Any, draws: Draws, inputs: dict[str, Any]) -> Part:
+    def drawn(self, train: Part, rows: Any, draws: DeviceRandom, inputs: dict[str, Any]) -> Part:
         """Take training images `[S, B]` by their rows: what goes in, then what should come out."""
 
     def taken(self, part: Part, rows: Any) -> Part:
@@ -51,7 +51,7 @@ class Classification:
     trained = ("loss", "accuracy")
     scored = ("loss", "accuracy")
 
-    def drawn(self, train: Part, rows: Any, _draws: Draws, _inputs: dict[str, Any]) -> Part:
+    def drawn(self, train: Part, rows: Any, _draws: DeviceRandom, _inputs: dict[str, Any]) -> Part:
         """Images and labels."""
         tf = tensorflow()
         return _pixels(train[0], rows), tf.gather(train[1], rows)
@@ -89,7 +89,7 @@ class Denoising:
     trained = ("loss",)
     scored = ("loss", "mse", "psnr")
 
-    def drawn(self, train: Part, rows: Any, draws: Draws, inputs: dict[str, Any]) -> Part:
+    def drawn(self, train: Part, rows: Any, draws: DeviceRandom, inputs: dict[str, Any]) -> Part:
         """Images with fresh noise, and the clean images with their floors."""
         tf = tensorflow()
         clean = _pixels(train[0], rows)

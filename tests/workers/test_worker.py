@@ -14,9 +14,9 @@ from mnist_tune.data.sources import find
 from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.workers import control, training
-from mnist_tune.workers.tasks import Job, Outcome, Piece, Task
-from mnist_tune.workers.training import carry_out
+from mnist_tune.workers import control, worker
+from mnist_tune.workers.tasks import Outcome, Piece, Task, TrialSpec
+from mnist_tune.workers.worker import carry_out
 
 RECIPE = Recipe(epochs=3, batch_size=500)
 
@@ -26,9 +26,9 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_TUNE_THREADS", "1")
 
 
-def jobs(folder: Path, *recipes: Recipe) -> list[Job]:
+def jobs(folder: Path, *recipes: Recipe) -> list[TrialSpec]:
     return [
-        Job(
+        TrialSpec(
             trial_number=number,
             network=Mlp(hidden=(8,), l2=number / 1_000),
             recipe=recipe,
@@ -41,7 +41,7 @@ def jobs(folder: Path, *recipes: Recipe) -> list[Job]:
     ]
 
 
-def task(of_jobs: list[Job], **changes: Any) -> Task:
+def task(of_jobs: list[TrialSpec], **changes: Any) -> Task:
     pieces = tuple(Piece(job, job.seeds) for job in of_jobs)
     return Task(name="task", pieces=pieces, checkpoint_seconds=60, run="run", **changes)
 
@@ -69,7 +69,7 @@ def test_pieces_come_to_what_they_come_to_alone(tmp_path: Path) -> None:
         assert result.histories == theirs.histories
     for job in made:
         for seed in job.seeds:
-            saved = checkpoints.load(job.checkpoint(seed), job.identity(seed))
+            saved = checkpoints.load_checkpoint(job.checkpoint(seed), job.identity(seed))
             assert saved is not None
             assert saved.epoch == 3
 
@@ -93,7 +93,7 @@ def test_one_that_was_asked_to_end_is_saved_and_the_other_goes_on(tmp_path: Path
     assert facts["train_seconds"] < finished.train_seconds
     assert replace(ended, **facts) != ended  # the task ended later
     assert {len(history) for history in ended.histories.values()} == {1}
-    saved = checkpoints.load(made[0].checkpoint(1), made[0].identity(1))
+    saved = checkpoints.load_checkpoint(made[0].checkpoint(1), made[0].identity(1))
     assert saved is not None
     assert saved.epoch == 1
     (again,) = outcomes(task(made[:1]))  # nobody asks it any more
@@ -134,14 +134,14 @@ def test_folders_of_a_machine_that_shares_none_hold_all_pieces(
 ) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "scratch"))
     made = jobs(tmp_path / "checkpoints", RECIPE, RECIPE)
-    moved = training.here(task(made, mark="not there"))
+    moved = worker.here(task(made, mark="not there"))
     (folder,) = {piece.job.checkpoints for piece in moved}
     assert folder.parent.parent == tmp_path / "scratch"
     assert [piece.seeds for piece in moved] == [job.seeds for job in made]
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "there").touch()
     there = task(made, mark="there")
-    assert training.here(there) is there.pieces
+    assert worker.here(there) is there.pieces
 
 
 class _Worker:
@@ -164,9 +164,9 @@ def test_an_unexpected_error_crosses_in_words_alone(
         raise MemoryError("no\nroom")
 
     monkeypatch.setattr(distributed, "get_worker", _Worker)
-    monkeypatch.setattr(training, "carry_out", carry_out)
+    monkeypatch.setattr(worker, "carry_out", carry_out)
     with pytest.raises(WorkerFailed, match="MemoryError: no room") as caught:
-        training.run(task(jobs(tmp_path, RECIPE)))
+        worker.run_task(task(jobs(tmp_path, RECIPE)))
     assert caught.value.reason == "out_of_memory"
     assert "in carry_out" in caught.value.details
     assert caught.value.__context__ is None

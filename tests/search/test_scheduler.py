@@ -17,10 +17,10 @@ from hypothesis.stateful import (
 )
 
 from mnist_tune.errors import DataError, Diverged, InputError, StorageError, WorkerFailed
-from mnist_tune.search.crew import Crew
-from mnist_tune.search.events import CrewEvent, EpochDone, JobEnded, Warned
+from mnist_tune.search.events import EpochDone, Event, TrialEnded, Warned
+from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.stacks import Stacks, alike
-from mnist_tune.workers.tasks import Job, Piece, Task
+from mnist_tune.workers.tasks import Piece, Task, TrialSpec
 from tests.search.fakes import (
     FakeWorkers,
     history_of,
@@ -41,18 +41,18 @@ class Clock:
         return self.now
 
 
-def crew_of(
+def scheduler_of(
     workers: int, clock: Clock | None = None, stack: int | None = 1
-) -> tuple[FakeWorkers, Crew]:
+) -> tuple[FakeWorkers, Scheduler]:
     fake, stacks = FakeWorkers(workers), Stacks(wish=stack, independent=True)
-    return fake, Crew(
+    return fake, Scheduler(
         fake, fake.events, checkpoint_seconds=7.5, stacks=stacks, clock=clock or Clock()
     )
 
 
-def heard(crew: Crew, *, more_to_start: bool = True) -> list[CrewEvent]:
+def heard(crew: Scheduler, *, more_to_start: bool = True) -> list[Event]:
     """All that the crew has to say about what has happened so far."""
-    events: list[CrewEvent] = []
+    events: list[Event] = []
     while True:
         waiting = crew._events.qsize() + len(crew._ready)  # noqa: SLF001
         if not waiting:
@@ -60,15 +60,15 @@ def heard(crew: Crew, *, more_to_start: bool = True) -> list[CrewEvent]:
         events += crew.wait(0, more_to_start)
 
 
-def epochs(events: list[CrewEvent]) -> list[int]:
+def epochs(events: list[Event]) -> list[int]:
     return [event.epoch for event in events if isinstance(event, EpochDone)]
 
 
-def ends(events: list[CrewEvent]) -> list[JobEnded]:
-    return [event for event in events if isinstance(event, JobEnded)]
+def ends(events: list[Event]) -> list[TrialEnded]:
+    return [event for event in events if isinstance(event, TrialEnded)]
 
 
-def only_end(events: list[CrewEvent]) -> JobEnded:
+def only_end(events: list[Event]) -> TrialEnded:
     (ended,) = ends(events)
     return ended
 
@@ -89,12 +89,12 @@ class TestGroups:
     def test_seeds_are_shared_out_evenly(
         self, groups: int, expected: list[tuple[int, ...]]
     ) -> None:
-        workers, crew = crew_of(9)
+        workers, crew = scheduler_of(9)
         crew.start(job(seeds=range(5)), groups)
         assert [task.pieces[0].seeds for task in workers.submitted] == expected
 
     def test_task_says_what_the_worker_needs(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         made = job(3)
         crew.start(made)
         (task,) = workers.submitted
@@ -103,7 +103,7 @@ class TestGroups:
         )
 
     def test_more_groups_than_workers_wait_their_turn(self) -> None:
-        workers, crew = crew_of(2)
+        workers, crew = scheduler_of(2)
         crew.start(job(seeds=range(3)), 3)
         assert (len(workers.running), crew.idle) == (2, -1)
         workers.train(workers.submitted[0])
@@ -114,7 +114,7 @@ class TestGroups:
         assert only_end(heard(crew)).finished
 
     def test_idle_and_busy(self) -> None:
-        workers, crew = crew_of(3)
+        workers, crew = scheduler_of(3)
         assert (crew.idle, crew.busy) == (3, False)
         crew.start(job(0))
         crew.start(job(1), 2)
@@ -130,7 +130,7 @@ class TestGroups:
 
 class TestEpochs:
     def test_announced_when_the_last_seed_has_finished_them(self) -> None:
-        workers, crew = crew_of(2)
+        workers, crew = scheduler_of(2)
         made = job()
         crew.start(made, 2)
         first, second = workers.submitted
@@ -143,7 +143,7 @@ class TestEpochs:
         assert heard(crew) == [EpochDone(made, 2, {s: metrics_of(0, s, 2) for s in (0, 1, 2)})]
 
     def test_metrics_are_exact_and_in_the_order_of_the_seeds(self) -> None:
-        workers, crew = crew_of(3)
+        workers, crew = scheduler_of(3)
         crew.start(job(epochs=1), 3)
         for task in reversed(workers.submitted):
             workers.train(task)
@@ -154,7 +154,7 @@ class TestEpochs:
         assert ended.histories == {s: history_of(job(epochs=1), s, 1) for s in (0, 1, 2)}
 
     def test_restored_ones_are_announced_once(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         made = job(epochs=5)
         workers.restore(made, {0: 3, 1: 3, 2: 2})
         crew.start(made)
@@ -168,7 +168,7 @@ class TestEpochs:
         assert only_end(events).histories == {s: history_of(made, s, 5) for s in (0, 1, 2)}
 
     def test_repeated_messages_change_nothing(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         made = job()
         crew.start(made)
         (task,) = workers.submitted
@@ -182,7 +182,7 @@ class TestEpochs:
         assert only_end(events).histories[0] == history_of(made, 0, 3)
 
     def test_lost_and_overtaking_messages_are_made_good(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         made = job(epochs=4)
         crew.start(made)
         (task,) = workers.submitted
@@ -196,7 +196,7 @@ class TestEpochs:
         assert only_end(events).histories == {s: history_of(made, s, 4) for s in made.seeds}
 
     def test_late_messages_of_an_ended_task_are_passed_over(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job())
         (task,) = workers.submitted
         workers.train(task)
@@ -212,7 +212,7 @@ class TestEpochs:
         assert epochs(heard(crew)) == [1, 2, 3]
 
     def test_anything_else_only_wakes_the_crew(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job())
         for event in ("stop", "trial-0-task-99", None, 3):
             workers.events.put(event)
@@ -220,7 +220,7 @@ class TestEpochs:
         assert crew.wait(0, more_to_start=True) == []
 
     def test_jobs_do_not_mix(self) -> None:
-        workers, crew = crew_of(2)
+        workers, crew = scheduler_of(2)
         crew.start(job(0, epochs=1))
         crew.start(job(0, epochs=1, confirmation=1))
         search, confirmation = workers.submitted
@@ -237,9 +237,11 @@ class TestEpochs:
 class TestSharingOut:
     """A long task of many seeds is split when a worker idles and nothing else is to be started."""
 
-    def begin(self, clock: Clock, jobs: list[Job], workers: int = 2) -> tuple[FakeWorkers, Crew]:
+    def begin(
+        self, clock: Clock, jobs: list[TrialSpec], workers: int = 2
+    ) -> tuple[FakeWorkers, Scheduler]:
         """Let each job finish its first epoch in 10 seconds."""
-        fake, crew = crew_of(workers, clock)
+        fake, crew = scheduler_of(workers, clock)
         for made in jobs:
             crew.start(made)
         for task in fake.submitted:
@@ -306,7 +308,7 @@ class TestSharingOut:
 
     def test_not_before_an_epoch_has_told_how_long_it_takes(self) -> None:
         clock = Clock()
-        workers, crew = crew_of(2, clock)
+        workers, crew = scheduler_of(2, clock)
         crew.start(job(epochs=99))
         clock.now += 100
         crew.wait(0, more_to_start=False)
@@ -372,7 +374,7 @@ MACHINE = [
 ]
 
 
-def tick(crew: Crew, clock: Clock, seconds: int) -> None:
+def tick(crew: Scheduler, clock: Clock, seconds: int) -> None:
     """Let time pass in which the crew is at work."""
     for _ in range(seconds):
         clock.now += 1
@@ -384,7 +386,7 @@ class TestAttempts:
     def test_what_the_machine_did_is_tried_again_from_the_checkpoint(
         self, error: Exception, reason: str, message: str
     ) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job())
         workers.epoch(workers.submitted[0])
         workers.fail(workers.submitted[0], error)
@@ -407,10 +409,10 @@ class TestAttempts:
     def test_job_fails_after_three_attempts_that_get_no_further(
         self, error: Exception, reason: str, message: str
     ) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job())
         workers.epoch(workers.submitted[0])
-        events: list[CrewEvent] = []
+        events: list[Event] = []
         for _ in range(3):
             workers.fail(workers.submitted[-1], error)
             events += heard(crew)
@@ -421,7 +423,7 @@ class TestAttempts:
         assert (crew.idle, crew.busy) == (1, False)
 
     def test_each_new_epoch_gives_three_attempts(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job(epochs=5))
         for _ in range(4):
             workers.epoch(workers.submitted[-1])
@@ -432,10 +434,10 @@ class TestAttempts:
         assert only_end(heard(crew)).finished
 
     def test_epochs_that_are_trained_again_are_no_progress(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         made = job(epochs=5)
         crew.start(made)
-        events: list[CrewEvent] = []
+        events: list[Event] = []
         for _ in range(3):
             workers.epoch(workers.submitted[-1])
             workers.restore(made, dict.fromkeys(made.seeds, 0))  # no checkpoint was written
@@ -444,7 +446,7 @@ class TestAttempts:
         assert only_end(events).failure == "worker_lost"
 
     def test_groups_have_attempts_of_their_own(self) -> None:
-        workers, crew = crew_of(2)
+        workers, crew = scheduler_of(2)
         crew.start(job(seeds=(0, 1)), 2)
         for seed in (0, 1, 0, 1):
             task = next(t for t in workers.running.values() if t.pieces[0].seeds == (seed,))
@@ -455,7 +457,7 @@ class TestAttempts:
         assert only_end(heard(crew)).finished
 
     def test_one_group_gets_on_while_the_other_does_not(self) -> None:
-        workers, crew = crew_of(2)
+        workers, crew = scheduler_of(2)
         crew.start(job(seeds=(0, 1), epochs=9), 2)
         failing, going = workers.submitted
         for _ in range(3):
@@ -466,7 +468,7 @@ class TestAttempts:
         assert workers.ending == [going.name]
 
     def test_diverged_is_never_tried_again(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job())
         workers.fail(workers.submitted[0], Diverged("nan"))
         ended = only_end(heard(crew))
@@ -474,7 +476,7 @@ class TestAttempts:
         assert len(workers.submitted) == 1
 
     def test_worker_that_went_before_the_task_had_begun_is_no_attempt(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         workers.silent = True
         crew.start(job())
         for _ in range(7):
@@ -486,10 +488,10 @@ class TestAttempts:
         assert only_end(heard(crew)).finished
 
     def test_but_not_for_ever(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         workers.silent = True
         crew.start(job())
-        events: list[CrewEvent] = []
+        events: list[Event] = []
         for _ in range(10):
             workers.lose(workers.submitted[-1])
             events += heard(crew)
@@ -497,7 +499,7 @@ class TestAttempts:
 
     @pytest.mark.parametrize("error", [lost(), WorkerFailed("x", "out_of_memory")])
     def test_job_that_is_stopped_is_unfinished_and_not_failed(self, error: Exception) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job(epochs=1))
         (task,) = workers.submitted
         workers.epoch(task)
@@ -511,10 +513,10 @@ class TestAttempts:
 class TestHangs:
     """A limit of 100 seconds, and of 1,200 before the first epoch."""
 
-    def begin(self, **changes: Any) -> tuple[FakeWorkers, Crew, Clock]:
+    def begin(self, **changes: Any) -> tuple[FakeWorkers, Scheduler, Clock]:
         clock = Clock()
         fake = FakeWorkers(2)
-        crew = Crew(fake, fake.events, hang_seconds=100.0, clock=clock)
+        crew = Scheduler(fake, fake.events, hang_seconds=100.0, clock=clock)
         crew.start(job(epochs=9, **changes))
         heard(crew)
         return fake, crew, clock
@@ -538,7 +540,7 @@ class TestHangs:
 
     def test_job_that_hangs_again_and_again_fails(self) -> None:
         workers, crew, clock = self.begin()
-        events: list[CrewEvent] = []
+        events: list[Event] = []
         for _ in range(3):
             heard(crew)
             tick(crew, clock, 1_201)
@@ -629,7 +631,7 @@ class TestFailures:
         ("text", "message"), [("the loss is nan\nat epoch 3", "the loss is nan at epoch 3")]
     )
     def test_reason_is_told_in_a_word_and_a_line(self, text: str, message: str) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job())
         workers.epoch(workers.submitted[0])
         workers.fail(workers.submitted[0], Diverged(text))
@@ -641,7 +643,7 @@ class TestFailures:
         assert (crew.idle, crew.busy) == (1, False)
 
     def test_details_are_told_to_people(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job())
         for _ in range(2):
             workers.fail(workers.submitted[-1], WorkerFailed("x", "error", "Traceback …"))
@@ -652,7 +654,7 @@ class TestFailures:
         assert only_end(events).message == "x"
 
     def test_siblings_are_ended_and_the_job_ends_once(self) -> None:
-        workers, crew = crew_of(3)
+        workers, crew = scheduler_of(3)
         crew.start(job(0, epochs=9), 2)
         crew.start(job(1, seeds=(0,)))
         failing, sibling, other = workers.submitted
@@ -670,14 +672,14 @@ class TestFailures:
         assert only_end(heard(crew)).failure is None
 
     def test_first_reason_counts(self) -> None:
-        workers, crew = crew_of(2)
+        workers, crew = scheduler_of(2)
         crew.start(job(), 2)
         workers.fail(workers.submitted[0], Diverged("first"))
         workers.lose(workers.submitted[1])
         assert only_end(heard(crew)).message == "first"
 
     def test_seeds_that_still_wait_are_not_begun(self) -> None:
-        workers, crew = crew_of(2)
+        workers, crew = scheduler_of(2)
         crew.start(job(seeds=range(4)), 4)
         workers.fail(workers.submitted[0], Diverged("nan"))
         workers.finish(workers.submitted[1])
@@ -685,14 +687,14 @@ class TestFailures:
         assert len(workers.submitted) == 2
 
     def test_last_task_may_fail_while_seeds_wait(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job(), 3)
         workers.fail(workers.submitted[0], Diverged("nan"))
         assert only_end(heard(crew)).failure == "diverged"
         assert (crew.idle, crew.busy, len(workers.submitted)) == (1, False, 1)
 
     def test_freed_worker_takes_the_next_job(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job(0))
         crew.start(job(1))
         workers.fail(workers.submitted[0], Diverged("nan"))
@@ -701,14 +703,14 @@ class TestFailures:
 
     @pytest.mark.parametrize("kind", [InputError, DataError, StorageError])
     def test_what_stops_the_study_is_raised(self, kind: type[InputError]) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job())
         workers.fail(workers.submitted[0], kind("the data are gone"))
         with pytest.raises(kind, match="the data are gone"):
             heard(crew)
 
     def test_same_trial_may_be_started_again(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         for _ in range(2):
             crew.start(job())
             workers.fail(workers.submitted[-1], Diverged("x"))
@@ -720,7 +722,7 @@ class TestFailures:
 
 class TestEnding:
     def test_unfinished_tasks_make_an_unfinished_job(self) -> None:
-        workers, crew = crew_of(2)
+        workers, crew = scheduler_of(2)
         crew.start(job(epochs=9), 2)
         crew.end([job()])
         assert sorted(workers.ending) == sorted(workers.running)
@@ -735,7 +737,7 @@ class TestEnding:
         assert not crew.busy
 
     def test_job_that_reaches_its_end_all_the_same_is_finished(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job())
         crew.end_all()
         workers.train(workers.submitted[0])
@@ -745,7 +747,7 @@ class TestEnding:
 
     def test_task_that_did_not_hear_is_asked_again(self) -> None:
         """Its worker died with the request, and another one runs it from its checkpoints."""
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job(epochs=9))
         crew.end_all()
         heard(crew)
@@ -755,7 +757,7 @@ class TestEnding:
         assert workers.ending == [workers.submitted[0].name]
 
     def test_others_go_on(self) -> None:
-        workers, crew = crew_of(2)
+        workers, crew = scheduler_of(2)
         crew.start(job(0))
         crew.start(job(1))
         crew.end([job(0), job(7)])
@@ -764,7 +766,7 @@ class TestEnding:
         assert only_end(heard(crew)).job.trial_number == 1
 
     def test_job_of_which_nothing_runs_yet_ends_too(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job(0))
         crew.start(job(1))
         crew.end_all()
@@ -776,13 +778,13 @@ class TestEnding:
         assert (crew.busy, crew.idle) == (False, 1)
 
     def test_nothing_to_end(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.end_all()
         crew.end([job()])
         assert (workers.ending, crew.busy) == ([], False)
 
     def test_warnings_are_told(self) -> None:
-        workers, crew = crew_of(1)
+        workers, crew = scheduler_of(1)
         crew.start(job())
         workers.restore(job(), dict.fromkeys(range(3), 3))
         workers.finish(workers.submitted[0], warnings=("a checkpoint is broken",))
@@ -791,7 +793,7 @@ class TestEnding:
 
 def test_time_that_a_job_took() -> None:
     clock = Clock()
-    workers, crew = crew_of(1, clock)
+    workers, crew = scheduler_of(1, clock)
     crew.start(job())
     clock.now += 12.5
     workers.train(workers.submitted[0])
@@ -799,7 +801,7 @@ def test_time_that_a_job_took() -> None:
 
 
 def test_outcomes_are_kept_for_the_timings() -> None:
-    workers, crew = crew_of(1)
+    workers, crew = scheduler_of(1)
     made = job(epochs=1, seeds=(0,))
     crew.start(made)
     (task,) = workers.submitted
@@ -817,10 +819,10 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.waiting: list[Job] = []
-        self.started: list[Job] = []
+        self.waiting: list[TrialSpec] = []
+        self.started: list[TrialSpec] = []
         self.announced: dict[str, list[int]] = {}
-        self.ended: dict[str, JobEnded] = {}
+        self.ended: dict[str, TrialEnded] = {}
         self.diverged: set[str] = set()
         self.not_finite: set[str] = set()  # jobs: whatever befalls them, they will diverge again
         self.lost: set[str] = set()
@@ -837,7 +839,7 @@ class AnyOrder(RuleBasedStateMachine):
     def begin(self, workers: int, jobs: list[tuple[int, int]], stack: int, calm: bool) -> None:
         self.calm = calm  # nothing fails and nobody stops, so that tasks live to be split
         self.stack = stack
-        self.workers, self.crew = crew_of(workers, self.clock, stack)
+        self.workers, self.crew = scheduler_of(workers, self.clock, stack)
         for number, (seeds, epochs) in enumerate(jobs):
             self.waiting.append(job(number, seeds=range(seeds), epochs=epochs))
 
@@ -853,7 +855,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.prepare(made, restored)
         self.crew.start(made, groups)
 
-    def prepare(self, made: Job, restored: int) -> None:
+    def prepare(self, made: TrialSpec, restored: int) -> None:
         self.started.append(made)
         self.announced[made.key] = []
         restored = min(restored, made.recipe.epochs)
@@ -961,7 +963,7 @@ class AnyOrder(RuleBasedStateMachine):
             for event in self.crew.wait(0, more_to_start):
                 self.note(event)
 
-    def note(self, event: CrewEvent) -> None:
+    def note(self, event: Event) -> None:
         if isinstance(event, EpochDone):
             made = event.job
             assert made.key not in self.ended
@@ -969,7 +971,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert event.metrics == {
                 s: metrics_of(made.trial_number, s, event.epoch) for s in made.seeds
             }
-        elif isinstance(event, JobEnded):
+        elif isinstance(event, TrialEnded):
             assert event.job.key not in self.ended
             self.ended[event.job.key] = event
 
@@ -994,7 +996,7 @@ class AnyOrder(RuleBasedStateMachine):
         for ended in self.ended.values():
             self.check(ended)
 
-    def check(self, ended: JobEnded) -> None:
+    def check(self, ended: TrialEnded) -> None:
         made = ended.job
         announced = self.announced[made.key]
         assert announced == list(range(1, len(announced) + 1))
@@ -1015,7 +1017,7 @@ TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=40, deadl
 
 def test_a_job_is_its_key() -> None:
     """The crew tells jobs apart by key, so one made anew means the same."""
-    workers, crew = crew_of(1)
+    workers, crew = scheduler_of(1)
     crew.start(job())
     crew.end([replace(job(), weights=None)])
     assert workers.ending

@@ -23,16 +23,16 @@ from distributed import Future, KilledWorker
 from mnist_tune import checkpoints
 from mnist_tune.data.sources import load_source
 from mnist_tune.errors import StorageError, WorkerFailed
-from mnist_tune.workers import control, training
-from mnist_tune.workers.fleets import Fleet
+from mnist_tune.workers import control, worker
 from mnist_tune.workers.images import ImagesMissing
+from mnist_tune.workers.pools import WorkerPool
 from mnist_tune.workers.tasks import Outcome, Results, Task
 
 _RESTART_SECONDS = 60
 _OUT_OF_MEMORY_TOPIC = "worker-restart-memory"  # of Dask's nannies
 
 
-class Cluster:
+class Executor:
     """Runs tasks on a fleet; a context manager.
 
     Args:
@@ -44,9 +44,9 @@ class Cluster:
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: WorkerPool,
         events: queue.SimpleQueue[Any],
-        work: Callable[..., Results] = training.run,
+        work: Callable[..., Results] = worker.run_task,
         priority: int = 0,
     ) -> None:
         self._fleet = fleet
@@ -61,9 +61,9 @@ class Cluster:
         self._over_memory: set[str] = set()  # addresses of workers that were killed for it
         self._images: Future[Any] | None = None  # for workers that have none
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Executor:
         self._client = self._fleet.__enter__()
-        self._client.subscribe_topic(training.topic(self._run), self._on_epoch)
+        self._client.subscribe_topic(worker.topic(self._run), self._on_epoch)
         self._client.subscribe_topic(_OUT_OF_MEMORY_TOPIC, self._on_out_of_memory)
         return self
 
