@@ -23,13 +23,12 @@ from hypothesis import strategies as st
 
 from mnist_tune import doctor
 from mnist_tune.cli.main import app
-from mnist_tune.dashboard import server
+from mnist_tune.dashboard import publisher, server
 from mnist_tune.data import idx
 from mnist_tune.data.files import read_folder
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.definitions.fingerprint import document
 from mnist_tune.errors import DataError, DefinitionError
-from mnist_tune.publishing import publisher
 from mnist_tune.search import running
 from tests.cli.conftest import STUDY, Call, Said, call, folder
 from tests.cli.test_bad_input import contents

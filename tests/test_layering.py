@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workers": {"data", "checkpoints", "trainer"} | VALUES,
     "search": {"checkpoints", "data", "definitions", "noise", "storage", "trainer", "workers"}
     | VALUES,
-    "publishing": {
+    "dashboard": {
         "errors",
         "metrics",
         "networks",
@@ -58,7 +58,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "trainer",
         "workers",
     },
-    "dashboard": {"errors", "publishing", "storage"},
     "denoising": {"data", "noise", "reports", "statistics", "storage"} | VALUES,
     "generation": {"data", "denoising", "noise", "reports", "statistics", "storage"} | VALUES,
 }

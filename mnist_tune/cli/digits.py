@@ -276,7 +276,7 @@ def _store(analysis: Analysis, location: Location) -> None:
 
 def _show(location: Location, names: Sequence[str]) -> None:
     """Show the analysis with the studies that took part in it; one that is run shows it itself."""
-    from mnist_tune.publishing.publication import publish_again
+    from mnist_tune.dashboard.publication import publish_again
     from mnist_tune.storage.lease import holder
 
     for name in names:

@@ -1,4 +1,4 @@
-"""`mnist-tune watch`: a study in the terminal while it runs, or as lines in a pipe."""
+"""Live view of a running study in the terminal, or as lines in a pipe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LINE_SECONDS = 10.0  # least time between two lines of progress without a trial
 _STATES = ("complete", "pruned", "failed", "running", "waiting")
 
 
-def watch(read: Callable[[], Live], metric: Metric, console: Console, *, once: bool) -> None:
+def show_live(read: Callable[[], Live], metric: Metric, console: Console, *, once: bool) -> None:
     """Show a study until it is finished, or somebody has seen enough.
 
     Args:

@@ -13,16 +13,7 @@ import sys
 
 import click
 
-from mnist_tune.cli import (
-    comparing,
-    digits,
-    environment,
-    joining,
-    keeping,
-    results,
-    studies,
-    watching,
-)
+from mnist_tune.cli import digits, machine, manage, monitor, results, run
 from mnist_tune.cli.options import as_called, called
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
@@ -36,27 +27,27 @@ def app() -> None:
 
 
 for command in (
-    studies.run,
-    studies.resume,
-    studies.confirm,
-    studies.list_studies,
-    studies.status,
-    studies.new,
-    watching.dashboard,
-    watching.watch,
+    run.run,
+    run.resume,
+    run.confirm,
+    manage.list_studies,
+    manage.status,
+    manage.new,
+    monitor.dashboard,
+    monitor.watch,
     results.report,
-    comparing.compare,
-    comparing.baselines,
+    results.compare,
+    results.baselines,
     results.export,
     results.best,
     digits.denoise,
     digits.generate,
-    keeping.backup,
-    keeping.copy,
-    keeping.delete,
-    joining.worker,
-    environment.data,
-    environment.doctor,
+    manage.backup,
+    manage.copy,
+    manage.delete,
+    machine.worker,
+    machine.data,
+    machine.doctor,
 ):
     app.add_command(command)
 

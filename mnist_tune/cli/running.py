@@ -120,12 +120,12 @@ class How:
 
     def options(self, location: Location) -> Options:
         """The same for those who run studies."""
-        from mnist_tune.publishing.publisher import publishing
+        from mnist_tune.dashboard.publisher import publishing
         from mnist_tune.search.running import Options
 
         attend: list[Attend] = [publishing]
         if self.tensorboard is not None:
-            from mnist_tune.publishing.tensorboard import event_files
+            from mnist_tune.dashboard.tensorboard import event_files
 
             attend.append(partial(event_files, self.tensorboard))
         if self.dashboard:

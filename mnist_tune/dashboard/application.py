@@ -1,18 +1,20 @@
-"""optuna-dashboard on one of our storages: its trials, their pictures, and a gate before it."""
+"""The WSGI application: optuna-dashboard on one of our storages, with our artifact store and filter."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from io import BytesIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from mnist_tune.dashboard.artifacts import Artifacts
 from mnist_tune.dashboard.gate import Gate
-from mnist_tune.storage import files
-from mnist_tune.storage.database import open_database
+from mnist_tune.storage import files, statements
+from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.notices import notice
 from mnist_tune.storage.optuna_adapter import open_cached, open_optuna, read_all
 from mnist_tune.storage.ownership import optuna_id, our_study
+from mnist_tune.storage.shown import ENDED, ShownFiles, study_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -55,7 +57,7 @@ def application(location: Location, *, hosts: frozenset[str], read_only: bool) -
 
     database = open_database(location, create=False, read_only=read_only, following=True)
     storage = open_cached(database)
-    artifacts = Artifacts(database, keep=not read_only)
+    artifacts = ArtifactStore(database, keep=not read_only)
     return Gate(
         _warmed(wsgi(storage, artifact_store=artifacts), storage),
         hosts=hosts,
@@ -84,3 +86,62 @@ def _warmed(dashboard: WSGIApplication, storage: BaseStorage) -> WSGIApplication
 
     threading.Thread(target=warm, daemon=True).start()
     return application
+
+
+class ArtifactStore(ShownFiles):
+    """Artifact store of the dashboard: draws the artifacts of our studies on demand, and keeps them.
+
+    Args:
+        database: that holds the studies.
+        keep: whether what is drawn may be written into the folder of artifacts.
+    """
+
+    def __init__(self, database: Database, *, keep: bool) -> None:
+        super().__init__(database.location)
+        self._database = database
+        self._keeps = keep
+        self._drawing = threading.Lock()
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Open a picture or a file, or have the server answer that there is none."""
+        found = self._found(artifact_id)
+        if found is None:
+            from bottle import HTTPError
+
+            raise HTTPError(404, "There is nothing to show yet, or not any more.")
+        return found
+
+    def _found(self, artifact_id: str) -> BinaryIO | None:
+        if study_of(artifact_id) is None:
+            from optuna.artifacts.exceptions import ArtifactNotFound
+
+            try:
+                return super().open_reader(artifact_id)
+            except ArtifactNotFound:
+                return None
+        found = self._kept(artifact_id)
+        if found is None:
+            with self._drawing:  # matplotlib is not made for threads
+                found = self._kept(artifact_id) or self._drawn(artifact_id)
+        return found
+
+    def _kept(self, artifact_id: str) -> BinaryIO | None:
+        found = self.open_kept(artifact_id, ENDED)
+        if found is not None:
+            return found
+        with self._database.reading() as connection:
+            state = statements.study_state(connection, study_of(artifact_id) or "")
+        return self.open_kept(artifact_id, state)
+
+    def _drawn(self, artifact_id: str) -> BinaryIO | None:
+        from mnist_tune.dashboard.artifacts import make  # brings scipy, and matplotlib to draw
+
+        made = make(self._database, artifact_id)
+        if made is None:
+            return None
+        if self._keeps and made.state is not None:
+            try:
+                self.keep(artifact_id, made.state, made.content)
+            except OSError as error:
+                notice(f"warning: pictures are drawn each time that they are shown: {error}")
+        return BytesIO(made.content)

@@ -23,9 +23,16 @@ from mnist_tune.reports.document import Document, Section
 from mnist_tune.reports.results import Results, read_results
 from mnist_tune.reports.views import DETAIL, SPARE, TOO_FEW_SEEDS, USEFUL, Column, View, described
 from mnist_tune.statistics.means import ALPHA, SECOND_LOOK_ALPHA, Summary, summarise
-from mnist_tune.statistics.pairs import Pairing, holm, mcnemar, paired, seeds_to_settle
+from mnist_tune.statistics.pairs import (
+    Pairing,
+    holm,
+    mcnemar,
+    merged,
+    paired,
+    seeds_to_settle,
+    unpaired,
+)
 from mnist_tune.statistics.published import against_baseline
-from mnist_tune.statistics.unpaired import merged, unpaired
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import PredictionRow
 

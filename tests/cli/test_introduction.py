@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_tune.cli import studies
+from mnist_tune.cli import run
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.storage.location import Location
 from tests.search.fakes import SOURCE
@@ -18,6 +18,6 @@ def test_a_search_by_tpe_that_is_random_is_introduced_as_one(
 ) -> None:
     definition = define("layer_widths", Overrides(trials=trials))
     location = Location.parse(tmp_path / "trials.db")
-    studies._introduce(location, definition, SOURCE)  # noqa: SLF001  # a whole run says it too, slowly
+    run._introduce(location, definition, SOURCE)  # noqa: SLF001  # a whole run says it too, slowly
     line = f"sampler tpe draws its first 10 trials at random: with {trials} this is a random search"
     assert (line in capsys.readouterr().err) == random

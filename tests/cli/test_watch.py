@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 from sqlalchemy import update
 
-from mnist_tune.cli import live as shown
-from mnist_tune.cli import watching
-from mnist_tune.cli.watching import introduction
+from mnist_tune.cli import live as live_view
+from mnist_tune.cli import monitor
+from mnist_tune.cli.monitor import introduction
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.holders import Holder
@@ -113,11 +113,11 @@ def test_the_time_left_counts_epochs_under_way(location: Location) -> None:
     (under_way,) = live.running
     half = replace(under_way, values={1: 0.5, 2: 0.6})
     live = replace(live, overview=working, ended=ended, running=(half,))
-    assert shown.eta_seconds(live) == pytest.approx(2.5 * 60)
-    assert shown.eta_seconds(replace(live, running=(half, half))) == pytest.approx(2 * 60 / 2)
-    assert shown.eta_seconds(replace(live, ended=())) is None
-    assert shown.eta_seconds(replace(live, overview=replace(working, holder=None))) is None
-    assert shown.eta_seconds(replace(live, overview=replace(working, planned_trials=2))) is None
+    assert live_view.eta_seconds(live) == pytest.approx(2.5 * 60)
+    assert live_view.eta_seconds(replace(live, running=(half, half))) == pytest.approx(2 * 60 / 2)
+    assert live_view.eta_seconds(replace(live, ended=())) is None
+    assert live_view.eta_seconds(replace(live, overview=replace(working, holder=None))) is None
+    assert live_view.eta_seconds(replace(live, overview=replace(working, planned_trials=2))) is None
 
 
 @pytest.mark.parametrize(
@@ -132,11 +132,11 @@ def test_the_time_left_counts_epochs_under_way(location: Location) -> None:
     ],
 )
 def test_curves_in_a_few_characters(values: list[float], sign: int, curve: str) -> None:
-    assert shown.sparkline(values, sign) == curve
+    assert live_view.sparkline(values, sign) == curve
 
 
 def test_long_curves_keep_their_last_value() -> None:
-    rising = shown.sparkline([float(i) for i in range(1000)])
+    rising = live_view.sparkline([float(i) for i in range(1000)])
     assert len(rising) <= 24
     assert rising.endswith("█")
 
@@ -144,7 +144,7 @@ def test_long_curves_keep_their_last_value() -> None:
 def test_the_picture_fits_a_terminal_of_80_characters(location: Location) -> None:
     console = Console(width=80, color_system=None)
     with console.capture() as captured, held(location, NAME):
-        console.print(shown.picture(read(location, NAME), ACCURACY))
+        console.print(live_view.picture(read(location, NAME), ACCURACY))
     text = captured.get()
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "epoch 2/4" in text
@@ -155,11 +155,11 @@ def test_the_picture_fits_a_terminal_of_80_characters(location: Location) -> Non
 
 def test_a_line_says_it_all(location: Location) -> None:
     with held(location, "tiny"):
-        line = shown.line(read(location), ACCURACY)
+        line = live_view.line(read(location), ACCURACY)
     assert re.match(r"tiny: 2/\d+ trials \(2 complete, 1 running\); best ", line)
     assert "trial 2 epoch 0/4" in line
     assert "run by process " in line
-    assert "mnat" in shown.line(read(location), DENOISING_ERROR)
+    assert "mnat" in live_view.line(read(location), DENOISING_ERROR)
 
 
 def test_an_abandoned_study_says_what_to_type(call: Call, location: Location) -> None:
@@ -188,7 +188,7 @@ def test_the_dashboard_says_what_many_trials_cost(
     location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(introduction(location, "127.0.0.1", read_only=True)) == 1
-    monkeypatch.setattr(watching, "MANY_TRIALS", 3)
+    monkeypatch.setattr(monitor, "MANY_TRIALS", 3)
     _, line = introduction(location, "127.0.0.1", read_only=True)[:2]
     assert line.startswith("other has 3 trials: its page takes two seconds or more per thousand")
     assert "`mnist-tune watch other`" in line

@@ -78,7 +78,7 @@ class Publisher(Observer):
 
     def _publish(self, *, whole: bool) -> None:
         # Brings scipy, which takes a second where a search has just begun.
-        from mnist_tune.publishing.publication import publish
+        from mnist_tune.dashboard.publication import publish
 
         session = self._session
         try:

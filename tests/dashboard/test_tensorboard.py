@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from mnist_tune.dashboard.tensorboard import EventFiles, event_files
 from mnist_tune.errors import InputError
-from mnist_tune.publishing.tensorboard import EventFiles, event_files
 from mnist_tune.search.events import TrialEnded
 from mnist_tune.trainer.states import EpochMetrics
 from tests.search.fakes import job, metrics_of

@@ -1,4 +1,4 @@
-"""Commands that one keeps open beside a study: dashboard, watch."""
+"""Commands that show a study while it runs: dashboard, watch."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def watch(study: str, once: bool, storage: str | None) -> None:
 
     from rich.console import Console
 
-    from mnist_tune.cli.live import watch as show
+    from mnist_tune.cli.live import show_live
     from mnist_tune.metrics import metric_of_direction
     from mnist_tune.storage.live import read_live
     from mnist_tune.storage.overview import study_overview
@@ -106,7 +106,7 @@ def watch(study: str, once: bool, storage: str | None) -> None:
     metric = metric_of_direction(study_overview(location, study).direction)
 
     with suppress(KeyboardInterrupt):
-        show(
+        show_live(
             lambda: read_live(location, study, f"val_{metric.column}"),
             metric,
             Console(highlight=False),
@@ -140,7 +140,7 @@ def _many(overview: StudyOverview) -> str:
 
 def _catch_up(location: Location) -> None:
     """Write the notes of studies that have none: made before there were any, or killed early."""
-    from mnist_tune.publishing.publication import publish_again, unpublished
+    from mnist_tune.dashboard.publication import publish_again, unpublished
 
     for name in unpublished(location):
         publish_again(location, name)

@@ -1,10 +1,10 @@
-"""Commands that make and follow studies: run, resume, confirm, list, status, new."""
+"""Commands that train: run, resume, confirm."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mnist_tune.cli import options, running
-from mnist_tune.cli.options import Format, as_called, print_rows
+from mnist_tune.cli.options import as_called
 from mnist_tune.cli.running import How
 from mnist_tune.errors import DefinitionError, Incomplete, InputError, Interrupted
-from mnist_tune.metrics import metric_of_direction
 from mnist_tune.storage.location import Location
 
 if TYPE_CHECKING:  # these cost a second to import, which `list` and `status` do not have
     from mnist_tune.data.sources import Source
     from mnist_tune.definitions.definition import Definition
-    from mnist_tune.storage.overview import StudyOverview
     from mnist_tune.study import Study
 
 _OVERRIDES = options.stacked(
@@ -132,58 +130,6 @@ def confirm(
     with _interruptible(location, definition.name):
         confirm_study(location, definition, source, how.options(location), _console(), again=again)
     _report(location, definition.name)
-
-
-_LIST = ("study", "kind", "state", "trials", "best", "question")
-_STATUS = ("study", "state", "trials", "best", "confirmed", "last_result")
-
-
-@click.command("list")
-@options.storage
-@options.list_format
-def list_studies(storage: str | None, form: Format) -> None:
-    """List the built-in studies, and those in the storage with their state."""
-    from mnist_tune.definitions.loading import builtin_files, question
-    from mnist_tune.storage.overview import studies_overview
-
-    stored = studies_overview(Location.find(storage))
-    rows = [_listed(overview) for overview in stored]
-    names = {overview.name for overview in stored}
-    rows += [
-        {"study": file.name, "kind": "built-in", "state": "not run", "question": question(file)}
-        for file in builtin_files()
-        if file.name not in names
-    ]
-    print_rows(rows, form, _LIST)
-
-
-@click.command()
-@click.argument("study", required=False)
-@options.storage
-@options.list_format
-def status(study: str | None, storage: str | None, form: Format) -> None:
-    """Say how far studies are; works while they run."""
-    from mnist_tune.storage.overview import studies_overview
-
-    location = Location.find(storage)
-    overviews = [o for o in studies_overview(location) if study in (None, o.name)]
-    if not overviews:
-        what = f"no study {study!r}" if study else "no study yet"
-        command = f"mnist-tune run {shlex.quote(study or 'l2_factor')}"
-        raise Incomplete(f"{what} in {location}; type `{command}`")
-    print_rows([_status_row(overview) for overview in overviews], form, _STATUS)
-
-
-@click.command()
-@click.argument("path", metavar="FILE.py", type=click.Path(path_type=Path))
-def new(path: Path) -> None:
-    """Write a commented study file to start from."""
-    from mnist_tune.definitions.template import write_template
-
-    write_template(path)
-    click.echo(
-        as_called(f"wrote {path}; try it with `mnist-tune run {shlex.quote(str(path))} --quick`")
-    )
 
 
 def _check_name(name: str) -> None:
@@ -345,53 +291,3 @@ def _report(location: Location, name: str) -> None:
     from mnist_tune.cli.results import print_report
 
     print_report(location, name)
-
-
-def _listed(overview: StudyOverview) -> dict[str, Any]:
-    said = {"rehearsal": overview.rehearsal, "notebook protocol": overview.protocol == "notebook"}
-    return {
-        **_status_row(overview),
-        "kind": ", ".join(word for word, true in said.items() if true) or "study",
-        "question": overview.question,
-    }
-
-
-def _status_row(overview: StudyOverview) -> dict[str, Any]:
-    """A study for people (the columns of `_STATUS`) and, with plain numbers, for programs."""
-    counts, best = overview.counts, overview.best
-    stamp = overview.finished_at
-    return {
-        "study": overview.name,
-        "state": _state(overview),
-        "trials": f"{counts.finished}/{overview.planned_trials}",
-        "best": metric_of_direction(overview.direction).shown(best.objective) if best else None,
-        "confirmed": "yes" if overview.confirmed else "no",
-        "last_result": stamp and f"{stamp[:16].replace('T', ' ')} UTC",
-        "planned_trials": overview.planned_trials,
-        "complete": counts.complete,
-        "pruned": counts.pruned,
-        "failed": counts.failed,
-        "failures": dict(overview.failures),
-        "running": counts.running,
-        "waiting": counts.waiting,
-        "best_objective": best.objective if best else None,
-        "best_trial": best.trial_number if best else None,
-        "best_params": dict(best.params) if best else None,
-        "finished_at": stamp,
-    }
-
-
-def _state(overview: StudyOverview) -> str:
-    counts = overview.counts
-    if overview.holder is not None:
-        return "running" if overview.holder.pid == 0 else f"running (process {overview.holder.pid})"
-    state = "finished" if counts.finished >= overview.planned_trials else "unfinished"
-    lost = [f"{counts.pruned} pruned"] if counts.pruned else []
-    lost += [f"{counts.failed} failed{_reasons(overview.failures)}"] if counts.failed else []
-    return f"{state} ({', '.join(lost)})" if lost else state
-
-
-def _reasons(failures: Mapping[str, int]) -> str:
-    """Why trials failed, such as `: 1 diverged, 2 worker_lost`."""
-    told = ", ".join(f"{number} {reason}" for reason, number in failures.items())
-    return f": {told}" if told else ""

@@ -12,12 +12,12 @@ import optuna_dashboard
 import pytest
 from bottle import HTTPError
 
-from mnist_tune.dashboard.artifacts import Artifacts
+from mnist_tune.dashboard import artifacts, publication, publisher
+from mnist_tune.dashboard.application import ArtifactStore
+from mnist_tune.dashboard.publication import publish
+from mnist_tune.dashboard.publisher import publishing
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, StorageError
-from mnist_tune.publishing import artifacts, publication, publisher
-from mnist_tune.publishing.publication import publish
-from mnist_tune.publishing.publisher import publishing
 from mnist_tune.search.coordinator import search_trials
 from mnist_tune.search.progress import Audience
 from mnist_tune.search.scheduler import Scheduler
@@ -80,7 +80,7 @@ def of_trial(session: Session, number: int) -> dict[str, str]:
 
 
 def content(session: Session, artifact_id: str, *, keep: bool = True) -> bytes:
-    with Artifacts(session.optuna.database, keep=keep).open_reader(artifact_id) as file:
+    with ArtifactStore(session.optuna.database, keep=keep).open_reader(artifact_id) as file:
         return file.read()
 
 
@@ -185,7 +185,7 @@ def test_a_picture_is_drawn_once(database: Database, monkeypatch: pytest.MonkeyP
         return made
 
     monkeypatch.setattr(artifacts, "make", counted)
-    store, found = Artifacts(database, keep=True), []
+    store, found = ArtifactStore(database, keep=True), []
     wanted = list(of_study(session).values())
 
     def look(artifact_id: str) -> None:

@@ -7,9 +7,9 @@ study are announced when the search or a confirmation is over.
 
 from __future__ import annotations
 
+from mnist_tune.dashboard.artifacts import of_study, shown_by_trials
+from mnist_tune.dashboard.notes import early_note, study_note, test_note, with_theirs
 from mnist_tune.errors import Incomplete
-from mnist_tune.publishing.artifacts import of_study, shown_by_trials
-from mnist_tune.publishing.notes import early_note, study_note, test_note, with_theirs
 from mnist_tune.reports.results import Results, read_results
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location

@@ -1,0 +1,231 @@
+"""Commands that list, create, copy and delete studies: list, status, new, backup, copy, delete."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mnist_tune.cli import options
+from mnist_tune.cli.options import Format, as_called, print_rows
+from mnist_tune.errors import Incomplete, InputError, Interrupted
+from mnist_tune.metrics import metric_of_direction
+from mnist_tune.storage.location import Location
+
+if TYPE_CHECKING:  # these cost a second to import, which `list` and `status` do not have
+    from mnist_tune.storage.overview import StudyOverview
+
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # brings SQLAlchemy
+    from mnist_tune.storage.removal import Doomed
+
+
+_LIST = ("study", "kind", "state", "trials", "best", "question")
+_STATUS = ("study", "state", "trials", "best", "confirmed", "last_result")
+
+
+@click.command("list")
+@options.storage
+@options.list_format
+def list_studies(storage: str | None, form: Format) -> None:
+    """List the built-in studies, and those in the storage with their state."""
+    from mnist_tune.definitions.loading import builtin_files, question
+    from mnist_tune.storage.overview import studies_overview
+
+    stored = studies_overview(Location.find(storage))
+    rows = [_listed(overview) for overview in stored]
+    names = {overview.name for overview in stored}
+    rows += [
+        {"study": file.name, "kind": "built-in", "state": "not run", "question": question(file)}
+        for file in builtin_files()
+        if file.name not in names
+    ]
+    print_rows(rows, form, _LIST)
+
+
+@click.command()
+@click.argument("study", required=False)
+@options.storage
+@options.list_format
+def status(study: str | None, storage: str | None, form: Format) -> None:
+    """Say how far studies are; works while they run."""
+    from mnist_tune.storage.overview import studies_overview
+
+    location = Location.find(storage)
+    overviews = [o for o in studies_overview(location) if study in (None, o.name)]
+    if not overviews:
+        what = f"no study {study!r}" if study else "no study yet"
+        command = f"mnist-tune run {shlex.quote(study or 'l2_factor')}"
+        raise Incomplete(f"{what} in {location}; type `{command}`")
+    print_rows([_status_row(overview) for overview in overviews], form, _STATUS)
+
+
+@click.command()
+@click.argument("path", metavar="FILE.py", type=click.Path(path_type=Path))
+def new(path: Path) -> None:
+    """Write a commented study file to start from."""
+    from mnist_tune.definitions.template import write_template
+
+    write_template(path)
+    click.echo(
+        as_called(f"wrote {path}; try it with `mnist-tune run {shlex.quote(str(path))} --quick`")
+    )
+
+
+def _listed(overview: StudyOverview) -> dict[str, Any]:
+    said = {"rehearsal": overview.rehearsal, "notebook protocol": overview.protocol == "notebook"}
+    return {
+        **_status_row(overview),
+        "kind": ", ".join(word for word, true in said.items() if true) or "study",
+        "question": overview.question,
+    }
+
+
+def _status_row(overview: StudyOverview) -> dict[str, Any]:
+    """A study for people (the columns of `_STATUS`) and, with plain numbers, for programs."""
+    counts, best = overview.counts, overview.best
+    stamp = overview.finished_at
+    return {
+        "study": overview.name,
+        "state": _state(overview),
+        "trials": f"{counts.finished}/{overview.planned_trials}",
+        "best": metric_of_direction(overview.direction).shown(best.objective) if best else None,
+        "confirmed": "yes" if overview.confirmed else "no",
+        "last_result": stamp and f"{stamp[:16].replace('T', ' ')} UTC",
+        "planned_trials": overview.planned_trials,
+        "complete": counts.complete,
+        "pruned": counts.pruned,
+        "failed": counts.failed,
+        "failures": dict(overview.failures),
+        "running": counts.running,
+        "waiting": counts.waiting,
+        "best_objective": best.objective if best else None,
+        "best_trial": best.trial_number if best else None,
+        "best_params": dict(best.params) if best else None,
+        "finished_at": stamp,
+    }
+
+
+def _state(overview: StudyOverview) -> str:
+    counts = overview.counts
+    if overview.holder is not None:
+        return "running" if overview.holder.pid == 0 else f"running (process {overview.holder.pid})"
+    state = "finished" if counts.finished >= overview.planned_trials else "unfinished"
+    lost = [f"{counts.pruned} pruned"] if counts.pruned else []
+    lost += [f"{counts.failed} failed{_reasons(overview.failures)}"] if counts.failed else []
+    return f"{state} ({', '.join(lost)})" if lost else state
+
+
+def _reasons(failures: Mapping[str, int]) -> str:
+    """Why trials failed, such as `: 1 diverged, 2 worker_lost`."""
+    told = ", ".join(f"{number} {reason}" for reason, number in failures.items())
+    return f": {told}" if told else ""
+
+
+@click.command()
+@options.study_name
+@click.argument("file")
+@options.storage
+def backup(study: str, file: str, storage: str | None) -> None:
+    """Copy a study into a database of its own, with its artifacts beside it; it may be running.
+
+    FILE must not exist. Every command works on the copy: --storage FILE.
+    """
+    from mnist_tune.storage.backup import back_up
+
+    if not file.strip():
+        raise InputError(f"FILE is empty: give a file, such as kept/{study}.db")
+    target = Location.parse(file)
+    made = back_up(Location.find(storage), study, target)
+    counts = made.study.counts
+    parts = [_number(counts.finished, "finished trial"), _number(made.artifacts, "artifact")]
+    if open_trials := counts.total - counts.finished:
+        parts.insert(1, f"{open_trials} unfinished, which would start anew")
+    click.echo(target)
+    click.echo(
+        options.as_called(
+            f"copied {study}: {', '.join(parts)}; look at it with "
+            f"`mnist-tune status --storage {shlex.quote(str(target))}`"
+        ),
+        err=True,
+    )
+
+
+@click.command()
+@click.argument("study", required=False)
+@click.option(
+    "--from",
+    "source",
+    envvar="MNIST_TUNE_STORAGE",
+    show_envvar=True,
+    metavar="PATH|URL",
+    help="Storage to copy from; ./storage/mnist_tune.db by default.",
+)
+@click.option("--to", "target", required=True, metavar="PATH|URL", help="Storage to copy to.")
+def copy(study: str | None, source: str | None, target: str) -> None:
+    """Copy STUDY, or all studies, to another storage: from file to server, or back.
+
+    Rows and artifacts are copied and compared; the original stays. It may be running.
+    """
+    with options.blaming_damage(source, target):
+        _copy(Location.find(source), study, Location.parse(target))
+
+
+def _copy(here: Location, study: str | None, there: Location) -> None:
+    from mnist_tune.storage.overview import studies_overview
+    from mnist_tune.storage.transfer import transfer
+
+    names = [study] if study is not None else [o.name for o in studies_overview(here)]
+    if not names:
+        raise InputError(f"nothing is stored at {here}: give another --from")
+    for name in names:
+        made = transfer(here, name, there)
+        parts = [_number(made.trials, "finished trial"), _number(made.artifacts, "artifact")]
+        if made.unfinished:
+            parts.insert(1, f"{made.unfinished} unfinished, which would start anew")
+        click.echo(f"copied {name} to {there}: {', '.join(parts)}", err=True)
+
+
+@click.command()
+@options.study_name
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.storage
+def delete(study: str, yes: bool, storage: str | None) -> None:
+    """Delete a study with its trials, artifacts and checkpoints; asks first."""
+    from mnist_tune.storage.removal import remove_study
+
+    if not yes and not sys.stdin.isatty():
+        raise InputError(
+            f"delete asks before it deletes {study}, and nobody can answer here: add --yes"
+        )
+    location = Location.find(storage)
+
+    def agree(doomed: Doomed) -> None:
+        question = f"delete {study} from {location}: {_told(doomed)}?"
+        if not yes and not click.confirm(question, err=True):
+            raise Interrupted("nothing was deleted")
+
+    doomed = remove_study(location, study, agree)
+    what = f"{study}: {_told(doomed)}" if doomed else f"what was left of {study}: its lock files"
+    click.echo(f"deleted {what}", err=True)
+
+
+def _told(doomed: Doomed) -> str:
+    parts = [
+        _number(doomed.trials, "trial"),
+        _number(doomed.confirmations, "confirmation"),
+        _number(doomed.files, "file"),
+    ]
+    if doomed.analyses:
+        parts.append(f"what {', '.join(doomed.analyses)} found out with it")
+    return ", ".join(parts)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
