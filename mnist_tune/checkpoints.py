@@ -19,11 +19,9 @@ and `remove` removes. What another program or a broken disk did to a file is not
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
 import struct
 import time
 from collections.abc import Callable, Iterable
@@ -35,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_tune.errors import MnistTuneError
+from mnist_tune.files import partial_of, write_atomically
 from mnist_tune.trainer.states import Arrays, EpochMetrics, RunState
 
 FORMAT = 1
@@ -100,19 +99,7 @@ def write(path: Path, pieces: Iterable[bytes]) -> None:
         OSError: as of `save`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_folder(path.parent)
+    write_atomically(path, pieces, one_writer=True)
 
 
 def load_checkpoint(path: Path, identity: str) -> RunState | None:
@@ -145,22 +132,7 @@ def remove(paths: Iterable[Path]) -> None:
     """Remove checkpoints, and what killed writers left beside them; a missing file is no error."""
     for path in paths:
         path.unlink(missing_ok=True)
-        _temporary(path).unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    """Where the file is written first: one fixed name, so that kills do not fill the disk."""
-    return path.with_name(f"{path.name}.partial")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, where folders can be opened for that."""
-    with contextlib.suppress(PermissionError):  # Windows opens no folders
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        partial_of(path).unlink(missing_ok=True)
 
 
 def _pieces(state: RunState, identity: str) -> list[bytes]:

@@ -19,6 +19,7 @@ CHECKOUT = Path(__file__).parent.parent
 VALUES = {"errors", "layers", "metrics", "networks", "recipes", "study"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "layers": set(),
     "metrics": set(),
     "networks": {"errors", "layers", "metrics"},
@@ -26,16 +27,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study": {"errors", "metrics", "networks", "recipes"},
     "noise": set(),
     "processor": set(),
-    "data": {"errors"},
+    "data": {"errors", "files"},
     "baselines": {"errors"},
     "statistics": {"errors", "baselines"},
     "definitions": {"data"} | VALUES,
-    "storage": {"data", "definitions"} | VALUES,  # knows nothing of training
+    "storage": {"data", "definitions", "files"} | VALUES,  # knows nothing of training
     # Reads the storage only.
     "reports": {
         "baselines",
         "data",
         "errors",
+        "files",
         "layers",
         "metrics",
         "networks",
@@ -43,8 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage",
         "study",
     },
-    "trainer": {"errors", "layers", "metrics", "networks", "noise", "recipes", "data"},
-    "checkpoints": {"errors", "networks", "recipes", "trainer"},
+    "trainer": {"errors", "files", "layers", "metrics", "networks", "noise", "recipes", "data"},
+    "checkpoints": {"errors", "files", "networks", "recipes", "trainer"},
     "workers": {"data", "checkpoints", "trainer"} | VALUES,
     "search": {"checkpoints", "data", "definitions", "noise", "storage", "trainer", "workers"}
     | VALUES,
@@ -58,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "trainer",
         "workers",
     },
-    "denoising": {"data", "noise", "reports", "statistics", "storage"} | VALUES,
+    "denoising": {"data", "files", "noise", "reports", "statistics", "storage"} | VALUES,
     "generation": {"data", "denoising", "noise", "reports", "statistics", "storage"} | VALUES,
 }
 # The top: they put the parts together and nothing below imports them.

@@ -7,10 +7,7 @@ network happens in a daemon thread that is left behind when it stays silent for 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +19,7 @@ from urllib.request import urlopen
 
 from mnist_tune.data.idx import LIMIT_BYTES
 from mnist_tune.errors import DataError
+from mnist_tune.files import replacing
 
 _CHUNK_BYTES = 2**16
 _SILENT = "no answer in time"
@@ -76,22 +74,15 @@ def fetch(
 
 
 def _fetch(url: str, target: Path, check: Callable[[Path], object], patience: Patience) -> None:
-    # Not by tempfile: its files are private, and a cache may be shared by several people.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream:
-            for chunk in _chunks(url, patience):
-                stream.write(chunk)
-            stream.flush()
-            os.fsync(stream.fileno())
-        check(temporary)
-        temporary.replace(target)
+        with replacing(target) as temporary:
+            with temporary.open("xb") as stream:
+                for chunk in _chunks(url, patience):
+                    stream.write(chunk)
+            check(temporary)
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 # What the thread sends: bytes of the body, None at its end, or what went wrong.

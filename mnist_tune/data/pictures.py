@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mnist_tune.data.idx import Bytes
 from mnist_tune.data.sources import Dataset
 from mnist_tune.errors import InputError
+from mnist_tune.files import write_atomically
 
 _CLASSES = 10
 _TITLE_COLUMNS = 100
@@ -33,7 +34,7 @@ def digits_png(dataset: Dataset, path: Path, *, rows: int = 4) -> None:
     # No version of matplotlib inside: same data, same bytes.
     _figure(sheet, dataset).savefig(picture, format="png", metadata={"Software": None})
     try:
-        path.write_bytes(picture.getvalue())
+        write_atomically(path, picture.getvalue())
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another") from error
 

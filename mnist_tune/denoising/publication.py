@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from mnist_tune.errors import InputError
+from mnist_tune.files import write_atomically
 from mnist_tune.reports import formats
 from mnist_tune.reports.latex import latex_table
 from mnist_tune.reports.markdown import markdown_table
@@ -144,7 +144,7 @@ def publish(analysis: Analysis, folder: Path) -> list[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_write(folder / name, content) for name, content in _files(analysis)]
+        return [write_atomically(folder / name, content) for name, content in _files(analysis)]
     except OSError as error:
         raise _not_writable(folder, error) from error
 
@@ -183,16 +183,3 @@ def summary(analysis: Analysis) -> str:
 
 def _heading(name: str) -> str:
     return re.sub("_", " ", name).capitalize()
-
-
-def _write(path: Path, content: bytes) -> Path:
-    """Replace a file at once: a reader sees the old one or the new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
-    return path

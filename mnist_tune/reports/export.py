@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pandas as pd
 from sqlalchemy import Connection
 
 from mnist_tune.errors import InputError
+from mnist_tune.files import write_atomically
 from mnist_tune.reports import formats
 from mnist_tune.reports.confusions import (
     Errors,
@@ -70,7 +69,7 @@ def write_files(folder: Path, files: Iterable[File]) -> list[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_write(folder / name, content) for name, content in files]
+        return [write_atomically(folder / name, content) for name, content in files]
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"cannot write to {folder}: {reason}; give another folder") from error
@@ -137,23 +136,7 @@ def write_file(path: Path, content: bytes) -> Path:
         InputError: it cannot be written.
     """
     try:
-        return _write(path, content)
+        return write_atomically(path, content)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"cannot write {path}: {reason}; give another file") from error
-
-
-def _write(path: Path, content: bytes) -> Path:
-    """Replace a file at once: a reader sees the old one or the new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
-    return path

@@ -21,14 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_tune.errors import StorageError
+from mnist_tune.files import PARTIAL, sync
 from mnist_tune.storage import files
-from mnist_tune.storage.copies import copy_database, flush
+from mnist_tune.storage.copies import copy_database
 from mnist_tune.storage.faults import explain
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.overview import StudyOverview, study_overview
 from mnist_tune.storage.participants import takes_part
-from mnist_tune.storage.shown import KEPT, PARTIAL
+from mnist_tune.storage.shown import KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,7 @@ def _copy_artifacts(work: _Work) -> int:
         copy = work.kept / file.relative_to(work.artifacts)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
-        flush(copy)
+        sync(copy)
     for folder in (work.kept.parent, work.kept, *work.kept.rglob("*/")):
-        flush(folder)
+        sync(folder)
     return len(found)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from mnist_tune.files import partial_of, sync
 from mnist_tune.storage import files
 
 Edit = Callable[[sqlite3.Connection], object]
@@ -38,7 +39,7 @@ def copy_database(source: Path, target: Path, edit: Edit | None = None) -> None:
 
 def copy_connection(source: sqlite3.Connection, target: Path, edit: Edit | None = None) -> None:
     """Copy what a connection sees, as `copy_database` does, also if its file has no name any more."""
-    part = unfinished(target)
+    part = partial_of(target)
     discard(part)
     try:
         _snapshot(source, part, edit)
@@ -46,11 +47,6 @@ def copy_connection(source: sqlite3.Connection, target: Path, edit: Edit | None 
     except BaseException:
         discard(part)
         raise
-
-
-def unfinished(target: Path) -> Path:
-    """Name of a copy while it is made; one that was killed leaves it behind."""
-    return target.with_name(f"{target.name}.partial")
 
 
 def discard(part: Path) -> None:
@@ -66,7 +62,7 @@ def publish(part: Path, target: Path) -> None:
     Raises:
         FileExistsError: something has that name.
     """
-    flush(part)
+    sync(part)
     try:
         os.link(part, target)  # unlike a rename, it fails where something has come into being
     except FileExistsError:
@@ -77,16 +73,7 @@ def publish(part: Path, target: Path) -> None:
         part.rename(target)
     else:
         part.unlink()
-    flush(target.parent)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(target.parent)
 
 
 def free_name(wanted: Path) -> Path:

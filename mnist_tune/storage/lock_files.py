@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_tune.errors import StorageError
+from mnist_tune.files import partial_of, write_atomically
 from mnist_tune.storage.holders import Holder, this_process
 from mnist_tune.storage.location import Location
 
@@ -96,8 +97,9 @@ class LockFile:
         """
         if self._lock is None:
             return
+        note = _note(self._file)
         with suppress(OSError):
-            for file in (_note(self._file), _temporary(self._file), self._file):
+            for file in (note, partial_of(note), self._file):
                 file.unlink(missing_ok=True)
         self.release()
 
@@ -140,14 +142,8 @@ def _note(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
-def _temporary(file: Path) -> Path:
-    return file.with_suffix(".tmp")
-
-
 def _write(note: Path) -> None:
-    temporary = _temporary(note)
-    temporary.write_text(json.dumps(asdict(this_process())), encoding="utf-8")
-    temporary.replace(note)
+    write_atomically(note, json.dumps(asdict(this_process())).encode(), one_writer=True)
 
 
 def _read(note: Path) -> Holder:

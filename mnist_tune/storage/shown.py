@@ -12,19 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 import mimetypes
-import os
 import re
-import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from mnist_tune.files import write_atomically
 from mnist_tune.storage.location import Location
 
 ENDED = "ended"  # the state of every trial that has pictures: they never change
 KEPT = "dashboard"  # folder of what was drawn, which can be drawn again
-PARTIAL = ".partial"  # what a killed writer leaves
 
 _ID = re.compile(r"([0-9a-f]{32})-[0-9a-f]{16}")
 _UPLOADED = re.compile(
@@ -152,7 +151,7 @@ class ShownFiles:
         path = self._place(artifact_id, state)
         _write(path, BytesIO(content))
         for other in path.parent.glob(f"{artifact_id}*"):
-            if other != path and other.suffix != PARTIAL:
+            if other != path:
                 other.unlink(missing_ok=True)
 
     def _place(self, artifact_id: str, state: str) -> Path:
@@ -177,11 +176,4 @@ def study_of(artifact_id: str) -> str | None:
 
 def _write(path: Path, content: BinaryIO) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
-    try:
-        with part.open("wb") as file:
-            shutil.copyfileobj(content, file)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    write_atomically(path, iter(partial(content.read, 1 << 16), b""))

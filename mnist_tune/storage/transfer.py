@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mnist_tune.errors import StorageError
+from mnist_tune.files import PARTIAL, sync
 from mnist_tune.storage.content import canonical, read_content, write_content
-from mnist_tune.storage.copies import flush
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.faults import explain
 from mnist_tune.storage.lease import Lease
@@ -24,8 +24,6 @@ from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import open_optuna
 from mnist_tune.storage.overview import studies_overview, study_overview
 from mnist_tune.storage.shown import KEPT
-
-_UNFINISHED = ".partial"  # beside the artifacts' folder, until all is copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ def _files(source: Location, target: Location, uid: str) -> Iterator[int]:
         How many files there are.
     """
     original, copy = source.artifacts / uid, target.artifacts / uid
-    mark = copy.with_name(copy.name + _UNFINISHED)
+    mark = copy.with_name(copy.name + PARTIAL)
     if copy.exists() and not mark.exists():
         raise StorageError(
             f"{target.folder} holds another copy of this study's artifacts ({copy}): give a --to in "
@@ -107,7 +105,7 @@ def _files(source: Location, target: Location, uid: str) -> Iterator[int]:
             shutil.copytree(original, copy, ignore=shutil.ignore_patterns("*.partial", KEPT))
         files = [path for path in copy.rglob("*") if path.is_file()]
         for path in (*files, *copy.parent.glob("*/")):
-            flush(path)
+            sync(path)
         yield len(files)
     except BaseException as error:
         shutil.rmtree(copy, ignore_errors=True)

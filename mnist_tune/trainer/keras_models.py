@@ -13,7 +13,6 @@ and labels 0–9 (`sparse_categorical_crossentropy`). Predictions are not touche
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
 from functools import cache
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_tune.errors import DefinitionError, InputError
+from mnist_tune.files import replacing
 from mnist_tune.layers import (
     Convolution,
     Deconvolution,
@@ -109,21 +109,13 @@ def save_model(model: Any, path: Path) -> None:
         raise InputError(f"{path}: there is no folder {path.parent}; make it or give another")
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file")
-    # Keras asks for its own suffix here too.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{KERAS_SUFFIX}")
     try:
-        with warnings.catch_warnings():
+        with replacing(path) as temporary, warnings.catch_warnings():
             # Keras 3.15 converts its variables in a way that NumPy calls outdated.
             warnings.simplefilter("ignore", DeprecationWarning)
             model.save(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _piece(layer: Layer, penalty: Any) -> Any:

@@ -183,7 +183,7 @@ def test_one_state_of_a_study_that_is_running(source: Location, tmp_path: Path) 
     [
         ("backup", "_keep_only", "before"),
         ("backup", "_copy_artifacts", "before"),
-        ("backup", "flush", "before"),
+        ("backup", "sync", "before"),
         ("backup", "_copy_artifacts", "after"),
         ("copies", "publish", "before"),
     ],

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mnist_tune.storage.copies import copy_database, free_name, publish, unfinished
+from mnist_tune.files import partial_of
+from mnist_tune.storage.copies import copy_database, free_name, publish
 from tests.storage.storage_samples import kill, raw, receive, start_python
 
 # Two rows always have the same sum, except in the middle of a transaction.
@@ -35,6 +36,7 @@ while True:
 COPY = """
 import sys, time
 from pathlib import Path
+from mnist_tune.files import partial_of
 from mnist_tune.storage.copies import copy_database
 def wait(_):
     print("copied", flush=True)
@@ -131,7 +133,7 @@ def test_kill_9_leaves_no_copy_and_the_next_attempt_succeeds(tmp_path: Path, sou
     killed = start_python(COPY, source, target)
     assert receive(killed) == "copied"
     kill(killed)
-    assert names(tmp_path) == {"source.db", unfinished(target).name}
+    assert names(tmp_path) == {"source.db", partial_of(target).name}
     copy_database(source, target)
     assert names(tmp_path) == {"source.db", "copy.db"}
 
