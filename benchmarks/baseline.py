@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_tune.data.idx import Bytes
-from mnist_tune.data.sources import load
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.networks import Mlp
 from mnist_tune.trainer.runtime import tensorflow
 
@@ -43,7 +43,7 @@ class NotebookLoop:
     """
 
     def __init__(self, *, validate: bool) -> None:
-        dataset = load()
+        dataset = load_dataset()
         self._train = _flattened(dataset.train_images, dataset.train_labels)
         self._test = _flattened(dataset.test_images, dataset.test_labels)
         self._validation = (self._test.images, self._test.labels) if validate else None

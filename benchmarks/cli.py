@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.processes import TOOL, output_of, seconds_of
 from benchmarks.table import Report, Row, Target
-from mnist_tune.data.sources import load
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.search.session import open_session
 from mnist_tune.storage.database import open_database
@@ -85,7 +85,7 @@ def forbidden_imports(command: Sequence[str]) -> list[str]:
 def make_study(storage: Path) -> None:
     """Write a study with its plan, so that there is something to list; nothing is trained."""
     location = Location.find(str(storage))
-    source = load(environment={}, download=False).source  # of whatever data, it is not used
+    source = load_dataset(environment={}, download=False).source  # of whatever data, it is not used
     with open_database(location, create=True) as database:
         open_session(database, define("l2_factor", Overrides()), source)
 

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Literal
 
 Direction = Literal["maximize", "minimize"]
-IntervalScale = Literal["log", "logit"]
+IntervalScale = Literal["linear", "log", "logit"]
+"""On which spreads are alike and intervals symmetric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

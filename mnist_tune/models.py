@@ -14,12 +14,12 @@ from typing import Any
 
 from mnist_tune import checkpoints
 from mnist_tune.checkpoints import CheckpointError
-from mnist_tune.data.sources import Dataset, Source, find, load_source
+from mnist_tune.data.sources import Dataset, Source, find_source, load_source
 from mnist_tune.data.splits import Part, final, split
 from mnist_tune.errors import DefinitionError, Diverged, InputError, MnistTuneError
 from mnist_tune.metrics import Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
-from mnist_tune.noise import errors, evaluation_images
+from mnist_tune.noise import evaluation_images, image_errors
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
@@ -257,7 +257,7 @@ def same_source(study: StudyRow, data: Path | None) -> Source:
     stored = Source.from_json(study.data)
     if data is None:
         return stored
-    found = find(data)
+    found = find_source(data)
     if found.sha256 != stored.sha256:
         raise DefinitionError(
             f"{data} holds other images than those of {study.name}; leave --data out"
@@ -277,7 +277,7 @@ def _measured(winner: Winner, model: Any, part: Part) -> tuple[float, float]:
     if isinstance(network, Denoiser):
         noisy = evaluation_images(part.images, network.noise)
         made = model.predict(noisy, batch_size=BATCH, verbose=0)
-        return errors(part.images, made).loss, relative * winner.value
+        return image_errors(part.images, made).loss, relative * winner.value
     classes = model.predict(part.images, batch_size=BATCH, verbose=0).argmax(1)
     return float((classes == part.labels).mean()), max(1.5 / len(part), tipped)
 

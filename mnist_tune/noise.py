@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
+from mnist_tune.data.idx import Bytes
+
 Floats = NDArray[np.floating[Any]]
 
 WHITE = 255
@@ -24,7 +25,7 @@ _AT_ONCE = 1_000  # images; more at a time would only take memory
 
 
 @dataclass(frozen=True, slots=True)
-class Errors:
+class ImageErrors:
     """How far images are from the clean ones, as means over the images.
 
     Attributes:
@@ -93,7 +94,7 @@ def median_filtered(images: Bytes) -> Bytes:
     return middle
 
 
-def errors(clean: Bytes, made: Floats | Bytes) -> Errors:
+def image_errors(clean: Bytes, made: Floats | Bytes) -> ImageErrors:
     """Compare images with the clean ones.
 
     Args:
@@ -109,10 +110,10 @@ def errors(clean: Bytes, made: Floats | Bytes) -> Errors:
         squares = ((target - found) ** 2).reshape(len(target), -1).mean(axis=1)
         mse += float(squares.sum())
         psnr += float(np.sum(-10 * np.log10(np.maximum(squares, 1e-12))))
-    return Errors(loss / clean.size, mse / len(clean), psnr / len(clean))
+    return ImageErrors(loss / clean.size, mse / len(clean), psnr / len(clean))
 
 
-def references(train_images: Bytes, clean: Bytes, noisy: Bytes) -> dict[str, Errors]:
+def denoising_references(train_images: Bytes, clean: Bytes, noisy: Bytes) -> dict[str, ImageErrors]:
     """What a denoiser must beat: doing nothing, a simple filter, and always the same image.
 
     Args:
@@ -122,9 +123,9 @@ def references(train_images: Bytes, clean: Bytes, noisy: Bytes) -> dict[str, Err
     """
     mean = train_images.mean(axis=0) / WHITE
     return {
-        "noisy": errors(clean, noisy),
-        "median filter": errors(clean, median_filtered(noisy)),
-        "mean image": errors(clean, np.broadcast_to(mean, clean.shape)),
+        "noisy": image_errors(clean, noisy),
+        "median filter": image_errors(clean, median_filtered(noisy)),
+        "mean image": image_errors(clean, np.broadcast_to(mean, clean.shape)),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from mnist_tune.data.sources import load
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import WorkerFailed
 from mnist_tune.search.coordinator import confirm_trial, search_trials
@@ -78,7 +78,7 @@ def make_database(folder: Path) -> Path:
     for name, text in (("tiny", STUDY), ("searched", SEARCHED)):
         (folder / f"{name}.py").write_text(text)
     path = folder / "whole.db"
-    source = load(Path("embedded")).source
+    source = load_dataset(Path("embedded")).source
     with open_database(Location.parse(path), create=True) as database:
         session = open_session(database, define(str(folder / "tiny.py"), Overrides()), source)
         workers = Scripted(work)

@@ -25,11 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "networks": {"errors", "layers", "metrics"},
     "recipes": {"errors", "networks"},
     "study": {"errors", "metrics", "networks", "recipes"},
-    "noise": set(),
     "processor": set(),
     "data": {"errors", "files"},
+    "noise": {"data"},
     "baselines": {"errors"},
-    "statistics": {"errors", "baselines"},
+    "statistics": {"errors", "baselines", "metrics"},
     "definitions": {"data"} | VALUES,
     "storage": {"data", "definitions", "files"} | VALUES,  # knows nothing of training
     # Reads the storage only.

@@ -48,7 +48,7 @@ def true_value(sample: Sample) -> float:
         found = model.predict(data.test_images, verbose=0).argmax(1)
         return float((found == data.test_labels).mean())
     noisy = noise.evaluation_images(data.test_images, (0.4, 0.4))
-    return noise.errors(data.test_images, model.predict(noisy, verbose=0)).loss
+    return noise.image_errors(data.test_images, model.predict(noisy, verbose=0)).loss
 
 
 def test_winners_are_the_confirmed_runs_by_seed(location: Location) -> None:

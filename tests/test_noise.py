@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from mnist_tune import noise
-from mnist_tune.noise import Errors
+from mnist_tune.data.idx import Bytes
+from mnist_tune.noise import ImageErrors
 
 
-def grey(count: int = 40, side: int = 28) -> noise.Bytes:
+def grey(count: int = 40, side: int = 28) -> Bytes:
     """Images of one grey, on which every change shows."""
     return np.full((count, side, side), 100, np.uint8)
 
@@ -79,7 +80,7 @@ def test_the_median_filter_takes_the_middle_one_of_nine() -> None:
 
 def test_errors_of_a_single_pixel_by_hand() -> None:
     clean = np.array([[51]], np.uint8)  # 0.2
-    found = noise.errors(clean, np.array([[0.5]]))
+    found = noise.image_errors(clean, np.array([[0.5]]))
     expected = 0.2 * math.log(0.2 / 0.5) + 0.8 * math.log(0.8 / 0.5)
     assert found.loss == pytest.approx(expected)
     assert found.mse == pytest.approx(0.09)
@@ -88,7 +89,7 @@ def test_errors_of_a_single_pixel_by_hand() -> None:
 
 def test_a_perfect_image_has_no_error() -> None:
     clean = noise.salt_and_pepper(grey(), 0.5, key=1)
-    found = noise.errors(clean, clean)
+    found = noise.image_errors(clean, clean)
     assert found.loss == pytest.approx(0, abs=1e-6)
     assert found.mse == 0
 
@@ -96,7 +97,7 @@ def test_a_perfect_image_has_no_error() -> None:
 def test_errors_are_means_over_all_images_however_many() -> None:
     clean = grey(1_500)
     made = np.where(np.arange(1_500)[:, None, None] % 2, 100, 0).astype(np.uint8) + 0 * clean
-    half, whole = noise.errors(clean, made), noise.errors(clean, np.zeros_like(clean))
+    half, whole = noise.image_errors(clean, made), noise.image_errors(clean, np.zeros_like(clean))
     assert half.mse == pytest.approx(whole.mse / 2)
     assert half.loss == pytest.approx(whole.loss / 2, rel=1e-5)
 
@@ -105,10 +106,10 @@ def test_the_references_are_the_noise_a_filter_and_the_mean_image() -> None:
     clean = grey()
     noisy = noise.salt_and_pepper(clean, 0.3, key=1)
     train = np.stack([np.full((28, 28), value, np.uint8) for value in (90, 111)])
-    found = noise.references(train, clean, noisy)
+    found = noise.denoising_references(train, clean, noisy)
     assert list(found) == ["noisy", "median filter", "mean image"]
-    assert found["noisy"] == noise.errors(clean, noisy)
-    assert found["median filter"] == noise.errors(clean, noise.median_filtered(noisy))
+    assert found["noisy"] == noise.image_errors(clean, noisy)
+    assert found["median filter"] == noise.image_errors(clean, noise.median_filtered(noisy))
     assert found["mean image"].mse == pytest.approx((0.5 / 255) ** 2)
-    assert isinstance(found["mean image"], Errors)
+    assert isinstance(found["mean image"], ImageErrors)
     assert found["median filter"].mse < found["noisy"].mse

@@ -45,7 +45,7 @@ _common = options.stacked(
 )
 
 
-@click.command()
+@click.command("denoise")
 @click.option(
     "--levels",
     default="11",
@@ -61,7 +61,7 @@ _common = options.stacked(
     help="How many digits the figure shows.",
 )
 @_common
-def denoise(
+def denoise_command(
     levels: str,
     digits: int,
     autoencoder: str | None,
@@ -100,7 +100,7 @@ def denoise(
     _publish(analysis.denoise(subject, chosen, digits, _say), networks, out, form)
 
 
-@click.command()
+@click.command("generate")
 @click.option(
     "--count",
     type=click.IntRange(1, 100_000),
@@ -123,7 +123,7 @@ def denoise(
     help="Of the random numbers.",
 )
 @_common
-def generate(
+def generate_command(
     count: int,
     confidence: float,
     seed: int,

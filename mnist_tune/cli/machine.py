@@ -12,7 +12,7 @@ from mnist_tune.cli.options import Format, print_rows
 from mnist_tune.storage.location import Location
 
 
-@click.command()
+@click.command("data")
 @click.option(
     "--picture",
     type=click.Path(path_type=Path),
@@ -21,13 +21,13 @@ from mnist_tune.storage.location import Location
 )
 @options.data
 @options.list_format
-def data(picture: Path | None, folder: Path | None, form: Format) -> None:
+def data_command(picture: Path | None, folder: Path | None, form: Format) -> None:
     """Show which images are used, how many there are, and their checksums."""
     from mnist_tune.data.pictures import digits_png
-    from mnist_tune.data.sources import load
+    from mnist_tune.data.sources import load_dataset
     from mnist_tune.data.summary import summary
 
-    dataset = load(folder, say=lambda line: click.echo(line, err=True))
+    dataset = load_dataset(folder, say=lambda line: click.echo(line, err=True))
     made = summary(dataset)
     if form is Format.JSON:
         click.echo(json.dumps(made.to_json(), indent=2))
@@ -51,12 +51,12 @@ def data(picture: Path | None, folder: Path | None, form: Format) -> None:
         click.echo(f"wrote {picture}", err=True)
 
 
-@click.command()
+@click.command("doctor")
 @click.option("--repair", is_flag=True, help="First mend of the storage what is safe to mend.")
 @options.storage
 @options.data
 @options.list_format
-def doctor(storage: str | None, folder: Path | None, form: Format, repair: bool) -> None:
+def doctor_command(storage: str | None, folder: Path | None, form: Format, repair: bool) -> None:
     """Check Python, packages, data, device, storage and lease; say what to do about problems."""
     from mnist_tune.doctor import examine
     from mnist_tune.storage import health
@@ -80,7 +80,7 @@ def doctor(storage: str | None, folder: Path | None, form: Format, repair: bool)
         raise SystemExit(2)
 
 
-@click.command()
+@click.command("worker")
 @click.argument("address")
 @options.workers
 @options.gpus
@@ -102,7 +102,7 @@ def doctor(storage: str | None, folder: Path | None, form: Format, repair: bool)
 @options.tls_cert
 @options.tls_key
 @options.insecure
-def worker(
+def worker_command(
     address: str,
     workers: int | None,
     gpus: str,

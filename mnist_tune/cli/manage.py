@@ -33,7 +33,7 @@ _STATUS = ("study", "state", "trials", "best", "confirmed", "last_result")
 @click.command("list")
 @options.storage
 @options.list_format
-def list_studies(storage: str | None, form: Format) -> None:
+def list_command(storage: str | None, form: Format) -> None:
     """List the built-in studies, and those in the storage with their state."""
     from mnist_tune.definitions.loading import builtin_files, question
     from mnist_tune.storage.overview import studies_overview
@@ -49,11 +49,11 @@ def list_studies(storage: str | None, form: Format) -> None:
     print_rows(rows, form, _LIST)
 
 
-@click.command()
+@click.command("status")
 @click.argument("study", required=False)
 @options.storage
 @options.list_format
-def status(study: str | None, storage: str | None, form: Format) -> None:
+def status_command(study: str | None, storage: str | None, form: Format) -> None:
     """Say how far studies are; works while they run."""
     from mnist_tune.storage.overview import studies_overview
 
@@ -66,9 +66,9 @@ def status(study: str | None, storage: str | None, form: Format) -> None:
     print_rows([_status_row(overview) for overview in overviews], form, _STATUS)
 
 
-@click.command()
+@click.command("new")
 @click.argument("path", metavar="FILE.py", type=click.Path(path_type=Path))
-def new(path: Path) -> None:
+def new_command(path: Path) -> None:
     """Write a commented study file to start from."""
     from mnist_tune.definitions.template import write_template
 
@@ -128,11 +128,11 @@ def _reasons(failures: Mapping[str, int]) -> str:
     return f": {told}" if told else ""
 
 
-@click.command()
+@click.command("backup")
 @options.study_name
 @click.argument("file")
 @options.storage
-def backup(study: str, file: str, storage: str | None) -> None:
+def backup_command(study: str, file: str, storage: str | None) -> None:
     """Copy a study into a database of its own, with its artifacts beside it; it may be running.
 
     FILE must not exist. Every command works on the copy: --storage FILE.
@@ -157,7 +157,7 @@ def backup(study: str, file: str, storage: str | None) -> None:
     )
 
 
-@click.command()
+@click.command("copy")
 @click.argument("study", required=False)
 @click.option(
     "--from",
@@ -168,7 +168,7 @@ def backup(study: str, file: str, storage: str | None) -> None:
     help="Storage to copy from; ./storage/mnist_tune.db by default.",
 )
 @click.option("--to", "target", required=True, metavar="PATH|URL", help="Storage to copy to.")
-def copy(study: str | None, source: str | None, target: str) -> None:
+def copy_command(study: str | None, source: str | None, target: str) -> None:
     """Copy STUDY, or all studies, to another storage: from file to server, or back.
 
     Rows and artifacts are copied and compared; the original stays. It may be running.
@@ -192,11 +192,11 @@ def _copy(here: Location, study: str | None, there: Location) -> None:
         click.echo(f"copied {name} to {there}: {', '.join(parts)}", err=True)
 
 
-@click.command()
+@click.command("delete")
 @options.study_name
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.storage
-def delete(study: str, yes: bool, storage: str | None) -> None:
+def delete_command(study: str, yes: bool, storage: str | None) -> None:
     """Delete a study with its trials, artifacts and checkpoints; asks first."""
     from mnist_tune.storage.removal import remove_study
 

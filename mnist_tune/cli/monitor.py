@@ -21,7 +21,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MANY_TRIALS = 5_000
 
 
-@click.command()
+@click.command("dashboard")
 @click.argument("study", required=False)
 @click.option("--port", type=click.IntRange(0, 65_535), help="8080, or the next free one.")
 @click.option(
@@ -39,7 +39,7 @@ MANY_TRIALS = 5_000
 @click.option("--open", "browse", is_flag=True, help="Open a browser.")
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when stdin is closed.")
 @options.storage
-def dashboard(
+def dashboard_command(
     study: str | None,
     port: int | None,
     host: str,
@@ -84,11 +84,11 @@ def dashboard(
         server.serve(lambda: application(location, hosts=allowed, read_only=read_only), listening)
 
 
-@click.command()
+@click.command("watch")
 @options.study_name
 @click.option("--once", is_flag=True, help="Show it as it is now, and end.")
 @options.storage
-def watch(study: str, once: bool, storage: str | None) -> None:
+def watch_command(study: str, once: bool, storage: str | None) -> None:
     """Show a study in the terminal while it runs; in a pipe, a line when something happens.
 
     Ends when the study is finished; Ctrl-C ends it earlier and leaves the study alone.

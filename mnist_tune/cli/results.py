@@ -40,7 +40,7 @@ class ReportFormat(StrEnum):
     HTML = "html"
 
 
-@click.command()
+@click.command("report")
 @click.argument("study", required=False)
 @click.option(
     "--all", "every", is_flag=True, help="One document over all studies, with their story."
@@ -53,7 +53,7 @@ class ReportFormat(StrEnum):
     help="Write into a file instead of the terminal; HTML is one file with its pictures inside.",
 )
 @options.storage
-def report(
+def report_command(
     study: str | None, every: bool, form: ReportFormat, out: Path | None, storage: str | None
 ) -> None:
     """Print verdict, configurations, every seed, baselines and warnings of a study."""
@@ -69,7 +69,7 @@ def report(
     click.echo(write_file(out, text.encode()))
 
 
-@click.command()
+@click.command("export")
 @options.study_name
 @click.option(
     "--out",
@@ -79,7 +79,7 @@ def report(
     help="Folder for the files; made if missing.",
 )
 @options.storage
-def export(study: str, out: Path, storage: str | None) -> None:
+def export_command(study: str, out: Path, storage: str | None) -> None:
     """Write tables (CSV, Markdown, LaTeX, JSON, Parquet), summary and figure of a study."""
     from mnist_tune.reports.export import export as write
 
@@ -88,7 +88,7 @@ def export(study: str, out: Path, storage: str | None) -> None:
             click.echo(path)
 
 
-@click.command()
+@click.command("best")
 @options.study_name
 @click.option(
     "--save",
@@ -99,7 +99,7 @@ def export(study: str, out: Path, storage: str | None) -> None:
 @click.option("--seed", type=int, help="Which run to save; the first one by default.")
 @options.storage
 @options.data
-def best(
+def best_command(
     study: str, save: Path | None, seed: int | None, storage: str | None, folder: Path | None
 ) -> None:
     """Print the best configuration; with --save, write one of its runs as a plain Keras file."""
@@ -204,14 +204,14 @@ class CompareFormat(StrEnum):
     LATEX = "latex"
 
 
-@click.command()
+@click.command("compare")
 @click.argument("things", metavar="A B …", nargs=-1, required=True)
 @options.format_option(CompareFormat.TEXT)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write into a file instead."
 )
 @options.storage
-def compare(
+def compare_command(
     things: tuple[str, ...], form: CompareFormat, out: Path | None, storage: str | None
 ) -> None:
     """Compare configurations of any studies with each other and with published numbers.
@@ -232,9 +232,9 @@ def compare(
     click.echo(write_file(out, text.encode()))
 
 
-@click.command()
+@click.command("baselines")
 @options.list_format
-def baselines(form: Format) -> None:
+def baselines_command(form: Format) -> None:
     """List the published accuracies that results are compared with."""
     from mnist_tune.baselines import BASELINES
 

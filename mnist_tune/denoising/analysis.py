@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from mnist_tune.data.idx import Bytes
 from mnist_tune.denoising import drawing, tables
 from mnist_tune.denoising.crossings import Help, helps
 from mnist_tune.denoising.measuring import (
-    Bytes,
     Classify,
     Denoise,
     Measured,

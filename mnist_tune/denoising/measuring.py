@@ -9,16 +9,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_tune.data.idx import Bytes
 from mnist_tune.noise import (
     EVALUATION_KEY,
     WHITE,
-    Errors,
-    errors,
+    ImageErrors,
+    image_errors,
     median_filtered,
     salt_and_pepper,
 )
 
-Bytes = NDArray[np.uint8]
 Right = NDArray[np.bool_]
 Pictures = Literal["seasoned", "denoised", "median filter"]
 
@@ -44,7 +44,7 @@ class Treated:
 
     pictures: Pictures
     right: Right
-    errors: tuple[tuple[Errors, ...], ...]
+    errors: tuple[tuple[ImageErrors, ...], ...]
 
     @property
     def accuracies(self) -> NDArray[np.float64]:
@@ -99,7 +99,7 @@ def measure(
         classify: the judge.
         say: takes a line about each level.
     """
-    rows: dict[Pictures, list[tuple[Right, tuple[Errors, ...]]]] = {
+    rows: dict[Pictures, list[tuple[Right, tuple[ImageErrors, ...]]]] = {
         "seasoned": [],
         "denoised": [],
         "median filter": [],
@@ -144,10 +144,10 @@ def seasoned(images: Bytes, level: float) -> Bytes:
 
 def _judged(
     clean: Bytes, labels: Bytes, made: Sequence[NDArray[Any]], classify: Classify
-) -> tuple[Right, tuple[Errors, ...]]:
+) -> tuple[Right, tuple[ImageErrors, ...]]:
     """Right answers [len(made), n], and errors of each."""
     right = np.stack([classify(pixels(found)).argmax(axis=1) == labels for found in made])
-    return right, tuple(errors(clean, found) for found in made)
+    return right, tuple(image_errors(clean, found) for found in made)
 
 
 def pixels(images: NDArray[Any]) -> NDArray[Any]:

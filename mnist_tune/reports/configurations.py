@@ -12,7 +12,7 @@ from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.networks import Network, network_from_json
 from mnist_tune.statistics.means import (
     ALPHA,
-    Outcome,
+    ComparisonOutcome,
     Summary,
     summarise,
     summarise_together,
@@ -77,7 +77,7 @@ class Configuration:
         return self.pairing is not None and self.outcome == "unknown"
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ComparisonOutcome:
         """It against the best, after Holm's correction."""
         if self.pairing is None or math.isnan(self.p_adjusted):
             return "unknown"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, exists, select
 
-from mnist_tune.data.sources import VARIABLE, Source, load, load_source
+from mnist_tune.data.sources import DATA_VARIABLE, Source, load_dataset, load_source
 from mnist_tune.data.splits import Part, final
 from mnist_tune.errors import DataError
 from mnist_tune.metrics import ACCURACY
@@ -128,7 +128,7 @@ def found_errors(connection: Connection, results: Results) -> Errors | str | Non
     except DataError:
         return (
             "The test images are not at hand, so that nothing can be said of single digits: set "
-            f"{VARIABLE} to a folder with the images that this study was made with "
+            f"{DATA_VARIABLE} to a folder with the images that this study was made with "
             f"(sha256 {results.provenance.data.sha256[:12]}…)."
         )
 
@@ -150,7 +150,7 @@ def _test_part(stored: str) -> Part:
         return final(load_source(source))[1]
     except DataError:
         # The database may have come from another machine.
-        here = load(download=False)
+        here = load_dataset(download=False)
         if here.source.sha256 != source.sha256:
             raise
         return final(here)[1]

@@ -14,7 +14,7 @@ from mnist_tune.reports.comparisons import Comparison, Scores
 from mnist_tune.reports.configurations import Accuracies, Configuration, front
 from mnist_tune.reports.records import parameter_columns
 from mnist_tune.reports.results import Results
-from mnist_tune.statistics.means import Outcome
+from mnist_tune.statistics.means import ComparisonOutcome
 from mnist_tune.storage.records import ReferenceRow, TrialRow
 
 # Where a table is too wide, columns go by this number, the highest first; those of 0 stay.
@@ -240,7 +240,7 @@ def _pair(entry: Configuration, results: Results) -> tuple[str, ...]:
     )
 
 
-def _planned(outcome: Outcome, seeds: int | None) -> str:
+def _planned(outcome: ComparisonOutcome, seeds: int | None) -> str:
     """How many seeds in all are planned; what is clear needs no plan."""
     return "clear" if outcome in ("better", "worse") else numbers.count(seeds)
 

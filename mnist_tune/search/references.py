@@ -8,7 +8,7 @@ from mnist_tune import noise
 from mnist_tune.data.sources import load_source
 from mnist_tune.data.splits import final, split
 from mnist_tune.networks import Denoiser, network_from_json
-from mnist_tune.noise import Errors
+from mnist_tune.noise import ImageErrors
 from mnist_tune.search.session import Session
 from mnist_tune.storage.records import ReferenceRow
 
@@ -32,12 +32,12 @@ def write_references(session: Session, images: Literal["validation", "test"]) ->
         parts = split(dataset, session.definition.study.protocol)
         train, judged = parts.train, parts.validation
     noisy = noise.evaluation_images(judged.images, network.noise)
-    found = noise.references(train.images, judged.images, noisy)
+    found = noise.denoising_references(train.images, judged.images, noisy)
     rows = [_row(uid, images, name, errors) for name, errors in found.items()]
     session.store.write_references(rows)
 
 
-def _row(uid: str, images: str, name: str, errors: Errors) -> ReferenceRow:
+def _row(uid: str, images: str, name: str, errors: ImageErrors) -> ReferenceRow:
     return ReferenceRow(
         study_uid=uid, images=images, name=name, loss=errors.loss, mse=errors.mse, psnr=errors.psnr
     )

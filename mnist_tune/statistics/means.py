@@ -23,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, fdtrc, logit, stdtr, stdtrit  # scipy.stats starts in 1.8 s
 
+from mnist_tune.metrics import IntervalScale
+
 ALPHA = 0.05
-MOST_SEEDS = 10_000
+MOST_PLANNED_SEEDS = 10_000
 FEW_SEEDS = 10
 """With fewer seeds than these a configuration's own spread is too uncertain to stand alone."""
 LEAST_DEGREES_OF_FREEDOM = 2
@@ -43,9 +45,8 @@ and DeMets, 1983) the first has had 5 % and the second gets 1 %. If the first lo
 0.4 % for 0.005, and 0.2–0.9 % simulated with 2–10 seeds, whose spread is estimated too.
 """
 
-Outcome = Literal["better", "worse", "not distinguishable", "unknown"]
+ComparisonOutcome = Literal["better", "worse", "not distinguishable", "unknown"]
 Values = Sequence[float] | NDArray[np.float64]
-Scale = Literal["linear", "log", "logit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,12 @@ class Interval:
     high: float
 
 
-def summarise(values: Values, scale: Scale = "linear") -> Summary:
+def summarise(values: Values, scale: IntervalScale = "linear") -> Summary:
     """Mean, standard deviation and t-interval (Student, 1908) of one configuration alone."""
     return summarise_together([values], scale)[0]
 
 
-def summarise_together(groups: Sequence[Values], scale: Scale = "linear") -> list[Summary]:
+def summarise_together(groups: Sequence[Values], scale: IntervalScale = "linear") -> list[Summary]:
     """Summarise the configurations of one study, which lend each other the spread of their seeds.
 
     The interval is g⁻¹(g(mean) ± t·u/√n): on the scale g of the metric, so that it never leaves the
@@ -110,7 +111,7 @@ def summarise_together(groups: Sequence[Values], scale: Scale = "linear") -> lis
     return [Summary(float(m), float(s), int(n), float(a), float(b)) for m, s, n, a, b in rows]
 
 
-def pooled_spreads(values: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
+def pooled_spreads(values: NDArray[np.float64], scale: IntervalScale) -> NDArray[np.float64]:
     """Standard deviation over seeds of each configuration, pooled as `summarise_together` does.
 
     `values` has one row for each configuration. NaN where too few seeds tell it.
@@ -163,20 +164,20 @@ def _lent(
     return judged, own
 
 
-def _on_scale(values: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
+def _on_scale(values: NDArray[np.float64], scale: IntervalScale) -> NDArray[np.float64]:
     if scale == "linear":
         return values
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(values) if scale == "log" else logit(values))
 
 
-def _back(values: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
+def _back(values: NDArray[np.float64], scale: IntervalScale) -> NDArray[np.float64]:
     if scale == "linear":
         return values
     return np.asarray(np.exp(values) if scale == "log" else expit(values))
 
 
-def _slope(values: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
+def _slope(values: NDArray[np.float64], scale: IntervalScale) -> NDArray[np.float64]:
     """Derivative of the scale; NaN at the ends of what is possible, where it is infinite."""
     if scale == "linear":
         return np.ones_like(values)
@@ -207,10 +208,10 @@ def two_sided(df: float, t: float) -> float:
 def fewest_seeds(settles: Callable[[int], bool]) -> int | None:
     """The smallest number of seeds, from 2 on, that settles what more never unsettle.
 
-    None if MOST_SEEDS are not enough.
+    None if MOST_PLANNED_SEEDS are not enough.
     """
-    n = bisect_left(range(MOST_SEEDS + 1), True, lo=2, key=settles)
-    return n if n <= MOST_SEEDS else None
+    n = bisect_left(range(MOST_PLANNED_SEEDS + 1), True, lo=2, key=settles)
+    return n if n <= MOST_PLANNED_SEEDS else None
 
 
 def _checked(values: Values) -> NDArray[np.float64]:

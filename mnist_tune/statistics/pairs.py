@@ -184,7 +184,7 @@ def seeds_to_settle(pairing: Pairing, comparisons: int = 1) -> int | None:
     """A plan: fewest seeds in all, from 2 on, at which the same difference and spread would be clear.
 
     Clear at a second look, which asks for `SECOND_LOOK_ALPHA`. None where nothing can be said, or
-    MOST_SEEDS are not enough. `comparisons` is the size of the family: Holm's correction asks at
+    MOST_PLANNED_SEEDS are not enough. `comparisons` is the size of the family: Holm's correction asks at
     most for that level divided by it.
     """
     if not pairing.std > _ROUNDING:

@@ -10,7 +10,7 @@ from mnist_tune.statistics.means import (
     ALPHA,
     LEAST_DEGREES_OF_FREEDOM,
     SECOND_LOOK_ALPHA,
-    Outcome,
+    ComparisonOutcome,
     Values,
     fewest_seeds,
     quantile,
@@ -31,13 +31,13 @@ class Verdict:
         degrees_of_freedom: Welch–Satterthwaite; infinite where all seeds agree.
         p_value: two-sided, 0–1; NaN where it is unknown.
         seeds_needed: a plan: fewest seeds in all, from 2 on, at which the same mean and spread would
-            be clear at a second look; None if MOST_SEEDS are not enough, as when what seeds do not
+            be clear at a second look; None if MOST_PLANNED_SEEDS are not enough, as when what seeds do not
             shrink is too big, or where it is unknown.
         remaining_error: half the width of the interval that would be left with infinitely many
             seeds: of the images and of the published number's own seeds; NaN where it is unknown.
     """
 
-    outcome: Outcome
+    outcome: ComparisonOutcome
     difference: float
     low: float
     high: float
@@ -99,7 +99,7 @@ def _welch(seeds: float, n: int, images: float) -> tuple[float, float]:
     return math.sqrt(seeds + images), df
 
 
-def _outcome(difference: float, half: float) -> Outcome:
+def _outcome(difference: float, half: float) -> ComparisonOutcome:
     if abs(difference) <= half:
         return "not distinguishable"
     return "better" if difference > 0 else "worse"

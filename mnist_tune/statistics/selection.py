@@ -7,14 +7,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_tune.statistics.means import Scale, pooled_spreads
+from mnist_tune.metrics import IntervalScale
+from mnist_tune.statistics.means import pooled_spreads
 
 _DRAWS = 2_000_000  # residuals, at most about this many, whatever the number of configurations
 _RESAMPLES = 500
 _SEED = 20_261_129  # the same numbers give the same estimate
 
 
-def optimism(values: NDArray[np.float64], scale: Scale = "linear", sign: int = 1) -> float:
+def optimism(values: NDArray[np.float64], scale: IntervalScale = "linear", sign: int = 1) -> float:
     """How much better the best mean over seeds is than what it would be with new seeds.
 
     The seeds are resampled: each configuration gets n residuals, drawn from those of all that could
@@ -48,7 +49,7 @@ def optimism(values: NDArray[np.float64], scale: Scale = "linear", sign: int = 1
     return _resampled(sign * rivals, _spreads(rivals, scale), k)
 
 
-def _spreads(values: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
+def _spreads(values: NDArray[np.float64], scale: IntervalScale) -> NDArray[np.float64]:
     """Pooled where that is known, else each its own."""
     pooled = pooled_spreads(values, scale)
     return np.where(np.isnan(pooled), values.std(axis=1, ddof=1), pooled)

@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 import pytest
 
-from mnist_tune.data.sources import load
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.search.session import open_session
 from mnist_tune.storage.database import open_database
@@ -229,7 +229,7 @@ def images(folder: Path) -> Path:
     """A folder that looks like MNIST; what is in it is caught by its checksum at the latest."""
     data = folder / "data"
     data.mkdir()
-    digits = load(Path("embedded"))
+    digits = load_dataset(Path("embedded"))
     for name, array in {
         "train-images-idx3-ubyte": digits.train_images,
         "train-labels-idx1-ubyte": digits.train_labels,
@@ -305,7 +305,7 @@ def stored(tiny: Path) -> Callable[..., Location]:
         location = Location.find()
         with open_database(location, create=True) as database:
             for name in names:
-                source = load(Path("embedded")).source
+                source = load_dataset(Path("embedded")).source
                 open_session(database, define(str(tiny), Overrides(), name), source)
         return location
 

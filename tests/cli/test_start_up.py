@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mnist_tune.cli.main import app
-from mnist_tune.data.sources import load
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.definitions import template
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.search.session import open_session
@@ -50,7 +50,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     location = Location.parse(folder / "storage" / "mnist_tune.db")
     with open_database(location, create=True) as database:
         definition = define(str(folder / "tiny.py"), Overrides())
-        open_session(database, definition, load(Path("embedded")).source)
+        open_session(database, definition, load_dataset(Path("embedded")).source)
     return folder
 
 

@@ -90,7 +90,7 @@ def write_idx() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def embedded_dataset() -> sources.Dataset:
-    return sources.load(environment={"KERAS_HOME": os.devnull}, download=False)
+    return sources.load_dataset(environment={"KERAS_HOME": os.devnull}, download=False)
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +103,7 @@ def full_folder() -> Path:
 @pytest.fixture(scope="session")
 def dataset(embedded_dataset: sources.Dataset) -> sources.Dataset:
     named = os.environ.get("MNIST_TUNE_DATA")
-    return sources.load(Path(named)) if named else embedded_dataset
+    return sources.load_dataset(Path(named)) if named else embedded_dataset
 
 
 class Server(ThreadingHTTPServer):

@@ -24,7 +24,7 @@ SHORT = Patience(answer_seconds=0.3, silence_seconds=0.3)
 
 
 def load(small, folder=None, *, lines=None, edition=None, download=False, **environment):
-    return sources.load(
+    return sources.load_dataset(
         folder,
         environment={key: str(value) for key, value in environment.items()},
         download=download,
@@ -203,7 +203,7 @@ def test_embedded_digits_are_said_loudly(embedded_dataset):
 
 
 def test_find_tells_the_source_alone(tmp_path):
-    found = sources.find(environment={"KERAS_HOME": str(tmp_path)}, download=False)
+    found = sources.find_source(environment={"KERAS_HOME": str(tmp_path)}, download=False)
     assert found.kind == "embedded"
 
 
@@ -276,7 +276,7 @@ def test_nothing_heavy_is_imported():
     program = """
 import sys
 from mnist_tune.data import sources, splits, summary
-dataset = sources.load(environment={"KERAS_HOME": "/dev/null"}, download=False)
+dataset = sources.load_dataset(environment={"KERAS_HOME": "/dev/null"}, download=False)
 summary.summary(dataset), splits.split(dataset, "holdout")
 heavy = ("tensorflow", "keras", "pandas", "sklearn", "mlxtend", "matplotlib")
 print([name for name in heavy if name in sys.modules])
@@ -288,14 +288,14 @@ print([name for name in heavy if name in sys.modules])
 
 
 def test_the_full_mnist(full_folder):
-    source = sources.find(full_folder)
+    source = sources.find_source(full_folder)
     assert (source.train_size, source.test_size, source.full) == (60_000, 10_000, True)
     assert source.sha256 == "ac89dbc26b7b0b5f68ff586bc0579a0c16e78b3436b0c71ccdd0169cbebf9ff7"
     assert source.describe().startswith(f"MNIST from {full_folder}: 60,000 training and 10,000")
-    assert sources.find(environment={"MNIST_TUNE_DATA": os.fspath(full_folder)}) == source
+    assert sources.find_source(environment={"MNIST_TUNE_DATA": os.fspath(full_folder)}) == source
 
 
 def test_the_embedded_digits_can_be_asked_for(tmp_path):
-    asked = sources.load(Path("embedded"), environment={"MNIST_TUNE_DATA": str(tmp_path)})
+    asked = sources.load_dataset(Path("embedded"), environment={"MNIST_TUNE_DATA": str(tmp_path)})
     assert asked.source.kind == "embedded"
-    assert sources.load(environment={"MNIST_TUNE_DATA": "embedded"}).source == asked.source
+    assert sources.load_dataset(environment={"MNIST_TUNE_DATA": "embedded"}).source == asked.source

@@ -22,7 +22,7 @@ def test_the_four_parts(dataset):
 
 
 def test_published_files_are_told_from_embedded_digits(tmp_path, small, embedded_dataset):
-    published = sources.load(small.folder(tmp_path), edition=small.edition)
+    published = sources.load_dataset(small.folder(tmp_path), edition=small.edition)
     shown = summary(published, edition=small.edition)
     assert [part.verified for part in shown.parts] == ["published file"] * 4
     assert [part.sha256 for part in shown.parts] == [f.sha256 for f in small.edition.files]

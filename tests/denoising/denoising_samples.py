@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_tune.data.sources import Dataset, load
+from mnist_tune.data.sources import Dataset, load_dataset
 from mnist_tune.denoising.analysis import Subject
 from mnist_tune.denoising.measuring import Denoise
 
@@ -18,7 +18,7 @@ TEST_IMAGES = 200
 
 @cache
 def digits() -> Dataset:
-    return load(Path("embedded"))
+    return load_dataset(Path("embedded"))
 
 
 @cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_tune import checkpoints
-from mnist_tune.data.sources import Source, load
+from mnist_tune.data.sources import Source, load_dataset
 from mnist_tune.networks import Autoencoder, Mlp, Network, network_to_json
 from mnist_tune.recipes import Recipe, recipe_to_json
 from mnist_tune.storage.database import open_database
@@ -28,7 +28,7 @@ SEEDS = (1000, 1001)
 
 
 def embedded() -> Source:
-    return load(Path("embedded")).source
+    return load_dataset(Path("embedded")).source
 
 
 @dataclass(frozen=True, kw_only=True)

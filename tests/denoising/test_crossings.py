@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mnist_tune.denoising.crossings import Help, helps, span
 from mnist_tune.denoising.measuring import Measured, Pictures, Treated
-from mnist_tune.noise import Errors
+from mnist_tune.noise import ImageErrors
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
-ANY = Errors(0.1, 0.1, 10.0)
+ANY = ImageErrors(0.1, 0.1, 10.0)
 
 
 def treated(pictures: Pictures, accuracies: NDArray[np.float64], images: int, seed: int) -> Treated:

@@ -50,8 +50,8 @@ def test_seasoned_and_filtered_images_have_the_noise_of_the_level() -> None:
     assert np.array_equal(found.seasoned.right[1, 0], classify(noisy).argmax(1) == labels)
     filtered = noise.median_filtered(noisy)
     assert np.array_equal(found.filtered.right[1, 0], classify(filtered).argmax(1) == labels)
-    assert found.seasoned.errors[1] == (noise.errors(clean, noisy),)
-    assert found.filtered.errors[1] == (noise.errors(clean, filtered),)
+    assert found.seasoned.errors[1] == (noise.image_errors(clean, noisy),)
+    assert found.filtered.errors[1] == (noise.image_errors(clean, filtered),)
 
 
 def test_every_autoencoder_counts_by_itself() -> None:

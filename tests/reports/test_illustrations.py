@@ -12,7 +12,7 @@ import pytest
 from matplotlib.image import imread
 from sqlalchemy import select
 
-from mnist_tune.data.sources import load
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.data.splits import final
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp
@@ -141,7 +141,7 @@ def test_the_hardest_images_come_first(errors: confusions.Errors) -> None:
 
 
 def test_a_confirmed_study_on_images_at_hand_shows_its_errors(stored: Stored) -> None:
-    dataset = load(Path("embedded"))
+    dataset = load_dataset(Path("embedded"))
     labels = final(dataset)[1].labels
     wrong = labels.copy()
     wrong[:3] = (wrong[:3] + 1) % 10
@@ -170,7 +170,7 @@ def test_images_that_are_gone_are_missed_in_words(stored: Stored) -> None:
 def test_images_that_moved_are_found_by_their_content(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = load(Path("embedded"))
+    dataset = load_dataset(Path("embedded"))
     moved = {**dataset.source.to_json(), "kind": "folder", "path": "/somewhere/else"}
     sample = samples.l2_confirmed(data=moved)
     labels = final(dataset)[1].labels.tobytes()
@@ -190,7 +190,7 @@ def test_without_stored_predictions_no_image_is_missed(stored: Stored) -> None:
 
 def test_predictions_of_other_images_are_not_counted(stored: Stored) -> None:
     """A hundred predictions are stored, for a thousand test images."""
-    source = load(Path("embedded")).source.to_json()
+    source = load_dataset(Path("embedded")).source.to_json()
     connection = stored(samples.l2_confirmed(data=source))
     assert connection.execute(select(tables.predictions)).first() is not None
     assert confusions.read_errors(connection, read_results(connection, "l2_factor")) is None

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection
 
-from mnist_tune.data.sources import load
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.data.splits import final
 from mnist_tune.errors import DefinitionError, Incomplete, StorageError
 from mnist_tune.networks import Mlp
@@ -121,7 +121,7 @@ def test_a_published_number_counts_once_however_often_it_is_given(both) -> None:
 
 
 def test_images_are_compared_where_predictions_and_labels_are_there(both) -> None:
-    dataset = load(Path("embedded"))
+    dataset = load_dataset(Path("embedded"))
     labels = final(dataset)[1].labels
     data = dataset.source.to_json()
     answers = {"first": labels.copy(), "second": labels.copy()}

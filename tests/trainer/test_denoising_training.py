@@ -72,7 +72,7 @@ def test_the_error_of_the_trainer_is_that_of_keras_images(
     (state,) = trained(trainer, NETWORK, RECIPE, [3])
     noisy = noise.evaluation_images(validation_part.images, NETWORK.noise)
     made = with_weights(NETWORK, state).predict(noisy, verbose=0)
-    wanted = noise.errors(validation_part.images, made)
+    wanted = noise.image_errors(validation_part.images, made)
     last = state.history[-1]
     assert last.val_loss == pytest.approx(wanted.loss, rel=1e-4)
     assert last.val_mse == pytest.approx(wanted.mse, rel=1e-4)
@@ -126,7 +126,7 @@ def test_it_learns_to_take_noise_out_of_real_digits(cpu: Device) -> None:
     recipe = Recipe(epochs=12, batch_size=32, optimizer=Adam(learning_rate=2e-3))
     (state,) = trained(Trainer(train, judged, cpu), network, recipe, [3])
     noisy = noise.evaluation_images(judged.images, network.noise)
-    median = noise.errors(judged.images, noise.median_filtered(noisy))
+    median = noise.image_errors(judged.images, noise.median_filtered(noisy))
     last = state.history[-1]
     assert (last.val_psnr or 0) > median.psnr + 1
     assert (last.val_loss or 1) < median.loss / 3

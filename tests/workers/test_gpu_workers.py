@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mnist_tune.data.sources import find
+from mnist_tune.data.sources import find_source
 from mnist_tune.workers.executor import Executor
 from mnist_tune.workers.machine import this_machine
 from mnist_tune.workers.pools import LocalPool
@@ -28,7 +28,9 @@ pytestmark = [
 def test_each_worker_trains_on_the_gpu_of_its_seat(tmp_path: Path) -> None:
     seats = plan(Wish(workers_per_gpu=2), this_machine())
     work = replace(
-        job(seeds=range(len(seats)), epochs=1), source=find(Path("embedded")), checkpoints=tmp_path
+        job(seeds=range(len(seats)), epochs=1),
+        source=find_source(Path("embedded")),
+        checkpoints=tmp_path,
     )
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with Executor(LocalPool(seats), events) as cluster:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_tune.data.sources import load
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp, Network
 from mnist_tune.recipes import Adam, Recipe, compiled_on_cpus
 from mnist_tune.workers.specs import THREADS_VARIABLE
@@ -39,7 +39,7 @@ def answer(kind: str) -> None:
             recipe=recipe,
             seeds=(3,),
             protocol="holdout",
-            source=load(Path("embedded")).source,
+            source=load_dataset(Path("embedded")).source,
             checkpoints=Path(folder),
         )
         task = Task(name="task", pieces=(Piece(job, (3,)),), checkpoint_seconds=100.0)
