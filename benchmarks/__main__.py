@@ -24,6 +24,8 @@ from benchmarks import (
     trainer,
 )
 from benchmarks.machine import this_machine
+from benchmarks.peers import comparison
+from benchmarks.peers.work import WORKS
 from benchmarks.table import Report, document, table
 from mnist_tune.errors import MnistTuneError
 
@@ -114,6 +116,51 @@ def startup_command(
     _show([lambda: _startup(fast, against, **given)], json_file)
 
 
+@app.command("peers")
+@click.option(
+    "--work",
+    "works",
+    type=click.Choice(list(WORKS)),
+    multiple=True,
+    help="What is trained; repeatable. Everything by default.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    type=click.Choice(list(comparison.PEERS)),
+    multiple=True,
+    help="What is measured beside ours; repeatable. Everything by default.",
+)
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Interpreter that has PyTorch and JAX; .venv-peers is made by default.",
+)
+@repetitions_option
+@json_option
+def peers_command(
+    works: tuple[str, ...],
+    peers: tuple[str, ...],
+    python: Path | None,
+    repetitions: int | None,
+    json_file: Path | None,
+) -> None:
+    """Whole processes beside plain scripts of Keras, PyTorch and JAX (an hour)."""
+    _show(
+        [
+            lambda: comparison.run(
+                works=works or tuple(WORKS),
+                peers=peers or tuple(comparison.PEERS),
+                repetitions=repetitions or 1,
+                python=python,
+                fast=False,
+                say=_say,
+            )
+        ],
+        json_file,
+    )
+
+
 @app.command("cli")
 @repetitions_option
 @fast_option
@@ -198,7 +245,7 @@ def scaling_command(
 @fast_option
 @json_option
 def all_command(fast: bool, json_file: Path | None) -> None:
-    """All but scaling, one after the other (an hour)."""
+    """All but scaling and peers, one after the other (an hour)."""
     every: list[Callable[[bool], Report]] = [
         _cli,
         _startup,

@@ -14,6 +14,8 @@ from benchmarks import cli, memory, reading, startup, study, trainer
 from benchmarks.__main__ import app
 from benchmarks.machine import this_machine
 from benchmarks.memory import Sample
+from benchmarks.peers import comparison
+from benchmarks.peers.work import Work
 from benchmarks.processes import CommandFailed, Tool, measure, output_of
 from benchmarks.products import training_flops
 from benchmarks.samples import make_trials
@@ -288,6 +290,7 @@ def test_every_command_and_option_has_help() -> None:
     assert set(app.commands) == {
         "trainer",
         "networks",
+        "peers",
         "stacks",
         "study",
         "cli",
@@ -302,3 +305,16 @@ def test_every_command_and_option_has_help() -> None:
     for command in app.commands.values():
         assert command.help
         assert all(p.help for p in command.params if isinstance(p, click.Option))
+
+
+def test_every_run_of_the_peers_is_compared_with_ours() -> None:
+    seconds = {comparison.OURS: [30.0], "model.fit": [60.0], "JAX scan + vmap": [15.0]}
+    work = Work(seeds=3, epochs=10)
+    values = {row.what: (row.value, row.met) for row in comparison.rows("64-64", work, seconds)}
+    assert values == {
+        "64-64, 3 seeds × 10 epochs: mnist-tune run": (1.0, None),
+        "64-64, 3 seeds × 10 epochs: model.fit": (2.0, None),
+        "64-64, 3 seeds × 10 epochs: JAX scan + vmap": (0.5, None),
+        "64-64, 3 seeds × 10 epochs: model.fit, times ours": (2.0, True),
+        "64-64, 3 seeds × 10 epochs: JAX scan + vmap, times ours": (0.5, False),
+    }
