@@ -20,7 +20,7 @@ import psutil
 from benchmarks.machine import data_notes
 from benchmarks.processes import CommandFailed, Tool
 from benchmarks.table import Report, Row, Target
-from mnist_tune.data.sources import find_source
+from mnist_tune.data.sources import load_dataset
 
 _MB = 1e6
 _SAMPLING_SECONDS = 0.1
@@ -48,7 +48,7 @@ class Sample:
 
 def run(*, trials: int, fast: bool, say: Callable[[str], Any]) -> Report:
     """Run the study and watch it."""
-    source = find_source(say=say)
+    source = load_dataset(log=say).source
     say(f"memory: a study of {trials} trials")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         samples = _watched(Path(folder, "study.db"), trials)

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.machine import data_notes
 from benchmarks.processes import measure
 from benchmarks.table import Report, Target, medians, ratios
-from mnist_tune.data.sources import find_source
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.networks import Autoencoder, Block, Cnn, Network, network_to_json
 from mnist_tune.recipes import Adam, Recipe, Sgd, recipe_to_json
 from mnist_tune.workers.machine import this_machine as found
@@ -71,7 +71,7 @@ def run(*, repetitions: int, images: int, fast: bool, say: Callable[[str], Any])
         fast: whether this is a rehearsal.
         say: tells people what is going on.
     """
-    source = find_source(say=say)
+    source = load_dataset(log=say).source
     images = min(images, source.train_size)
     seats = plan(Wish(), found(), _MANY_RUNS)
     workers, threads = len(seats), seats[0].threads

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.machine import data_notes
 from benchmarks.processes import measure
 from benchmarks.table import Report, medians, ratios
-from mnist_tune.data.sources import find_source
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.workers.machine import this_machine as found
 from mnist_tune.workers.specs import Wish, plan
@@ -50,7 +50,7 @@ def run(
         fast: whether this is a rehearsal.
         say: tells people what is going on.
     """
-    source = find_source(say=say)
+    source = load_dataset(log=say).source
     (seat, *_) = plan(Wish(workers=1), found())
     rows = []
     for network in NETWORKS:

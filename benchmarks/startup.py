@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.machine import data_notes
 from benchmarks.processes import TOOL, CommandFailed, seconds_of
 from benchmarks.table import Report, Row, Target, medians, ratios
-from mnist_tune.data.sources import find_source
+from mnist_tune.data.sources import load_dataset
 
 IMPORT = (sys.executable, "-c", "import tensorflow")
 SHORT = ("run", "notebook_mlp", "--seeds", "2", "--epochs", "1", "--no-confirm")
@@ -45,7 +45,7 @@ def run(*, repetitions: int, against: Path | None, fast: bool, say: Callable[[st
         fast: whether this is a rehearsal.
         say: tells people a line.
     """
-    source = find_source(say=say)
+    source = load_dataset(log=say).source
     imports: list[float] = []
     ours: dict[str, list[dict[str, float]]] = {name: [] for name in COMMANDS}
     theirs: dict[str, list[dict[str, float]]] = {name: [] for name in COMMANDS if against}

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.machine import data_notes
 from benchmarks.processes import Tool, measure
 from benchmarks.table import Report, Row, Target
-from mnist_tune.data.sources import find_source
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.workers.machine import this_machine as found
 from mnist_tune.workers.specs import Wish, plan
@@ -53,7 +53,7 @@ class StudySeconds:
 
 def run(*, epochs: int, baseline_runs: int, fast: bool, say: Callable[[str], Any]) -> Report:
     """Measure the study once, between two parts of the notebook's loop."""
-    source = find_source(say=say)
+    source = load_dataset(log=say).source
     networks = [Mlp(hidden=(500, 300), l2=l2) for l2 in FACTORS for _ in range(RUNS_OF_A_FACTOR)]
     networks = networks[:baseline_runs]
     half = -(-len(networks) // 2)

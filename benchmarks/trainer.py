@@ -16,7 +16,7 @@ from benchmarks.machine import data_notes
 from benchmarks.processes import measure
 from benchmarks.products import training_flops
 from benchmarks.table import Report, Row, Target, medians, ratios
-from mnist_tune.data.sources import Source, find_source
+from mnist_tune.data.sources import Source, load_dataset
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.trainer.runtime import available_cores
 from mnist_tune.workers.machine import this_machine as found
@@ -56,7 +56,7 @@ def run(
     *, epochs: int, seeds: int, repetitions: int, fast: bool, say: Callable[[str], Any]
 ) -> Report:
     """Measure both networks, in turns with the notebook's loop."""
-    source = find_source(say=say)
+    source = load_dataset(log=say).source
     seats = plan(Wish(), found(), _MANY_RUNS)
     workers, threads = len(seats), seats[0].threads
     limits: list[float] = []

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_tune.data.sources import Source, find_source
+from mnist_tune.data.sources import Source, load_dataset
 from mnist_tune.errors import DefinitionError, Incomplete, InputError
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
 from mnist_tune.models import BATCH, Say, Winner, same_source, trained_run, winners_of
@@ -176,7 +176,7 @@ def common_source(candidates: tuple[Candidate, ...], data: Path | None) -> Sourc
     for candidate in candidates:
         if candidate.winners:
             return same_source(candidate.winners[0].study, data)
-    return find_source(data)
+    return load_dataset(data).source
 
 
 def alerts(candidates: tuple[Candidate, ...], source: Source) -> tuple[tuple[str, ...], str]:

@@ -87,7 +87,7 @@ def _packages() -> Check:
 
 
 def _data(folder: Path | None) -> Check:
-    source = sources.find_source(folder)
+    source = sources.load_dataset(folder).source
     return Check("data", True, source.describe(), source.warning or "")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mnist_tune import checkpoints
 from mnist_tune.checkpoints import CheckpointError
-from mnist_tune.data.sources import Dataset, Source, find_source, load_source
+from mnist_tune.data.sources import Dataset, Source, load_dataset, load_source
 from mnist_tune.data.splits import Part, final, split
 from mnist_tune.errors import DefinitionError, Diverged, InputError, MnistTuneError
 from mnist_tune.metrics import Metric
@@ -257,7 +257,7 @@ def same_source(study: StudyRow, data: Path | None) -> Source:
     stored = Source.from_json(study.data)
     if data is None:
         return stored
-    found = find_source(data)
+    found = load_dataset(data).source
     if found.sha256 != stored.sha256:
         raise DefinitionError(
             f"{data} holds other images than those of {study.name}; leave --data out"

@@ -25,7 +25,7 @@ from mnist_tune import doctor
 from mnist_tune.cli.main import app
 from mnist_tune.dashboard import publisher, server
 from mnist_tune.data import idx
-from mnist_tune.data.files import read_folder
+from mnist_tune.data.mnist import read_folder
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.definitions.fingerprint import document
 from mnist_tune.errors import DataError, DefinitionError
@@ -222,7 +222,7 @@ def test_garbled_data_files(tmp_path: Path, write_idx, data: st.DataObject, pack
     path.write_bytes(_garbled(gzip.compress(content) if packed else content, data))
     try:
         # Other pixels may be in it, which the checksum of the content finds.
-        line = f"{path}: {idx.read(path).dtype}"
+        line = f"{path}: {idx.read_idx(path).dtype}"
     except DataError as error:
         line = str(error)
     assert str(path) in line

@@ -14,7 +14,7 @@ from benchmarks.machine import data_notes
 from benchmarks.peers.work import WORKS, Work
 from benchmarks.processes import TOOL, seconds_of
 from benchmarks.table import Report, Row, Target, medians, ratios
-from mnist_tune.data.sources import find_source, load_dataset
+from mnist_tune.data.sources import load_dataset
 
 CHECKOUT = Path(__file__).parents[2]
 VENV = CHECKOUT / ".venv-peers"
@@ -73,7 +73,7 @@ def run(
     Raises:
         CommandFailed: a script or a command did not succeed.
     """
-    source = find_source(say=say)
+    source = load_dataset(log=say).source
     python = python or python_of_peers(say)
     found: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -23,32 +23,32 @@ from mnist_tune.storage.location import Location
 @options.list_format
 def data_command(picture: Path | None, folder: Path | None, form: Format) -> None:
     """Show which images are used, how many there are, and their checksums."""
-    from mnist_tune.data.pictures import digits_png
     from mnist_tune.data.sources import load_dataset
-    from mnist_tune.data.summary import summary
+    from mnist_tune.data.summary import parts_of, write_picture
 
-    dataset = load_dataset(folder, say=lambda line: click.echo(line, err=True))
-    made = summary(dataset)
+    dataset = load_dataset(folder, log=options.log)
+    source, parts = dataset.source, parts_of(dataset)
     if form is Format.JSON:
-        click.echo(json.dumps(made.to_json(), indent=2))
+        shown = {**source.to_json(), "warning": source.warning, "parts": parts}
+        click.echo(json.dumps(shown, indent=2))
     else:
-        click.echo(dataset.source.describe(), err=form is Format.CSV)
+        click.echo(source.describe(), err=form is Format.CSV)
         rows = [
             {
-                "part": p.name,
-                "images": p.size,
-                "shape": "×".join(map(str, p.shape)),
-                "verified": p.verified,
-                "sha256": p.sha256,
+                "part": part["name"],
+                "images": part["size"],
+                "shape": "×".join(map(str, part["shape"])),
+                "verified": part["verified"],
+                "sha256": part["sha256"],
             }
-            for p in made.parts
+            for part in parts
         ]
         print_rows(rows, form, ("part", "images", "shape", "verified", "sha256"))
-    if dataset.source.warning:
-        click.echo(f"WARNING: {dataset.source.warning}", err=True)
+    if source.warning:
+        options.log(f"WARNING: {source.warning}")
     if picture is not None:
-        digits_png(dataset, picture)
-        click.echo(f"wrote {picture}", err=True)
+        write_picture(dataset, picture)
+        options.log(f"wrote {picture}")
 
 
 @click.command("doctor")

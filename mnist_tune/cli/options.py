@@ -189,6 +189,11 @@ def as_called(text: str) -> str:
     return text.replace("`mnist-tune ", f"`{called()} ")
 
 
+def log(line: str) -> None:
+    """Write a line to stderr, with the commands in backticks as this program was called."""
+    click.echo(as_called(line), err=True)
+
+
 class Format(StrEnum):
     """How a listing is printed."""
 

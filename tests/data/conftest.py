@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from mnist_tune.data import idx, sources
-from mnist_tune.data.published import MNIST, Edition
+from mnist_tune.data.mnist import MNIST, Edition
 
 
 def idx_bytes(array: np.ndarray, *, kind: int = 8) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 
 from mnist_tune.data import download
 from mnist_tune.data.download import Patience
-from mnist_tune.data.published import MNIST
+from mnist_tune.data.mnist import MNIST
 from mnist_tune.errors import DataError
 
 BODY = bytes(range(256)) * 1000

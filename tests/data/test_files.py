@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from mnist_tune.data import files, idx
-from mnist_tune.data.published import MNIST, combined
+from mnist_tune.data import idx, mnist
+from mnist_tune.data.mnist import MNIST, combined
 from mnist_tune.errors import DataError
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in MNIST.files)
@@ -19,7 +19,7 @@ TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in MN
 
 def refused(folder, edition) -> str:
     with pytest.raises(DataError) as caught:
-        files.read_folder(folder, edition)
+        mnist.read_folder(folder, edition)
     message = str(caught.value)
     assert str(folder) in message
     assert "\n" not in message
@@ -36,7 +36,7 @@ def assert_same(read, small):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_reads_the_four_files(tmp_path, small, packed):
-    assert_same(files.read_folder(small.folder(tmp_path, packed=packed), small.edition), small)
+    assert_same(mnist.read_folder(small.folder(tmp_path, packed=packed), small.edition), small)
 
 
 def test_reads_a_mixture_of_packed_and_plain_files_with_dots_in_their_names(tmp_path, small):
@@ -46,23 +46,23 @@ def test_reads_a_mixture_of_packed_and_plain_files_with_dots_in_their_names(tmp_
     images.unlink()
     (tmp_path / TEST_LABELS).rename(tmp_path / "t10k-labels.idx1-ubyte")
     (tmp_path / "README").write_text("not data")
-    assert_same(files.read_folder(tmp_path, small.edition), small)
+    assert_same(mnist.read_folder(tmp_path, small.edition), small)
 
 
 def test_reads_npz(tmp_path, small):
     small.npz(tmp_path / "mnist.npz")
-    assert_same(files.read_folder(tmp_path, small.edition), small)
+    assert_same(mnist.read_folder(tmp_path, small.edition), small)
 
 
 def test_reads_npz_beside_incomplete_idx_files(tmp_path, small):
     small.npz(tmp_path / "mnist.npz")
     (tmp_path / TRAIN_IMAGES).write_bytes(b"left over")
-    assert_same(files.read_folder(tmp_path, small.edition), small)
+    assert_same(mnist.read_folder(tmp_path, small.edition), small)
 
 
 def test_reads_npz_in_fortran_order(tmp_path, small):
     small.npz(tmp_path / "mnist.npz", x_train=np.asfortranarray(small.arrays[0]))
-    read = files.read_folder(tmp_path, small.edition)
+    read = mnist.read_folder(tmp_path, small.edition)
     assert_same(read, small)
     assert read[0].flags.c_contiguous
 
@@ -179,7 +179,7 @@ def test_unreadable_files_and_folders_are_named(unprivileged, small):
 
 def refused_npz(path, small) -> str:
     with pytest.raises(DataError, match=re.escape(str(path))) as caught:
-        files.read_npz(path, small.edition)
+        mnist.read_npz(path, small.edition)
     return str(caught.value)
 
 
@@ -229,7 +229,7 @@ def test_any_flipped_byte_of_an_archive_is_harmless_or_found(tmp_path, small):
         content[position] ^= 0x55
         path.write_bytes(content)
         try:
-            assert_same(files.read_npz(path, small.edition), small)
+            assert_same(mnist.read_npz(path, small.edition), small)
         except DataError:
             found += 1
     assert found > 0.9 * len(original) / 41
@@ -246,7 +246,7 @@ def test_every_header_byte_of_an_array_may_be_wrong(tmp_path, small):
             for name, member in {**members, "x_train.npy": content}.items():
                 archive.writestr(name, bytes(member))
         with contextlib.suppress(DataError):
-            assert_same(files.read_npz(path, small.edition), small)
+            assert_same(mnist.read_npz(path, small.edition), small)
 
 
 def test_the_combined_digest_is_that_of_four_lines():
@@ -255,7 +255,7 @@ def test_the_combined_digest_is_that_of_four_lines():
 
 
 def test_full_mnist_from_every_container(full_folder, tmp_path):
-    read = files.read_folder(full_folder)
+    read = mnist.read_folder(full_folder)
     assert [array.shape for array in read] == [
         (60_000, 28, 28),
         (60_000,),
@@ -265,5 +265,5 @@ def test_full_mnist_from_every_container(full_folder, tmp_path):
     assert list(read[1][:10]) == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     arrays = {file.key: array for file, array in zip(MNIST.files, read, strict=True)}
     np.savez(tmp_path / "mnist.npz", **arrays)  # type: ignore[arg-type]
-    again = files.read_folder(tmp_path)
+    again = mnist.read_folder(tmp_path)
     assert [idx.digest(array) for array in again] == [file.sha256 for file in MNIST.files]

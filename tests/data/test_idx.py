@@ -18,7 +18,7 @@ LABELS = np.array([7, 2, 1, 0], np.uint8)
 
 def refused(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        idx.read(path)
+        idx.read_idx(path)
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -31,7 +31,7 @@ def test_reads_what_was_written(tmp_path, write_idx, array, packed):
     content = write_idx(array)
     path = tmp_path / "file"
     path.write_bytes(gzip.compress(content) if packed else content)
-    read = idx.read(path)
+    read = idx.read_idx(path)
     assert read.dtype == np.uint8
     assert read.shape == array.shape
     np.testing.assert_array_equal(read, array)
@@ -47,7 +47,7 @@ def test_several_gzip_members_are_one_file(tmp_path, write_idx):
     content = write_idx(IMAGES)
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(content[:100]) + gzip.compress(content[100:]))
-    np.testing.assert_array_equal(idx.read(path), IMAGES)
+    np.testing.assert_array_equal(idx.read_idx(path), IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_any_flipped_byte_is_found(tmp_path, write_idx):
         path.write_bytes(content)
         if position < 10:  # only the header of gzip holds bytes without meaning
             with contextlib.suppress(DataError):
-                np.testing.assert_array_equal(idx.read(path), IMAGES)
+                np.testing.assert_array_equal(idx.read_idx(path), IMAGES)
         else:
             refused(path)
 

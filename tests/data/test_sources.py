@@ -16,7 +16,7 @@ import pytest
 
 from mnist_tune.data import sources
 from mnist_tune.data.download import Patience
-from mnist_tune.data.published import MNIST
+from mnist_tune.data.mnist import MNIST
 from mnist_tune.data.sources import Source
 from mnist_tune.errors import DataError
 
@@ -28,7 +28,7 @@ def load(small, folder=None, *, lines=None, edition=None, download=False, **envi
         folder,
         environment={key: str(value) for key, value in environment.items()},
         download=download,
-        say=print if lines is None else lines.append,
+        log=print if lines is None else lines.append,
         edition=edition or small.edition,
         patience=SHORT,
     )
@@ -203,7 +203,7 @@ def test_embedded_digits_are_said_loudly(embedded_dataset):
 
 
 def test_find_tells_the_source_alone(tmp_path):
-    found = sources.find_source(environment={"KERAS_HOME": str(tmp_path)}, download=False)
+    found = sources.load_dataset(environment={"KERAS_HOME": str(tmp_path)}, download=False).source
     assert found.kind == "embedded"
 
 
@@ -277,7 +277,7 @@ def test_nothing_heavy_is_imported():
 import sys
 from mnist_tune.data import sources, splits, summary
 dataset = sources.load_dataset(environment={"KERAS_HOME": "/dev/null"}, download=False)
-summary.summary(dataset), splits.split(dataset, "holdout")
+summary.parts_of(dataset), splits.split(dataset, "holdout")
 heavy = ("tensorflow", "keras", "pandas", "sklearn", "mlxtend", "matplotlib")
 print([name for name in heavy if name in sys.modules])
 """
@@ -288,11 +288,14 @@ print([name for name in heavy if name in sys.modules])
 
 
 def test_the_full_mnist(full_folder):
-    source = sources.find_source(full_folder)
+    source = sources.load_dataset(full_folder).source
     assert (source.train_size, source.test_size, source.full) == (60_000, 10_000, True)
     assert source.sha256 == "ac89dbc26b7b0b5f68ff586bc0579a0c16e78b3436b0c71ccdd0169cbebf9ff7"
     assert source.describe().startswith(f"MNIST from {full_folder}: 60,000 training and 10,000")
-    assert sources.find_source(environment={"MNIST_TUNE_DATA": os.fspath(full_folder)}) == source
+    assert (
+        sources.load_dataset(environment={"MNIST_TUNE_DATA": os.fspath(full_folder)}).source
+        == source
+    )
 
 
 def test_the_embedded_digits_can_be_asked_for(tmp_path):

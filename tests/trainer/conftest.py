@@ -22,13 +22,13 @@ def cpu() -> Device:
 
 @pytest.fixture(scope="session")
 def train_part() -> Part:
-    images, labels, _, _ = embedded.read()
+    images, labels, _, _ = embedded.read_embedded()
     return Part(images[:TRAIN_SIZE], labels[:TRAIN_SIZE])
 
 
 @pytest.fixture(scope="session")
 def validation_part() -> Part:
-    images, labels, _, _ = embedded.read()
+    images, labels, _, _ = embedded.read_embedded()
     return Part(images[-VALIDATION_SIZE:], labels[-VALIDATION_SIZE:])
 
 

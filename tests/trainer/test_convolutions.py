@@ -72,7 +72,7 @@ def test_bfloat16_is_another_program_with_nearly_the_same_result(trainer: Traine
 
 
 def test_it_learns_real_digits_and_keras_agrees(cpu: Device) -> None:
-    images, labels, _, _ = embedded.read()
+    images, labels, _, _ = embedded.read_embedded()
     train, judged = Part(images[:2_000], labels[:2_000]), Part(images[3_000:], labels[3_000:])
     network = Cnn(blocks=(Block(filters=8, kernel=5), Block(filters=16)), dense=(32,))
     recipe = Recipe(epochs=4, batch_size=32, optimizer=Adam(learning_rate=3e-3))

@@ -120,7 +120,7 @@ def test_one_trainer_takes_turns_with_different_noise(trainer: Trainer) -> None:
 
 
 def test_it_learns_to_take_noise_out_of_real_digits(cpu: Device) -> None:
-    images, labels, _, _ = embedded.read()
+    images, labels, _, _ = embedded.read_embedded()
     train, judged = Part(images[:3_000], labels[:3_000]), Part(images[3_000:], labels[3_000:])
     network = Autoencoder(latent=32, noise=(0.4, 0.4))
     recipe = Recipe(epochs=12, batch_size=32, optimizer=Adam(learning_rate=2e-3))

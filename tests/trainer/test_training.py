@@ -364,7 +364,7 @@ def test_divergence_in_the_last_step_is_noticed(train_part: Part, cpu: Device) -
 
 
 def test_training_learns_real_digits(cpu: Device) -> None:
-    images, labels, _, _ = embedded.read()
+    images, labels, _, _ = embedded.read_embedded()
     parts = Part(images[:3_000], labels[:3_000]), Part(images[3_000:], labels[3_000:])
     recipe = Recipe(epochs=5, batch_size=32, optimizer=Sgd(learning_rate=0.1))
     (plain,) = trained(Trainer(*parts, cpu), Mlp(hidden=(64, 64)), recipe, [3])

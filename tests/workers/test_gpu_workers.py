@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mnist_tune.data.sources import find_source
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.workers.executor import Executor
 from mnist_tune.workers.machine import this_machine
 from mnist_tune.workers.pools import LocalPool
@@ -29,7 +29,7 @@ def test_each_worker_trains_on_the_gpu_of_its_seat(tmp_path: Path) -> None:
     seats = plan(Wish(workers_per_gpu=2), this_machine())
     work = replace(
         job(seeds=range(len(seats)), epochs=1),
-        source=find_source(Path("embedded")),
+        source=load_dataset(Path("embedded")).source,
         checkpoints=tmp_path,
     )
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()

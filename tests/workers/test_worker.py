@@ -10,7 +10,7 @@ import distributed
 import pytest
 
 from mnist_tune import checkpoints
-from mnist_tune.data.sources import find_source
+from mnist_tune.data.sources import load_dataset
 from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
@@ -34,7 +34,7 @@ def jobs(folder: Path, *recipes: Recipe) -> list[TrialSpec]:
             recipe=recipe,
             seeds=(0, 1),
             protocol="holdout",
-            source=find_source(Path("embedded")),
+            source=load_dataset(Path("embedded")).source,
             checkpoints=folder,
         )
         for number, recipe in enumerate(recipes)
