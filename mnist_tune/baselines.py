@@ -7,8 +7,10 @@ nothing can be paired; most numbers are of one training, chosen in a way that is
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from types import MappingProxyType
 from typing import Literal
 
@@ -17,19 +19,6 @@ from mnist_tune.errors import DefinitionError
 NetworkClass = Literal[
     "dense", "dense + regularisers", "convolutional", "convolutional + distortions", "unknown"
 ]
-
-_TABLE = "LeCun, Cortes and Burges, The MNIST database of handwritten digits, table of results"
-_SRIVASTAVA = (
-    "Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, Dropout: a simple way to "
-    "prevent neural networks from overfitting, JMLR 15, 2014"
-)
-_PEREYRA = (
-    "Pereyra, Tucker, Chorowski, Kaiser and Hinton, Regularizing neural networks by penalizing "
-    "confident output distributions, arXiv:1701.06548, 2017"
-)
-
-
-_UNCOUNTED = "a mean over seeds whose number is not known here, and therefore compared as one run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +51,7 @@ class Baseline:
     caveats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "caveats", tuple(self.caveats))  # a list, from the table
         if not 0 < self.accuracy < 1 or self.test_size < 1 or self.runs < 1:
             raise DefinitionError(
                 f"baseline {self.key!r}: accuracy {self.accuracy!r} on {self.test_size!r} images, "
@@ -75,157 +65,16 @@ class Baseline:
         return f"{owner} {100 * self.accuracy:.2f} %"
 
 
-_ALL = (
-    Baseline(
-        key="hinton-500-300",
-        authors="Hinton",
-        name="500-300, softmax, cross-entropy, weight decay",
-        accuracy=0.9847,
-        network_class="dense",
-        source=f"{_TABLE}: 1.53 % error, “Hinton, unpublished, 2005”",
-        year=2005,
-        caveats=(
-            "unpublished: weight decay, epochs and number of seeds are unknown",
-            "Hinton, Osindero and Teh (2006) give 98.49 % for what seems to be the same network",
-        ),
-    ),
-    Baseline(
-        key="hinton-2006",
-        authors="Hinton et al.",
-        name="500-300, backpropagation with weight decay",
-        accuracy=0.9849,
-        network_class="dense",
-        source=(
-            "Hinton, Osindero and Teh, A fast learning algorithm for deep belief nets, "
-            "Neural Computation 18(7), 2006, Table 1 and its footnote: 1.51 % error"
-        ),
-        year=2006,
-        caveats=("weight decay, epochs and number of seeds are unknown",),
-    ),
-    Baseline(
-        key="simard-800",
-        authors="Simard et al.",
-        name="800, cross-entropy, no distortions",
-        accuracy=0.9840,
-        network_class="dense",
-        source=(
-            "Simard, Steinkraus and Platt, Best practices for convolutional neural networks "
-            "applied to visual document analysis, ICDAR 2003: 1.60 % error"
-        ),
-        year=2003,
-        caveats=("number of seeds unknown",),
-    ),
-    Baseline(
-        key="srivastava-dropout",
-        authors="Srivastava et al.",
-        name="3 × 1024 ReLU, dropout",
-        accuracy=0.9875,
-        network_class="dense + regularisers",
-        source=f"{_SRIVASTAVA}: 1.25 % error",
-        year=2014,
-        caveats=("number of seeds unknown",),
-    ),
-    Baseline(
-        key="srivastava-max-norm",
-        authors="Srivastava et al.",
-        name="3 × 1024 ReLU, dropout and max-norm",
-        accuracy=0.9894,
-        network_class="dense + regularisers",
-        source=f"{_SRIVASTAVA}: 1.06 % error",
-        year=2014,
-        caveats=("number of seeds unknown",),
-    ),
-    Baseline(
-        key="pereyra-dropout",
-        authors="Pereyra et al.",
-        name="2 × 1024 ReLU, dropout",
-        accuracy=0.9872,
-        network_class="dense + regularisers",
-        source=f"{_PEREYRA}: 1.28 ± 0.06 % error",
-        year=2017,
-        caveats=(_UNCOUNTED,),
-    ),
-    Baseline(
-        key="pereyra-confidence",
-        authors="Pereyra et al.",
-        name="2 × 1024 ReLU, confidence penalty",
-        accuracy=0.9883,
-        network_class="dense + regularisers",
-        source=f"{_PEREYRA}: 1.17 ± 0.06 % error",
-        year=2017,
-        caveats=(_UNCOUNTED,),
-    ),
-    Baseline(
-        key="maxout",
-        authors="Goodfellow et al.",
-        name="dense maxout, dropout",
-        accuracy=0.9906,
-        network_class="dense + regularisers",
-        source="Goodfellow, Warde-Farley, Mirza, Courville and Bengio, Maxout networks, ICML 2013: 0.94 % error",
-        year=2013,
-        caveats=("number of seeds unknown",),
-    ),
-    Baseline(
-        key="ladder",
-        authors="Rasmus et al.",
-        name="ladder network",
-        accuracy=0.9943,
-        network_class="dense + regularisers",
-        source=(
-            "Rasmus, Valpola, Honkala, Berglund and Raiko, Semi-supervised learning with ladder "
-            "networks, NeurIPS 2015: 0.57 % error"
-        ),
-        year=2015,
-        caveats=("learns to denoise beside learning to classify: a much stronger method",),
-    ),
-    Baseline(
-        key="lenet-5",
-        authors="LeCun et al.",
-        name="LeNet-5, no distortions",
-        accuracy=0.9905,
-        network_class="convolutional",
-        source=(
-            "LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document "
-            "recognition, Proceedings of the IEEE 86(11), 1998: 0.95 % error"
-        ),
-        year=1998,
-        caveats=("number of seeds unknown",),
-    ),
-    Baseline(
-        key="simard-elastic",
-        authors="Simard et al.",
-        name="convolutional, elastic distortions",
-        accuracy=0.9960,
-        network_class="convolutional + distortions",
-        source=(
-            "Simard, Steinkraus and Platt, Best practices for convolutional neural networks "
-            "applied to visual document analysis, ICDAR 2003: 0.4 % error"
-        ),
-        year=2003,
-        caveats=(
-            "trained on distorted copies of the images, which nothing here is",
-            "published with one digit only",
-        ),
-    ),
-    Baseline(
-        key="ciresan-committee",
-        authors="Ciresan et al.",
-        name="committee of 35 convolutional networks, elastic distortions",
-        accuracy=0.9977,
-        network_class="convolutional + distortions",
-        source=(
-            "Ciresan, Meier and Schmidhuber, Multi-column deep neural networks for image "
-            "classification, CVPR 2012: 0.23 % error"
-        ),
-        year=2012,
-        caveats=("trained on distorted copies of the images, and 35 networks vote",),
-    ),
-)
-
 MOST_CHARACTERS = 64  # of a key, as the storage keeps it
 _OWN = re.compile(r"(?P<name>[^=/]+)=(?P<percent>\d+(\.\d+)?) ?%?(/(?P<size>\d+))?")
 
-BASELINES: Mapping[str, Baseline] = MappingProxyType({baseline.key: baseline for baseline in _ALL})
+
+def _read() -> Mapping[str, Baseline]:
+    entries = tomllib.loads(files(__package__).joinpath("baselines.toml").read_text("utf-8"))
+    return MappingProxyType({key: Baseline(key=key, **entry) for key, entry in entries.items()})
+
+
+BASELINES = _read()
 
 
 def find_baseline(key: str) -> Baseline:
@@ -240,26 +89,26 @@ def find_baseline(key: str) -> Baseline:
     if own is None:
         hint = "or your own as 'NAME=98.60' (accuracy in %) or 'NAME=98.60/10000' (test images)"
         raise DefinitionError(f"no baseline {key!r}: give one of {', '.join(BASELINES)}, {hint}")
+    name, percent, size = own["name"].strip(), float(own["percent"]), int(own["size"] or 10_000)
     if len(key) > MOST_CHARACTERS:
         raise DefinitionError(
             f"baseline {key!r} is too long: use at most {MOST_CHARACTERS} characters"
         )
-    if not 0 < float(own["percent"]) < 100 or int(own["size"] or 1) < 1:
+    if not 0 < percent < 100 or size < 1:
         raise DefinitionError(
             f"baseline {key!r}: give an accuracy between 0 and 100 %, and at least one image"
         )
-    if float(own["percent"]) <= 1:
+    if percent <= 1:
         raise DefinitionError(
             f"baseline {key!r} says {own['percent']} %: give the accuracy in percent, such as "
-            f"'{own['name'].strip()}={100 * float(own['percent']):g}'"
+            f"'{name}={100 * percent:g}'"
         )
-    name = own["name"].strip()
     return Baseline(
         key=key,
         authors=name,
         name="given on the command line",
-        accuracy=round(float(own["percent"]) / 100, 10),
-        test_size=int(own["size"] or 10_000),
+        accuracy=round(percent / 100, 10),
+        test_size=size,
         network_class="unknown",
         source="given on the command line",
         year=None,

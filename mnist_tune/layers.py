@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 Activation = Literal["relu", "tanh", "sigmoid", "elu", "gelu", "linear", "softmax"]
 Padding = Literal["valid", "same"]
@@ -17,7 +17,43 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
+class _WithKernel:
+    """What layers with a kernel and a bias share."""
+
+    @property
+    def kernel_shape(self) -> Shape:
+        """Of the weights without the bias."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> Shape:
+        """Of the output."""
+        raise NotImplementedError
+
+    @property
+    def fans(self) -> tuple[int, int]:
+        """Inputs of one output and outputs of one input, of the stored kernel as Keras counts them."""
+        *window, inputs, outputs = self.kernel_shape
+        return math.prod(window) * inputs, math.prod(window) * outputs
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable numbers: the kernel, and a bias for each unit or filter."""
+        return math.prod(self.kernel_shape) + self.shape[-1]
+
+    @property
+    def multiply_adds(self) -> int:
+        """For one image forward; at a border of padding they are counted too."""
+        return math.prod(self.kernel_shape) * self._positions
+
+    @property
+    def _positions(self) -> int:
+        """How often the kernel is applied to an image."""
+        return math.prod(self.shape[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Dense(_WithKernel):
     """Every output sees every input."""
 
     name: str
@@ -40,24 +76,9 @@ class Dense:
         """Of the weights without the bias."""
         return (self.inputs, self.units)
 
-    @property
-    def fans(self) -> tuple[int, int]:
-        """Inputs of one output and outputs of one input."""
-        return self.inputs, self.units
-
-    @property
-    def parameters(self) -> int:
-        """Number of trainable numbers."""
-        return (self.inputs + 1) * self.units
-
-    @property
-    def multiply_adds(self) -> int:
-        """For one image forward."""
-        return self.inputs * self.units
-
 
 @dataclass(frozen=True, slots=True)
-class Convolution:
+class Convolution(_WithKernel):
     """Kernels that slide over the image."""
 
     name: str
@@ -86,25 +107,9 @@ class Convolution:
         """Of the weights without the bias."""
         return (self.kernel, self.kernel, self.input_shape[2], self.filters)
 
-    @property
-    def fans(self) -> tuple[int, int]:
-        """Inputs of one output and outputs of one input."""
-        area = self.kernel**2
-        return area * self.input_shape[2], area * self.filters
-
-    @property
-    def parameters(self) -> int:
-        """Number of trainable numbers."""
-        return math.prod(self.kernel_shape) + self.filters
-
-    @property
-    def multiply_adds(self) -> int:
-        """For one image forward; at a border of padding they are counted too."""
-        return math.prod(self.kernel_shape) * self.shape[0] * self.shape[1]
-
 
 @dataclass(frozen=True, slots=True)
-class Deconvolution:
+class Deconvolution(_WithKernel):
     """Transposed convolution with padding `same`, which enlarges the image by its stride."""
 
     name: str
@@ -117,10 +122,8 @@ class Deconvolution:
     @property
     def kind(self) -> str:
         """What a person calls it."""
-        return (
-            f"transposed convolution {self.kernel}×{self.kernel} "
-            f"stride {self.stride} {self.activation}"
-        )
+        size = f"{self.kernel}×{self.kernel}"
+        return f"transposed convolution {size} stride {self.stride} {self.activation}"
 
     @property
     def shape(self) -> Shape:
@@ -134,35 +137,16 @@ class Deconvolution:
         return (self.kernel, self.kernel, self.filters, self.input_shape[2])
 
     @property
-    def fans(self) -> tuple[int, int]:
-        """Of the kernel as it is stored, as Keras counts them."""
-        area = self.kernel**2
-        return area * self.filters, area * self.input_shape[2]
-
-    @property
-    def parameters(self) -> int:
-        """Number of trainable numbers."""
-        return math.prod(self.kernel_shape) + self.filters
-
-    @property
-    def multiply_adds(self) -> int:
-        """For one image forward."""
-        return math.prod(self.kernel_shape) * self.input_shape[0] * self.input_shape[1]
+    def _positions(self) -> int:
+        return math.prod(self.input_shape[:2])
 
 
 @dataclass(frozen=True, slots=True)
 class _WithoutParameters:
     """What layers without parameters share."""
 
-    @property
-    def parameters(self) -> int:
-        """None are trainable."""
-        return 0
-
-    @property
-    def multiply_adds(self) -> int:
-        """Nothing is multiplied."""
-        return 0
+    parameters: ClassVar[int] = 0
+    multiply_adds: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,20 @@ multiply-adds, and can be stored as JSON. `mnist_tune.trainer` turns it into a p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
+from mnist_tune.checks import (
+    NOT_NEGATIVE,
+    SHARE,
+    check_choices,
+    check_integers,
+    check_numbers,
+    is_integer,
+    is_number,
+)
 from mnist_tune.errors import DefinitionError
 from mnist_tune.layers import (
     Activation,
@@ -41,14 +49,14 @@ class _Described:
 
     __slots__ = ()
 
-    @property
-    def metric(self) -> Metric:
-        """What its trials are judged by."""
-        return ACCURACY
+    metric: ClassVar[Metric]
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """All layers in order, those without parameters included."""
+        return tuple(self._layers())
+
+    def _layers(self) -> Iterator[Layer]:
         raise NotImplementedError
 
     @property
@@ -67,8 +75,22 @@ class _Described:
         return sum(layer.multiply_adds for layer in self.layers)
 
 
+class _Classifier(_Described):
+    """Networks with a softmax output."""
+
+    __slots__ = ()
+    metric = ACCURACY
+
+
+class _Denoiser(_Described):
+    """Autoencoders; the layer named `code` gives the code."""
+
+    __slots__ = ()
+    metric = DENOISING_ERROR
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mlp(_Described):
+class Mlp(_Classifier):
     """Dense network 784-hidden…-10 with a softmax output.
 
     Attributes:
@@ -92,20 +114,18 @@ class Mlp(_Described):
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         _check_widths(self, "hidden", self.hidden)
-        _check_common(self)
-        _check_rates(self, "dropout", "input_dropout")
+        check_numbers(self, l2=NOT_NEGATIVE)
+        check_choices(self, activation=HiddenActivation)
+        check_numbers(self, dropout=SHARE, input_dropout=SHARE)
 
     @property
     def widths(self) -> tuple[int, ...]:
         """All layer widths, input and output included."""
         return (PIXELS, *self.hidden, CLASSES)
 
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """All layers in order."""
-        return tuple(
-            _dense(self.widths, self.activation, "softmax", (self.input_dropout, self.dropout))
-        )
+    def _layers(self) -> Iterator[Layer]:
+        rates = self.input_dropout, self.dropout
+        return _dense(self.widths, self.activation, "softmax", rates)
 
     @property
     def label(self) -> str:
@@ -132,8 +152,8 @@ class Block:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_integer(self, filters=4_096, kernel=SIDE, convolutions=8, pool=SIDE)
-        _check_rates(self, "dropout")
+        check_integers(self, filters=4_096, kernel=SIDE, convolutions=8, pool=SIDE)
+        check_numbers(self, dropout=SHARE)
 
     @property
     def label(self) -> str:
@@ -144,7 +164,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cnn(_Described):
+class Cnn(_Classifier):
     """Convolutional network: blocks, then dense layers, with a softmax output.
 
     Attributes:
@@ -174,20 +194,16 @@ class Cnn(_Described):
         if not blocks or not all(isinstance(block, Block) for block in blocks):
             raise DefinitionError(f"Cnn blocks={self.blocks!r}: give at least one Block(filters=…)")
         _check_widths(self, "dense", self.dense)
-        _check_common(self)
-        _check_rates(self, "dropout")
-        _check_choice(self, "padding", Padding)
+        check_numbers(self, l2=NOT_NEGATIVE)
+        check_choices(self, activation=HiddenActivation)
+        check_numbers(self, dropout=SHARE)
+        check_choices(self, padding=Padding)
         smallest = min(min(layer.shape) for layer in self.layers)
         if smallest < 1:
             raise DefinitionError(
                 f"Cnn {self.label}: nothing is left of the image behind its blocks; "
                 "give smaller kernels or pools, or padding='same'"
             )
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """All layers in order."""
-        return tuple(self._layers())
 
     def _layers(self) -> Iterator[Layer]:
         shape, place = _IMAGE, 0
@@ -217,7 +233,7 @@ class Cnn(_Described):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Autoencoder(_Described):
+class Autoencoder(_Denoiser):
     """Dense denoising autoencoder 784-hidden…-latent-…hidden-784 with a sigmoid output.
 
     It is trained to make the clean image from one with salt-and-pepper noise: at each level, that
@@ -244,30 +260,18 @@ class Autoencoder(_Described):
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         object.__setattr__(self, "noise", _noise_range(self, self.noise))
-        _check_integer(self, latent=_MOST_UNITS)
+        check_integers(self, latent=_MOST_UNITS)
         _check_widths(self, "hidden", self.hidden)
-        _check_common(self)
+        check_numbers(self, l2=NOT_NEGATIVE)
+        check_choices(self, activation=HiddenActivation)
 
-    @property
-    def metric(self) -> Metric:
-        """What its trials are judged by."""
-        return DENOISING_ERROR
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """All layers in order; the one named `code` gives the code."""
+    def _layers(self) -> Iterator[Layer]:
+        activation, place = self.activation, len(self.hidden) + 1
         encoder = (PIXELS, *self.hidden, self.latent)
-        decoder = (self.latent, *reversed(self.hidden), PIXELS)
-        return (
-            *_dense(encoder, self.activation, "linear", output="code", hidden="encoder"),
-            *_dense(
-                decoder,
-                self.activation,
-                "sigmoid",
-                output="image",
-                hidden="decoder",
-                place=len(self.hidden) + 1,
-            ),
+        yield from _dense(encoder, activation, "linear", hidden="encoder", output="code")
+        decoder = encoder[::-1]
+        yield from _dense(
+            decoder, activation, "sigmoid", place=place, hidden="decoder", output="image"
         )
 
     @property
@@ -277,7 +281,7 @@ class Autoencoder(_Described):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConvAutoencoder(_Described):
+class ConvAutoencoder(_Denoiser):
     """Convolutional denoising autoencoder: halving convolutions, a dense code, and back.
 
     Attributes:
@@ -299,24 +303,15 @@ class ConvAutoencoder(_Described):
     def __post_init__(self) -> None:
         object.__setattr__(self, "filters", tuple(self.filters))
         object.__setattr__(self, "noise", _noise_range(self, self.noise))
-        _check_integer(self, latent=_MOST_UNITS, kernel=SIDE)
+        check_integers(self, latent=_MOST_UNITS, kernel=SIDE)
         _check_widths(self, "filters", self.filters)
         if not 1 <= len(self.filters) <= 2 or self.kernel < 2:
             raise DefinitionError(
                 f"ConvAutoencoder filters={self.filters}, kernel={self.kernel}: give one or two "
                 "numbers of filters (28 halves twice), and a kernel of at least 2"
             )
-        _check_common(self)
-
-    @property
-    def metric(self) -> Metric:
-        """What its trials are judged by."""
-        return DENOISING_ERROR
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """All layers in order; the one named `code` gives the code."""
-        return tuple(self._layers())
+        check_numbers(self, l2=NOT_NEGATIVE)
+        check_choices(self, activation=HiddenActivation)
 
     def _layers(self) -> Iterator[Layer]:
         shape, activation = _IMAGE, self.activation
@@ -404,10 +399,10 @@ def _dense(
 
 
 def _noise_range(owner: object, noise: Any) -> tuple[float, float]:
-    ends = (noise, noise) if _is_number(noise) else tuple(noise)
+    ends = (noise, noise) if is_number(noise) else tuple(noise)
     if (
         len(ends) != 2
-        or not all(_is_number(end) for end in ends)
+        or not all(is_number(end) for end in ends)
         or not 0 <= ends[0] <= ends[1] <= 1
     ):
         raise DefinitionError(
@@ -419,47 +414,8 @@ def _noise_range(owner: object, noise: Any) -> tuple[float, float]:
 
 def _check_widths(owner: object, name: str, widths: tuple[int, ...]) -> None:
     for width in widths:
-        if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= _MOST_UNITS:
+        if not is_integer(width, 1, _MOST_UNITS):
             raise DefinitionError(
                 f"{type(owner).__name__} {name}={widths}: {width!r} is not a width, "
                 f"give integers from 1 to {_MOST_UNITS:,}"
             )
-
-
-def _check_common(owner: Any) -> None:
-    """L2 factor and activation, which every network has."""
-    kind = type(owner).__name__
-    if not (_is_number(owner.l2) and 0 <= owner.l2 < math.inf):
-        raise DefinitionError(f"{kind} l2={owner.l2!r}: give a finite number of at least 0")
-    _check_choice(owner, "activation", HiddenActivation)
-
-
-def _check_choice(owner: object, name: str, known: Any) -> None:
-    value = getattr(owner, name)
-    if value not in get_args(known):
-        raise DefinitionError(
-            f"{type(owner).__name__} {name}={value!r}: give one of {', '.join(get_args(known))}"
-        )
-
-
-def _check_rates(owner: object, *names: str) -> None:
-    for name in names:
-        rate = getattr(owner, name)
-        if not (_is_number(rate) and 0 <= rate < 1):
-            raise DefinitionError(
-                f"{type(owner).__name__} {name}={rate!r}: "
-                "give a share from 0 up to, not including, 1"
-            )
-
-
-def _check_integer(owner: object, **highest: int) -> None:
-    for name, high in highest.items():
-        value = getattr(owner, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
-            raise DefinitionError(
-                f"{type(owner).__name__} {name}={value!r}: give an integer from 1 to {high:,}"
-            )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from mnist_tune.checks import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Range,
+    check_choices,
+    check_integers,
+    check_numbers,
+    check_type,
+)
 from mnist_tune.errors import DefinitionError
 from mnist_tune.networks import Network
 
@@ -28,47 +37,49 @@ class Sgd:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        _check_range(self, learning_rate=(0, math.inf), momentum=(None, 1))
+        check_numbers(self, learning_rate=POSITIVE, momentum=SHARE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adam:
-    """Adam as in `keras.optimizers.Adam` (Kingma and Ba, 2015)."""
-
-    learning_rate: float = 1e-3
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-7
-
-    def __post_init__(self) -> None:
-        _check_range(
-            self, learning_rate=(0, math.inf), beta_1=(None, 1), beta_2=(None, 1), epsilon=(0, 1)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdamW:
-    """Adam with decoupled weight decay as in `keras.optimizers.AdamW` (Loshchilov and Hutter, 2019).
+class _Adaptive:
+    """What Adam and AdamW share.
 
     Attributes:
-        weight_decay: per step, each kernel and bias shrinks by learning rate × weight_decay.
+        learning_rate: above 0.
+        beta_1, beta_2: decay of the two moments, 0 ≤ beta < 1.
+        epsilon: 0 < epsilon < 1.
     """
 
     learning_rate: float = 1e-3
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-7
+
+    def __post_init__(self) -> None:
+        positive_share = Range(0, 1, includes_low=False)
+        check_numbers(
+            self, learning_rate=POSITIVE, beta_1=SHARE, beta_2=SHARE, epsilon=positive_share
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adam(_Adaptive):
+    """Adam as in `keras.optimizers.Adam` (Kingma and Ba, 2015)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdamW(_Adaptive):
+    """Adam with decoupled weight decay as in `keras.optimizers.AdamW` (Loshchilov and Hutter, 2019).
+
+    Attributes:
+        weight_decay: per step, each kernel and bias shrinks by learning rate × weight_decay.
+    """
+
     weight_decay: float = 4e-3
 
     def __post_init__(self) -> None:
-        _check_range(
-            self,
-            learning_rate=(0, math.inf),
-            beta_1=(None, 1),
-            beta_2=(None, 1),
-            epsilon=(0, 1),
-            weight_decay=(None, math.inf),
-        )
+        _Adaptive.__post_init__(self)
+        check_numbers(self, weight_decay=NOT_NEGATIVE)
 
 
 Optimizer = Sgd | Adam | AdamW
@@ -95,16 +106,9 @@ class Recipe:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        _check_integer(self, epochs=100_000, batch_size=60_000)
-        if not isinstance(self.optimizer, Optimizer):
-            raise DefinitionError(
-                f"Recipe optimizer={self.optimizer!r}: give Sgd(…), Adam(…) or AdamW(…)"
-            )
-        for name, known in (("schedule", Schedule), ("precision", Precision)):
-            if getattr(self, name) not in get_args(known):
-                raise DefinitionError(
-                    f"Recipe {name}={getattr(self, name)!r}: give one of {', '.join(get_args(known))}"
-                )
+        check_integers(self, epochs=100_000, batch_size=60_000)
+        check_type(self, "optimizer", Optimizer, "Sgd(…), Adam(…) or AdamW(…)")
+        check_choices(self, schedule=Schedule, precision=Precision)
 
 
 def compiled_on_cpus(network: Network, recipe: Recipe) -> bool:
@@ -118,13 +122,8 @@ def compiled_on_cpus(network: Network, recipe: Recipe) -> bool:
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
     """Describe a recipe by JSON values; `recipe_from_json` is the inverse."""
-    values = {
-        **asdict(recipe),
-        "optimizer": {"kind": type(recipe.optimizer).__name__, **asdict(recipe.optimizer)},
-    }
-    if recipe.precision == "float32":
-        del values["precision"]  # as stored by versions that knew no other
-    return values
+    optimizer = {"kind": type(recipe.optimizer).__name__, **asdict(recipe.optimizer)}
+    return {**asdict(recipe), "optimizer": optimizer}
 
 
 def recipe_from_json(description: dict[str, Any]) -> Recipe:
@@ -145,25 +144,3 @@ def recipe_from_json(description: dict[str, Any]) -> Recipe:
             f"{description!r} describes no recipe that this version knows; upgrade mnist_tune"
         )
     return Recipe(**{**description, "optimizer": kind(**optimizer)})
-
-
-def _check_range(owner: object, **ranges: tuple[float | None, float]) -> None:
-    """Raise unless low < value < high; a low of None allows 0 and more."""
-    for name, (low, high) in ranges.items():
-        value = getattr(owner, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number and (value >= 0 if low is None else value > low) and value < high):
-            lower = "at least 0" if low is None else f"above {low}"
-            upper = "" if high == math.inf else f" and below {high}"
-            raise DefinitionError(
-                f"{type(owner).__name__} {name}={value!r}: give a number {lower}{upper}"
-            )
-
-
-def _check_integer(owner: object, **highest: int) -> None:
-    for name, high in highest.items():
-        value = getattr(owner, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
-            raise DefinitionError(
-                f"{type(owner).__name__} {name}={value!r}: give an integer from 1 to {high:,}"
-            )

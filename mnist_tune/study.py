@@ -6,11 +6,11 @@ This is the module that study files import. It has no dependency but the standar
 from __future__ import annotations
 
 import itertools
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
+from mnist_tune.checks import check_choices, check_integers, check_type, is_integer, refused, shown
 from mnist_tune.errors import DefinitionError
 from mnist_tune.networks import Network
 from mnist_tune.recipes import Recipe
@@ -55,11 +55,7 @@ class Configuration:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.network, Network):
-            raise DefinitionError(
-                f"Configuration network={_shown(self.network)}: "
-                "give a network such as Mlp(hidden=(64, 64))"
-            )
+        check_type(self, "network", Network, "a network such as Mlp(hidden=(64, 64))")
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The recipe that this configuration is trained with."""
@@ -92,7 +88,7 @@ class Grid:
         for name, given in values.items():
             if isinstance(given, str) or not isinstance(given, Iterable):
                 raise DefinitionError(
-                    f"Grid.product {name}={_shown(given)}: give a list of values, such as ({_shown(given)},)"
+                    f"Grid.product {name}={shown(given)}: give a list of values, such as ({shown(given)},)"
                 )
         return Grid(
             tuple(
@@ -117,11 +113,8 @@ class Search:
     first: tuple[Point, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.sampler not in get_args(Sampler):
-            raise DefinitionError(
-                f"Search sampler={self.sampler!r}: give one of {', '.join(get_args(Sampler))}"
-            )
-        _check_count("Search trials", self.trials, 100_000)
+        check_choices(self, sampler=Sampler)
+        check_integers(self, trials=100_000)
         object.__setattr__(self, "first", _points("Search first", self.first))
 
     @property
@@ -157,25 +150,14 @@ class Study:
     study_seed: int = 0
 
     def __post_init__(self) -> None:
-        if not callable(self.suggest):
-            raise DefinitionError(
-                f"Study suggest={_shown(self.suggest)}: give a function of one argument, the trial"
-            )
-        if not isinstance(self.recipe, Recipe):
-            raise DefinitionError(f"Study recipe={_shown(self.recipe)}: give a Recipe(epochs=…)")
-        if not isinstance(self.plan, Grid | Search):
-            raise DefinitionError(f"Study plan={_shown(self.plan)}: give a Grid(…) or a Search(…)")
-        _check_count("Study seeds", self.seeds, MOST_SEEDS)
-        _check_count("Study confirm_seeds", self.confirm_seeds, MOST_SEEDS)
-        for name, known in (("pruner", Pruner), ("protocol", SearchProtocol)):
-            if getattr(self, name) not in get_args(known):
-                raise DefinitionError(
-                    f"Study {name}={getattr(self, name)!r}: give one of {', '.join(get_args(known))}"
-                )
-        if not isinstance(self.baseline, str):
-            raise DefinitionError(f"Study baseline={self.baseline!r}: give the key of a baseline")
-        if isinstance(self.study_seed, bool) or not isinstance(self.study_seed, int):
-            raise DefinitionError(f"Study study_seed={self.study_seed!r}: give an integer")
+        check_type(self, "suggest", Callable, "a function of one argument, the trial")
+        check_type(self, "recipe", Recipe, "a Recipe(epochs=…)")
+        check_type(self, "plan", Grid | Search, "a Grid(…) or a Search(…)")
+        check_integers(self, seeds=MOST_SEEDS, confirm_seeds=MOST_SEEDS)
+        check_choices(self, pruner=Pruner, protocol=SearchProtocol)
+        check_type(self, "baseline", str, "the key of a baseline")
+        if not is_integer(self.study_seed):
+            raise refused(self, "study_seed", "give an integer")
 
     @property
     def trials(self) -> int:
@@ -193,26 +175,21 @@ class Study:
             return Configuration(network=suggested)
         if not isinstance(suggested, Configuration):
             raise DefinitionError(
-                f"suggest(trial) returned {_shown(suggested)}: "
+                f"suggest(trial) returned {shown(suggested)}: "
                 "return a network such as Mlp(hidden=(64, 64)), or a Configuration"
             )
         return suggested
 
 
-def _check_count(what: str, value: object, highest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= highest:
-        raise DefinitionError(f"{what}={value!r}: give an integer from 1 to {highest:,}")
-
-
 def _points(owner: str, points: object) -> tuple[Point, ...]:
     """Points as plain dicts, numpy's numbers as Python's."""
     if isinstance(points, Mapping | str) or not isinstance(points, Iterable):
-        raise DefinitionError(f"{owner} {_shown(points)}: give a tuple of points")
+        raise DefinitionError(f"{owner} {shown(points)}: give a tuple of points")
     plain: list[Point] = []
     for point in points:
         if not isinstance(point, Mapping):
             raise DefinitionError(
-                f"{owner}: {_shown(point)} is not a point; give a dict such as {{'l2': 1e-4}}"
+                f"{owner}: {shown(point)} is not a point; give a dict such as {{'l2': 1e-4}}"
             )
         plain.append({name: _plain(value) for name, value in point.items()})
     keys = [repr(sorted(point.items(), key=lambda item: str(item[0]))) for point in plain]
@@ -225,8 +202,3 @@ def _points(owner: str, points: object) -> tuple[Point, ...]:
 def _plain(value: Any) -> Any:
     """The Python number in one of numpy's; anything else as it is."""
     return value.item() if hasattr(value, "dtype") and hasattr(value, "item") else value
-
-
-def _shown(value: object) -> str:
-    """A value in one line that is not too long for a message."""
-    return textwrap.shorten(repr(value), 200, placeholder="…")
