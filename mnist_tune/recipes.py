@@ -123,7 +123,10 @@ def compiled_on_cpus(network: Network, recipe: Recipe) -> bool:
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
     """Describe a recipe by JSON values; `recipe_from_json` is the inverse."""
     optimizer = {"kind": type(recipe.optimizer).__name__, **asdict(recipe.optimizer)}
-    return {**asdict(recipe), "optimizer": optimizer}
+    values = {**asdict(recipe), "optimizer": optimizer}
+    if recipe.precision == "float32":
+        del values["precision"]  # the usual one, which no report needs to mention
+    return values
 
 
 def recipe_from_json(description: dict[str, Any]) -> Recipe:
