@@ -85,7 +85,7 @@ def unpaired(first: Values, second: Values) -> Pairing:
     a, b = summarise(first), summarise(second)
     difference, n = a.mean - b.mean, min(a.n, b.n)
     if n < 2:
-        return Pairing(difference, math.nan, math.nan, math.nan, n, math.nan, math.nan, True)
+        return _unknown(difference, n)
     parts = a.std**2 / a.n, b.std**2 / b.n
     error = math.sqrt(sum(parts))
     if error == 0:
@@ -93,17 +93,8 @@ def unpaired(first: Values, second: Values) -> Pairing:
         return Pairing(difference, difference, difference, 0.0, n, math.inf, same)
     # Welch and Satterthwaite's degrees of freedom.
     df = sum(parts) ** 2 / (parts[0] ** 2 / (a.n - 1) + parts[1] ** 2 / (b.n - 1))
-    half = quantile(df) * error
-    return Pairing(
-        difference,
-        difference - half,
-        difference + half,
-        math.hypot(a.std, b.std),
-        n,
-        df,
-        two_sided(df, difference / error),
-        df < LEAST_DEGREES_OF_FREEDOM,
-    )
+    std, few = math.hypot(a.std, b.std), df < LEAST_DEGREES_OF_FREEDOM
+    return _judged(difference, error, std, n, df, few)
 
 
 def against_best(values: NDArray[np.float64]) -> list[Pairing]:
@@ -215,19 +206,19 @@ def _pairing(
     differences = row - best
     mean, n = float(differences.mean()), differences.size
     if n == 1:
-        return Pairing(mean, math.nan, math.nan, math.nan, n, math.nan, math.nan, True)
+        return _unknown(mean, n)
     alone = float(differences.std(ddof=1))
     wild = math.isnan(std) or (std > 0 and _far_wider(alone / std, n - 1, df, pairs))
     std, df = (alone, n - 1.0) if wild else (max(std, alone), df)
     few = df < LEAST_DEGREES_OF_FREEDOM or (wild and n < FEW_SEEDS)
     if std > _ROUNDING:
-        return _judged(mean, n, std, df, few)
+        return _judged(mean, std / math.sqrt(n), std, n, df, few)
     # All differ alike: the spread of the seeds themselves stands in, which errs on the careful side.
     own = math.sqrt(float(row.var(ddof=1) + best.var(ddof=1)))
     if abs(mean) <= _ROUNDING:
         return Pairing(0.0, 0.0, 0.0, 0.0, n, df, 1.0)
     if own > _ROUNDING:
-        return _judged(mean, n, own, df, few)
+        return _judged(mean, own / math.sqrt(n), own, n, df, few)
     sign_test = 2 * 0.5**n
     return Pairing(mean, math.nan, math.nan, 0.0, n, df, sign_test, few)
 
@@ -237,8 +228,12 @@ def _far_wider(ratio: float, df: float, pooled_df: float, pairs: int) -> bool:
     return pairs * float(fdtrc(df, pooled_df, ratio**2)) < OUTLYING
 
 
-def _judged(difference: float, n: int, std: float, df: float, few: bool) -> Pairing:
-    error = std / math.sqrt(n)
-    half = quantile(df) * error
-    p_value = two_sided(df, difference / error)
+def _judged(difference: float, error: float, std: float, n: int, df: float, few: bool) -> Pairing:
+    """By the t distribution; `error` is the standard error of the difference."""
+    half, p_value = quantile(df) * error, two_sided(df, difference / error)
     return Pairing(difference, difference - half, difference + half, std, n, df, p_value, few)
+
+
+def _unknown(difference: float, n: int) -> Pairing:
+    nan = math.nan
+    return Pairing(difference, nan, nan, nan, n, nan, nan, too_few_seeds=True)
