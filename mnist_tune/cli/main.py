@@ -14,7 +14,7 @@ import sys
 import click
 
 from mnist_tune.cli import digits, machine, manage, monitor, results, run
-from mnist_tune.cli.options import as_called, called
+from mnist_tune.cli.options import as_called, called, log
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
 
@@ -26,37 +26,17 @@ def app() -> None:
     """Hyperparameter studies on MNIST that resume exactly and report honestly."""
 
 
-for command in (
-    run.run_command,
-    run.resume_command,
-    run.confirm_command,
-    manage.list_command,
-    manage.status_command,
-    manage.new_command,
-    monitor.dashboard_command,
-    monitor.watch_command,
-    results.report_command,
-    results.compare_command,
-    results.baselines_command,
-    results.export_command,
-    results.best_command,
-    digits.denoise_command,
-    digits.generate_command,
-    manage.backup_command,
-    manage.copy_command,
-    manage.delete_command,
-    machine.worker_command,
-    machine.data_command,
-    machine.doctor_command,
-):
-    app.add_command(command)
+for module in (run, manage, monitor, results, digits, machine):
+    for command in vars(module).values():
+        if isinstance(command, click.Command):
+            app.add_command(command)
 
 
-class _Lines(logging.Handler):
-    """What the storage has to say besides results goes to stderr, a line each."""
+class _StderrHandler(logging.Handler):
+    """Writes log records of mnist_tune to stderr, a line each."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(as_called(record.getMessage()), err=True)
+        log(record.getMessage())
 
 
 def main() -> None:
@@ -68,7 +48,9 @@ def main() -> None:
 
 def guarded(command: click.Command, name: str) -> None:
     """Run a command of that name and end the process; what is the user's to mend is one line."""
-    _listen()
+    logger = logging.getLogger("mnist_tune")
+    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        logger.addHandler(_StderrHandler())
     try:
         _refuse_broken_text()
         raise SystemExit(command(prog_name=name, standalone_mode=False))
@@ -102,12 +84,6 @@ def _refuse_broken_text() -> None:
 def _printable(message: str) -> str:
     """A message with what somebody typed in it: no control character reaches the terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
-
-
-def _listen() -> None:
-    logger = logging.getLogger("mnist_tune")
-    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
-        logger.addHandler(_Lines())
 
 
 def _fail(line: str, code: int) -> None:
