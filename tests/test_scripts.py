@@ -295,9 +295,9 @@ def test_the_lock_pins_every_dependency_by_hash_and_names_no_place() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     wanted = project["project"]["dependencies"] + [
         entry
-        for group in project["dependency-groups"].values()
+        for name, group in project["dependency-groups"].items()
         for entry in group
-        if isinstance(entry, str)
+        if isinstance(entry, str) and name != "peers"  # in an environment of its own
     ]
     assert {re.split(r"[>=<\[ ]", entry)[0] for entry in wanted} <= set(pinned)
     assert len(re.findall(r"^\S+==[^\n]* \\\n    --hash=sha256:", lock, re.MULTILINE)) == len(

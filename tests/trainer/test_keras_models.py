@@ -134,7 +134,7 @@ def test_a_folder_of_that_name_is_refused(model: Any, tmp_path: Path) -> None:
 class FullDisk:
     """A model whose saving ends half-way, as on a full disk."""
 
-    def save_model(self, path: Path) -> None:
+    def save(self, path: Path) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
