@@ -21,9 +21,9 @@ from typing import Any, Self
 import psutil
 import psycopg
 
-from mnist_tune.reports import formats
+from mnist_tune.reports.frames import study_frame
 from mnist_tune.reports.results import read_results
-from mnist_tune.reports.tables import read_tables
+from mnist_tune.reports.table_formats import csv_bytes
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.workers import fork_server
@@ -166,8 +166,10 @@ class Place:
             open_database(location, create=False, read_only=True) as database,
             database.reading() as connection,
         ):
-            found = read_tables(connection, read_results(connection, study))
-        return {f"{name}.csv": formats.csv(getattr(found, name)) for name in _TABLES}
+            results = read_results(connection, study)
+            return {
+                f"{name}.csv": csv_bytes(study_frame(connection, results, name)) for name in _TABLES
+            }
 
     def exported(self, study: str) -> dict[str, bytes]:
         """Export a study; file name → content of all files but those that hold times."""

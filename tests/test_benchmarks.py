@@ -238,7 +238,7 @@ def test_trials_are_written_that_a_report_can_read(tmp_path: Path) -> None:
         results = read_results(connection, "l2_factor")
         stored = connection.exec_driver_sql("SELECT count(*) FROM mnist_tune_epochs").scalar_one()
     assert results.states == {"complete": 510}
-    assert {len(entry.accuracies) for entry in results.configurations} == {3}
+    assert {len(entry.values) for entry in results.trials} == {3}
     assert stored == 510 * 3 * 40
 
 

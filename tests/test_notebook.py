@@ -56,11 +56,11 @@ def database(tmp_path: Path) -> Iterator[Any]:
 def test_theirs_and_ours_stand_in_a_row(database: Any) -> None:
     made = notebook_document(database(studies(), DENOISED))
     accuracies, noise = made.sections
-    assert accuracies.view is not None
+    assert accuracies.table is not None
     # The best single run on the test set, the best configuration there, and the honest one.
     ours = ("98.37", "98.27 ± 0.10", "98.31 ± 0.06")
-    assert accuracies.view.rows[1][1:] == ("98.26", *ours)
-    assert [row[1] for row in accuracies.view.rows] == ["97.25", "98.26", "99.08"]
+    assert accuracies.table.text().rows[1][1:] == ("98.26", *ours)
+    assert [row[1] for row in accuracies.table.text().rows] == ["97.25", "98.26", "99.08"]
     assert noise.text[-1] == "It helps from 0.1 on."
     assert "0.6" in noise.text[0]
 

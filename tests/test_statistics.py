@@ -521,6 +521,6 @@ def test_the_true_best_is_called_worse_in_at_most_5_percent(k: int) -> None:
 def test_scipy_stats_is_not_needed() -> None:
     modules = (CHECKOUT / "mnist_tune" / "statistics").glob("[!_]*.py")
     names = ", ".join(f"mnist_tune.statistics.{path.stem}" for path in sorted(modules))
-    code = f"import {names}, mnist_tune.reports.results, mnist_tune.reports.document, sys"
+    code = f"import {names}, mnist_tune.reports.results, mnist_tune.reports.study_report, sys"
     code += "; sys.exit('scipy.stats' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

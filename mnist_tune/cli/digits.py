@@ -19,7 +19,7 @@ from mnist_tune.storage.location import Location
 if TYPE_CHECKING:  # pandas, SQLAlchemy and matplotlib cost a second, which `--help` does not have
     from mnist_tune.candidates import Candidate
     from mnist_tune.data.sources import Dataset
-    from mnist_tune.denoising.publication import Analysis
+    from mnist_tune.denoising.analyses import Analysis
 
 _common = options.stacked(
     click.option(
@@ -76,16 +76,16 @@ def denoise_command(
     For each noise level the classifier sees the test digits with salt-and-pepper noise as they
     are, denoised by each of the autoencoder's seeds, and median-filtered.
     """
-    from mnist_tune.denoising.levels import parse_levels
+    from mnist_tune.denoising.measuring import parse_levels
 
     chosen = parse_levels(levels)
     networks = _networks(Location.find(storage), autoencoder, classifier, folder, out)
 
     from mnist_tune.candidates import images_made, probabilities
-    from mnist_tune.denoising import analysis
+    from mnist_tune.denoising.denoise import DenoisingInput, analyse_denoising
 
     models = networks.autoencoders()
-    subject = analysis.Subject(
+    subject = DenoisingInput(
         images=networks.dataset.test_images,
         labels=networks.dataset.test_labels,
         denoisers={
@@ -97,7 +97,7 @@ def denoise_command(
         warning=networks.warning,
         inputs=networks.inputs(),
     )
-    _publish(analysis.denoise(subject, chosen, digits, _say), networks, out, form)
+    _publish(analyse_denoising(subject, chosen, digits, _say), networks, out, form)
 
 
 @click.command("generate")
@@ -145,12 +145,12 @@ def generate_command(
 
     from mnist_tune.candidates import encoder, images_made, probabilities
     from mnist_tune.data.splits import final
-    from mnist_tune.generation import analysis
+    from mnist_tune.generation.generate import GenerationInput, analyse_generation
 
     (model,) = networks.autoencoders().values()
     first, second = encoder(model, networks.autoencoder.file)
     train, test = final(networks.dataset)
-    subject = analysis.Subject(
+    subject = GenerationInput(
         train=train,
         test=test,
         encode=first,
@@ -161,7 +161,7 @@ def generate_command(
         warning=networks.warning,
         inputs=networks.inputs(),
     )
-    _publish(analysis.generate(subject, count, confidence, seed), networks, out, form)
+    _publish(analyse_generation(subject, count, confidence, seed), networks, out, form)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,14 +215,14 @@ def _networks(
     """Find everything, and say so, before any work is done."""
     from mnist_tune import candidates
     from mnist_tune.data.sources import load_source
-    from mnist_tune.denoising.publication import prepare
+    from mnist_tune.denoising.analyses import check_writable
     from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
 
     first = candidates.find_candidate(location, DENOISING_ERROR, autoencoder)
     second = candidates.find_candidate(location, ACCURACY, classifier, first.sha256)
     source = candidates.common_source((first, second), folder)
     dataset = load_source(source)
-    prepare(out)
+    check_writable(out)
     for candidate, used in ((first, seeds), (second, 1)):
         _say(candidate.described(used))
         if candidate.others:
@@ -238,9 +238,9 @@ def _tested_on(dataset: Dataset) -> str:
 
 def _publish(analysis: Analysis, networks: _Networks, out: Path, form: Format) -> None:
     """Write the files, then store the analysis, then print it."""
-    from mnist_tune.denoising.publication import publish
+    from mnist_tune.denoising.analyses import write_analysis
 
-    written = publish(analysis, out)
+    written = write_analysis(analysis, out)
     _say(f"wrote {len(written)} files to {out}: see {out / 'summary.md'}")
     _store(analysis, networks.location)
     if form is Format.JSON:
@@ -288,15 +288,15 @@ def _show(location: Location, names: Sequence[str]) -> None:
 
 
 def _csv(analysis: Analysis) -> str:
-    from mnist_tune.reports import formats
+    from mnist_tune.reports.table_formats import csv_bytes, frame_of
 
-    return formats.csv(analysis.tables[0].frame).decode()
+    return csv_bytes(frame_of(analysis.tables[0])).decode()
 
 
 def _print_table(analysis: Analysis) -> None:
-    view = analysis.tables[0].view
-    titles = [column.title for column in view.columns]
-    rows = [dict(zip(titles, row, strict=True)) for row in view.rows]
+    table = analysis.tables[0].text()
+    titles = [column.heading for column in table.columns]
+    rows = [dict(zip(titles, row, strict=True)) for row in table.rows]
     options.print_rows(rows, Format.TABLE, titles)
 
 

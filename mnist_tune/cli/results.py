@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # pandas and SQLAlchemy cost a second, which `--help` does no
 
     from sqlalchemy import Connection
 
-    from mnist_tune.reports.document import Document
+    from mnist_tune.reports.documents import Document
 
 
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from mnist_tune.cli.options import Format, print_rows
 
 if TYPE_CHECKING:  # pandas and SQLAlchemy cost a second, which `--help` does not have
-    from mnist_tune.reports.versus import Tournament
+    from mnist_tune.reports.compare import Comparison
 
 
 class ReportFormat(StrEnum):
@@ -81,10 +81,10 @@ def report_command(
 @options.storage
 def export_command(study: str, out: Path, storage: str | None) -> None:
     """Write tables (CSV, Markdown, LaTeX, JSON, Parquet), summary and figure of a study."""
-    from mnist_tune.reports.export import export as write
+    from mnist_tune.reports.export import export_study
 
     with reading(Location.find(storage)) as connection:
-        for path in write(connection, study, out):
+        for path in export_study(connection, study, out):
             click.echo(path)
 
 
@@ -119,52 +119,39 @@ def print_report(location: Location, name: str, form: ReportFormat = ReportForma
 
 
 def _report_text(location: Location, name: str, form: ReportFormat) -> str:
-    from mnist_tune.reports.confusions import found_errors
-    from mnist_tune.reports.document import document
+    from mnist_tune.reports.all_studies import full_report
     from mnist_tune.reports.results import read_results
 
     with reading(location) as connection:
-        results = read_results(connection, name)
-        made = document(results, errors=found_errors(connection, results))
-        if form is not ReportFormat.HTML:
-            return written(made, form)
-        from mnist_tune.reports.html import Chapter, page
-        from mnist_tune.reports.illustrations import illustrations
-
-        return page(made.title, [Chapter(_as_called(made), illustrations(connection, results))])
+        drawn = form is ReportFormat.HTML
+        made = full_report(connection, read_results(connection, name), with_figures=drawn)
+        return written(made, form)
 
 
 def _story_text(location: Location, form: ReportFormat) -> str:
-    from mnist_tune.reports.html import page
-    from mnist_tune.reports.story import TITLE, chapters
+    from mnist_tune.reports.all_studies import TITLE, all_studies
+    from mnist_tune.reports.rendering import html_page
 
     with reading(location) as connection:
-        told = chapters(connection, pictured=form is ReportFormat.HTML)
+        found = all_studies(connection, with_figures=form is ReportFormat.HTML)
     if form is ReportFormat.HTML:
-        return page(TITLE, [replace(c, document=_as_called(c.document)) for c in told])
+        return html_page(TITLE, [_as_called(document) for document in found])
     if form is ReportFormat.JSON:
-        return "[\n" + ",\n".join(written(c.document, form).rstrip() for c in told) + "\n]\n"
-    return "\n".join(written(chapter.document, form) for chapter in told)
+        return "[\n" + ",\n".join(written(d, form).rstrip() for d in found) + "\n]\n"
+    return "\n".join(written(document, form) for document in found)
 
 
 def written(made: Document, form: ReportFormat) -> str:
-    """A document as text in one of the formats that need no pictures."""
+    """A document as text in one of the formats."""
+    from mnist_tune.reports.documents import json_document, markdown_document
+    from mnist_tune.reports.rendering import html_page, terminal_text
+
     if form is ReportFormat.JSON:
-        from mnist_tune.reports.document import as_json
-
-        return as_json(made)
+        return json_document(made)
     if form is ReportFormat.MARKDOWN:
-        from mnist_tune.reports.markdown import markdown
-
-        return markdown(made)
-    from rich.console import Console
-
-    from mnist_tune.reports.terminal import show
-
-    console = Console()
-    with console.capture() as captured:
-        show(_as_called(made), console)
-    return captured.get()
+        return markdown_document(made)
+    called = _as_called(made)
+    return html_page(called.title, [called]) if form is ReportFormat.HTML else terminal_text(called)
 
 
 def _as_called(made: Document) -> Document:
@@ -220,10 +207,10 @@ def compare_command(
     `mnist-tune baselines`, or NAME=PERCENT.
     """
     from mnist_tune.cli.results import reading
-    from mnist_tune.reports.versus import tournament
+    from mnist_tune.reports.compare import compare_references
 
     with reading(Location.find(storage)) as connection:
-        text = _written(tournament(connection, things), form)
+        text = _written(compare_references(connection, things), form)
     if out is None:
         click.echo(text, nl=False)
         return
@@ -253,18 +240,12 @@ def baselines_command(form: Format) -> None:
     print_rows(rows, form, ("key", "accuracy", "class", "source"))
 
 
-def _written(found: Tournament, form: CompareFormat) -> str:
-    from mnist_tune.cli.results import ReportFormat, written
-    from mnist_tune.reports.versus import comparison_document, duel_records, duels_view
+def _written(found: Comparison, form: CompareFormat) -> str:
+    from mnist_tune.reports.compare import comparison_document, pairs_table
+    from mnist_tune.reports.table_formats import csv_bytes, frame_of, latex_table
 
     if form is CompareFormat.LATEX:
-        from mnist_tune.reports.latex import latex_table
-
-        return latex_table(duels_view(found))
+        return latex_table(pairs_table(found).text())
     if form is CompareFormat.CSV:
-        import pandas as pd
-
-        from mnist_tune.reports import formats
-
-        return formats.csv(pd.DataFrame(duel_records(found))).decode()
+        return csv_bytes(frame_of(pairs_table(found))).decode()
     return written(comparison_document(found), ReportFormat(form.value))

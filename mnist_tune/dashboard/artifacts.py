@@ -15,11 +15,10 @@ from typing import Literal
 from sqlalchemy import Connection, select
 
 from mnist_tune.errors import Incomplete
-from mnist_tune.reports import canvas
-from mnist_tune.reports.configurations import Configuration
-from mnist_tune.reports.figures import warning_of
-from mnist_tune.reports.illustrations import Sketch, sketches
-from mnist_tune.reports.results import Results, read_results
+from mnist_tune.reports.configurations import RankedTrial
+from mnist_tune.reports.figures import Figure
+from mnist_tune.reports.results import StudyResults, read_results
+from mnist_tune.reports.study_figures import learning_figure, network_figure, study_figures
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.database import Database
 from mnist_tune.storage.shown import ENDED, Shown, of_trial, study_of
@@ -79,12 +78,12 @@ def make(database: Database, artifact_id: str) -> Made | None:
         return Made(content, states[found.follows])
 
 
-def of_study(connection: Connection, results: Results, store: Store) -> Iterator[Artifact]:
+def of_study(connection: Connection, results: StudyResults, store: Store) -> Iterator[Artifact]:
     """Pictures and tables of the whole study, those of the confirmed trial among them."""
     shown = partial(Shown, results.provenance.uid, "study")
-    for sketch in sketches(connection, results):
-        draw = partial(_draw, sketch)
-        yield Artifact(shown(f"{sketch.name}.png"), draw, "study", sketch.confirmed)
+    for figure in study_figures(connection, results):
+        draw = partial(_draw, figure)
+        yield Artifact(shown(f"{figure.name}.png"), draw, "study", figure.confirmed)
     for analysis in store.analyses_of(store.study(results.provenance.name)):
         for picture in store.pictures(analysis.name):
             stored = partial(bytes, picture.png)
@@ -95,41 +94,28 @@ def of_study(connection: Connection, results: Results, store: Store) -> Iterator
         yield Artifact(shown(f"{name}.csv"), partial(_csv, connection, results, name), "study")
 
 
-def of_trials(connection: Connection, results: Results) -> Iterator[Artifact]:
+def of_trials(connection: Connection, results: StudyResults) -> Iterator[Artifact]:
     """Learning curves and network of each trial that has them."""
     for entry, (learning, network) in shown_by_trials(results):
-        yield Artifact(learning, partial(_curves, connection, results, entry), "trial")
-        yield Artifact(network, partial(_network, entry), "trial")
+        curves = learning_figure(connection, results, entry)
+        yield Artifact(learning, partial(_draw, curves), "trial")
+        yield Artifact(network, partial(_draw, network_figure(results, entry)), "trial")
 
 
-def shown_by_trials(results: Results) -> Iterator[tuple[Configuration, tuple[Shown, ...]]]:
+def shown_by_trials(results: StudyResults) -> Iterator[tuple[RankedTrial, tuple[Shown, ...]]]:
     """Trials that trained to their end, or were pruned, and what each shows."""
-    for entry in results.configurations:
+    for entry in results.trials:
         if entry.trial.state != "failed":
             network = json.dumps(dict(entry.trial.network), sort_keys=True)
-            yield entry, of_trial(results.provenance.uid, entry.trial.trial_number, network)
+            yield entry, of_trial(results.provenance.uid, entry.number, network)
 
 
-def _draw(sketch: Sketch) -> bytes | None:
-    found = sketch.read()
-    return None if found is None else canvas.png(found[1], _DOTS_PER_INCH)
+def _draw(figure: Figure) -> bytes | None:
+    return figure.png(_DOTS_PER_INCH) if figure.at_hand else None
 
 
-def _curves(connection: Connection, results: Results, entry: Configuration) -> bytes:
-    from mnist_tune.reports import curves
+def _csv(connection: Connection, results: StudyResults, name: str) -> bytes:
+    from mnist_tune.reports.frames import study_frame
+    from mnist_tune.reports.table_formats import csv_bytes
 
-    found = curves.curves_of(connection, results, entry)
-    return canvas.png(lambda: curves.draw(found, warning_of(results)), _DOTS_PER_INCH)
-
-
-def _network(entry: Configuration) -> bytes:
-    from mnist_tune.reports import diagrams
-
-    return canvas.png(lambda: diagrams.draw(entry.network), _DOTS_PER_INCH)
-
-
-def _csv(connection: Connection, results: Results, name: str) -> bytes:
-    from mnist_tune.reports import formats
-    from mnist_tune.reports.tables import read_tables
-
-    return formats.csv(getattr(read_tables(connection, results), name))
+    return csv_bytes(study_frame(connection, results, name))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from mnist_tune.dashboard.artifacts import of_study, shown_by_trials
 from mnist_tune.dashboard.notes import early_note, study_note, test_note, with_theirs
 from mnist_tune.errors import Incomplete
-from mnist_tune.reports.results import Results, read_results
+from mnist_tune.reports.results import StudyResults, read_results
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import OptunaStudy, load_study
@@ -45,7 +45,7 @@ def publish(database: Database, study: OptunaStudy, row: StudyRow, *, whole: boo
         _write_note(study, results)
         if not whole:
             return
-        study.announce_finished({e.trial.trial_number: s for e, s in shown_by_trials(results)})
+        study.announce_finished({e.number: s for e, s in shown_by_trials(results)})
         artifacts = list(of_study(connection, results, Store(database)))
     study.show([artifact.shown for artifact in artifacts])
     if results.latest is not None and results.latest.confirmation:
@@ -75,7 +75,7 @@ def unpublished(location: Location) -> tuple[str, ...]:
     return tuple(name for name in idle if name not in noted)
 
 
-def _write_note(study: OptunaStudy, results: Results) -> None:
+def _write_note(study: OptunaStudy, results: StudyResults) -> None:
     study.set_note(with_theirs(study_note(results), study.note()))
     latest = results.latest
     if latest is not None and latest.confirmation:

@@ -3,73 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from mnist_tune.denoising.crossings import Help
-from mnist_tune.denoising.measuring import Measured, Pictures
-from mnist_tune.denoising.publication import Figure
-from mnist_tune.denoising.tables import DIGITS, rates, std
+from mnist_tune.denoising.gains import HelpfulRange
+from mnist_tune.denoising.measuring import Measured, Treatment
+from mnist_tune.denoising.tables import std, true_positive_rates
+from mnist_tune.networks import CLASSES
 from mnist_tune.noise import unit
-from mnist_tune.reports import canvas
-from mnist_tune.reports.canvas import BLUE, COLUMN_INCHES, GREY, VERMILION
+from mnist_tune.reports.figures import (
+    BLUE,
+    COLUMN_INCHES,
+    GREY,
+    PAGE_INCHES,
+    VERMILION,
+    WARNING_INCHES,
+    Figure,
+    figure_of,
+    legend_below,
+)
 
-_PAGE_INCHES = 7.0
 _TITLE_INCHES = 0.16
-_WARNING_INCHES = 0.18
 _CELL = 30  # pixels: an image with a white margin
 
-_LOOK: dict[Pictures, dict[str, Any]] = {
-    "seasoned": {"color": GREY, "marker": "s", "linestyle": ":"},
+_LOOK: dict[Treatment, dict[str, Any]] = {
+    "noisy": {"color": GREY, "marker": "s", "linestyle": ":"},
     "denoised": {"color": BLUE, "marker": "o", "linestyle": "-"},
     "median filter": {"color": VERMILION, "marker": "^", "linestyle": "--"},
 }
+
 _LINE: dict[str, Any] = {"markersize": 2.8, "linewidth": 1.0}
-
-Draw = Callable[[Drawing], None]
-Images = NDArray[Any]
+_LEGEND = {"columnspacing": 1.2, "handletextpad": 0.5}
 
 
-def figure(name: str, caption: str, size: tuple[float, float], warning: str, draw: Draw) -> Figure:
-    """Draw a figure as PNG with 200 dots per inch and as SVG with text as outlines.
-
-    Args:
-        name: of its files.
-        caption: one or two sentences.
-        size: width and height in inches.
-        warning: written into the figure itself; empty for a plain result.
-        draw: what fills it.
-    """
-
-    def drawn() -> Drawing:
-        drawing = canvas.blank(*size)
-        draw(drawing)
-        if warning:
-            _draw_warning(drawing, warning)
-        return drawing
-
-    lead = f"{warning[0].upper()}{warning[1:]}. " if warning else ""
-    return Figure(name, lead + caption, canvas.png(drawn), canvas.svg(drawn))
-
-
-def _draw_warning(drawing: Drawing, warning: str) -> None:
-    title = drawing.suptitle(warning.upper(), color=VERMILION, fontsize=7, weight="bold")
-    # A layout engine makes room; what was laid out by hand has left some at the very top.
-    if not isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):
-        title.set(y=1 - 0.03 / drawing.get_figheight(), verticalalignment="top")
-
-
-def figures(measured: Measured, helped: Sequence[Help], warning: str) -> tuple[Figure, ...]:
+def noise_figures(
+    measured: Measured, helped: Sequence[HelpfulRange], warning: str
+) -> tuple[Figure, ...]:
     """The curves, in reading order."""
     band = " Bands: standard deviation over autoencoders." if len(measured.seeds) > 1 else ""
     return (
-        figure(
+        figure_of(
             "accuracy_against_noise",
             "Share of test digits that the classifier recognises, against the level of the noise."
             f"{band} Shaded: 95 % intervals of the levels where denoising starts and stops helping.",
@@ -77,7 +55,7 @@ def figures(measured: Measured, helped: Sequence[Help], warning: str) -> tuple[F
             warning,
             lambda drawing: _draw_accuracy(drawing, measured, helped[0]),
         ),
-        figure(
+        figure_of(
             "psnr_against_noise",
             "Peak signal-to-noise ratio of the test images, mean over images, against the level of "
             f"the noise; of images without noise it is infinite.{band}",
@@ -85,18 +63,22 @@ def figures(measured: Measured, helped: Sequence[Help], warning: str) -> tuple[F
             warning,
             lambda drawing: _draw_psnr(drawing, measured),
         ),
-        figure(
+        figure_of(
             "digits_against_noise",
             f"True-positive rate of each digit against the level of the noise.{band}",
-            (_PAGE_INCHES, 3.4),
+            (PAGE_INCHES, 3.4),
             warning,
             lambda drawing: _draw_digits(drawing, measured),
         ),
     )
 
 
-def grid(
-    levels: Sequence[float], clean: Images, noisy: Images, denoised: Images, warning: str
+def grid_figure(
+    levels: Sequence[float],
+    clean: NDArray[Any],
+    noisy: NDArray[Any],
+    denoised: NDArray[Any],
+    warning: str,
 ) -> Figure:
     """A few digits at each level.
 
@@ -105,39 +87,24 @@ def grid(
         clean: [k, 28, 28].
         noisy: [L, k, 28, 28], uint8.
         denoised: of the same shape, pixels 0–1.
-        warning: as of `figure`.
+        warning: written into the figure; empty for a plain result.
     """
     titles = ["original", *(f"{level:g}" for level in levels)]
     mosaic = _mosaic(clean, noisy, denoised)
     rows, columns = mosaic.shape
-    width = min(_PAGE_INCHES, 0.6 * len(titles))
-    height = width * rows / columns + _TITLE_INCHES + _WARNING_INCHES * bool(warning)
-    return figure(
+    width = min(PAGE_INCHES, 0.6 * len(titles))
+    top = _TITLE_INCHES + WARNING_INCHES * bool(warning)
+    return figure_of(
         "grid",
         "Test digits with noise (upper rows) and after denoising (lower rows), at each level of the "
         "noise; left the originals.",
-        (width, height),
+        (width, width * rows / columns + _TITLE_INCHES + WARNING_INCHES * bool(warning)),
         warning,
-        lambda drawing: _draw_grid(drawing, titles, mosaic, warning),
+        lambda drawing: _draw_grid(drawing, titles, mosaic, top),
     )
 
 
-def legend_below(drawing: Drawing, axes: Axes, columns: int = 3) -> None:
-    """One legend for all axes."""
-    handles, labels = axes.get_legend_handles_labels()
-    drawing.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        fontsize=6,
-        columnspacing=1.2,
-        handletextpad=0.5,
-    )
-
-
-def _draw_accuracy(drawing: Drawing, measured: Measured, helped: Help) -> None:
+def _draw_accuracy(drawing: Drawing, measured: Measured, helped: HelpfulRange) -> None:
     axes = drawing.subplots()
     for treated in measured.treatments:
         _draw_line(axes, measured.levels, treated.pictures, 100 * treated.accuracies)
@@ -150,7 +117,7 @@ def _draw_accuracy(drawing: Drawing, measured: Measured, helped: Help) -> None:
     axes.set_xlabel("Noise level")
     axes.set_ylabel("Digits recognised (%)")
     axes.set_ylim(0, 102)
-    legend_below(drawing, axes)
+    legend_below(drawing, axes, 3, **_LEGEND)
 
 
 def _draw_end(axes: Axes, value: float, low: float, high: float) -> None:
@@ -180,14 +147,14 @@ def _draw_psnr(drawing: Drawing, measured: Measured) -> None:
         _draw_line(axes, measured.levels, treated.pictures, values)
     axes.set_xlabel("Noise level")
     axes.set_ylabel("PSNR (dB)")
-    legend_below(drawing, axes)
+    legend_below(drawing, axes, 3, **_LEGEND)
 
 
 def _draw_digits(drawing: Drawing, measured: Measured) -> None:
     panels = drawing.subplots(2, 5, sharex=True, sharey=True)
-    for digit, axes in zip(DIGITS, panels.flat, strict=True):
+    for digit, axes in zip(range(CLASSES), panels.flat, strict=True):
         for treated in measured.treatments:
-            values = 100 * rates(treated, measured.labels, digit)
+            values = 100 * true_positive_rates(treated, measured.labels, digit)
             _draw_line(axes, measured.levels, treated.pictures, values, markersize=1.8)
         axes.set_title(str(digit), fontsize=8, weight="bold", pad=2)
         axes.set_ylim(0, 102)
@@ -195,13 +162,13 @@ def _draw_digits(drawing: Drawing, measured: Measured) -> None:
     panels[1, 2].set_xlabel("Noise level")
     for axes in panels[:, 0]:
         axes.set_ylabel("Recognised (%)")
-    legend_below(drawing, panels[0, 0])
+    legend_below(drawing, panels[0, 0], 3, **_LEGEND)
 
 
 def _draw_line(
     axes: Axes,
     levels: Sequence[float],
-    pictures: Pictures,
+    pictures: Treatment,
     values: NDArray[np.float64],
     **changes: Any,
 ) -> None:
@@ -215,11 +182,10 @@ def _draw_line(
         axes.fill_between(levels, means - half, means + half, color=colour, alpha=0.2, linewidth=0)
 
 
-def _draw_grid(drawing: Drawing, titles: Sequence[str], mosaic: Images, warning: str) -> None:
+def _draw_grid(drawing: Drawing, titles: Sequence[str], mosaic: NDArray[Any], top: float) -> None:
     """One image with its titles above; a layout engine would only cost seconds."""
     drawing.set_layout_engine("none")
     height = drawing.get_figheight()
-    top = _TITLE_INCHES + _WARNING_INCHES * bool(warning)
     axes = drawing.add_axes((0, 0, 1, 1 - top / height))
     axes.imshow(mosaic, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
@@ -233,7 +199,7 @@ def _draw_grid(drawing: Drawing, titles: Sequence[str], mosaic: Images, warning:
         )
 
 
-def _mosaic(clean: Images, noisy: Images, denoised: Images) -> Images:
+def _mosaic(clean: NDArray[Any], noisy: NDArray[Any], denoised: NDArray[Any]) -> NDArray[Any]:
     """Two rows for each digit, the original before its noisy ones: [2·k·30, (L+1)·30] of 0–1."""
     levels, count = noisy.shape[:2]
     cells = np.zeros((count, 2, _CELL, levels + 1, _CELL))

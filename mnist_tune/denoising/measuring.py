@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_tune.data.idx import Bytes
+from mnist_tune.errors import DefinitionError
 from mnist_tune.noise import (
     EVALUATION_KEY,
     WHITE,
@@ -20,7 +21,7 @@ from mnist_tune.noise import (
 )
 
 Right = NDArray[np.bool_]
-Pictures = Literal["seasoned", "denoised", "median filter"]
+Treatment = Literal["noisy", "denoised", "median filter"]
 
 Denoise = Callable[[Bytes], NDArray[np.floating[Any]]]
 """Images uint8 [n, 28, 28] → what an autoencoder makes of them, [n, 28, 28] of 0–1."""
@@ -28,7 +29,8 @@ Denoise = Callable[[Bytes], NDArray[np.floating[Any]]]
 Classify = Callable[[NDArray[Any]], NDArray[np.floating[Any]]]
 """Images [n, 28, 28] with pixels 0–255 of any number type → probabilities [n, 10]."""
 
-Say = Callable[[str], object]
+MOST_LEVELS = 101
+_HELP = "give how many (2 to 101, such as 11) or which, such as 0,0.1,0.4"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +44,7 @@ class Treated:
         errors: S values for each level.
     """
 
-    pictures: Pictures
+    pictures: Treatment
     right: Right
     errors: tuple[tuple[ImageErrors, ...], ...]
 
@@ -65,20 +67,20 @@ class Measured:
         levels: L noise levels, ascending, 0–1.
         labels: uint8 [n], the true digits.
         seeds: of the S autoencoders.
-        seasoned, denoised, filtered: the three treatments.
+        noisy, denoised, filtered: the three treatments.
     """
 
     levels: tuple[float, ...]
     labels: Bytes
     seeds: tuple[int, ...]
-    seasoned: Treated
+    noisy: Treated
     denoised: Treated
     filtered: Treated
 
     @property
     def treatments(self) -> tuple[Treated, Treated, Treated]:
         """In the order of tables and legends."""
-        return self.seasoned, self.denoised, self.filtered
+        return self.noisy, self.denoised, self.filtered
 
 
 def measure(
@@ -87,7 +89,7 @@ def measure(
     levels: Sequence[float],
     denoisers: Mapping[int, Denoise],
     classify: Classify,
-    say: Say = lambda _line: None,
+    log: Callable[[str], object] = lambda _line: None,
 ) -> Measured:
     """Measure all levels. The noise of an image is the same for every network.
 
@@ -97,59 +99,69 @@ def measure(
         levels: of the noise, 0–1, ascending.
         denoisers: seed → autoencoder.
         classify: the judge.
-        say: takes a line about each level.
+        log: takes a line about each level.
     """
-    rows: dict[Pictures, list[tuple[Right, tuple[ImageErrors, ...]]]] = {
-        "seasoned": [],
-        "denoised": [],
-        "median filter": [],
-    }
+
+    def judged(made: NDArray[Any]) -> tuple[NDArray[np.bool_], ImageErrors]:
+        return classify(pixels(made)).argmax(axis=1) == labels, image_errors(images, made)
+
+    rows: dict[Treatment, list[Any]] = {"noisy": [], "denoised": [], "median filter": []}
     for level in levels:
-        noisy = seasoned(images, level)
-        made: dict[Pictures, list[NDArray[Any]]] = {
-            "seasoned": [noisy],
-            "median filter": [median_filtered(noisy)],
-        }
-        for pictures, found in made.items():
-            rows[pictures].append(_judged(images, labels, found, classify))
+        noisy = noisy_images(images, level)
+        rows["noisy"].append([judged(noisy)])
+        rows["median filter"].append([judged(median_filtered(noisy))])
         # One at a time: 10,000 float images take 63 MB.
-        each = [
-            _judged(images, labels, [denoise(noisy)], classify) for denoise in denoisers.values()
-        ]
-        rows["denoised"].append(
-            (np.concatenate([right for right, _ in each]), tuple(e for _, (e,) in each))
+        rows["denoised"].append([judged(denoise(noisy)) for denoise in denoisers.values()])
+        before, after = (
+            100 * np.mean([right.mean() for right, _ in rows[kind][-1]])
+            for kind in ("noisy", "denoised")
         )
-        say(
-            f"noise {level:g}: {100 * rows['seasoned'][-1][0].mean():.2f} % recognised, "
-            f"{100 * rows['denoised'][-1][0].mean():.2f} % after denoising"
+        log(f"noise {level:g}: {before:.2f} % recognised, {after:.2f} % after denoising")
+    treated = (
+        Treated(
+            kind,
+            np.stack([np.stack([right for right, _ in level]) for level in found]),
+            tuple(tuple(error for _, error in level) for level in found),
         )
-    treated = {
-        pictures: Treated(pictures, np.stack([r for r, _ in found]), tuple(e for _, e in found))
-        for pictures, found in rows.items()
-    }
-    return Measured(
-        levels=tuple(levels),
-        labels=labels,
-        seeds=tuple(denoisers),
-        seasoned=treated["seasoned"],
-        denoised=treated["denoised"],
-        filtered=treated["median filter"],
+        for kind, found in rows.items()
     )
+    return Measured(tuple(levels), labels, tuple(denoisers), *treated)
 
 
-def seasoned(images: Bytes, level: float) -> Bytes:
+def noisy_images(images: Bytes, level: float) -> Bytes:
     """Images with the noise of a level; levels share their draws, so that curves are smooth."""
     return salt_and_pepper(images, level, EVALUATION_KEY)
-
-
-def _judged(
-    clean: Bytes, labels: Bytes, made: Sequence[NDArray[Any]], classify: Classify
-) -> tuple[Right, tuple[ImageErrors, ...]]:
-    """Right answers [len(made), n], and errors of each."""
-    right = np.stack([classify(pixels(found)).argmax(axis=1) == labels for found in made])
-    return right, tuple(image_errors(clean, found) for found in made)
 
 
 def pixels(images: NDArray[Any]) -> NDArray[Any]:
     """Images as classifiers take them, 0–255: floats of 0–1 are scaled, bytes stay."""
     return images if images.dtype == np.uint8 else images * np.float32(WHITE)
+
+
+def parse_levels(text: str) -> tuple[float, ...]:
+    """Read `11` as so many levels evenly from 0 to 1, and `0,0.1,0.4` as those.
+
+    A single level is written with its point: 0.4.
+
+    Returns:
+        Levels from 0 to 1, ascending, each once.
+
+    Raises:
+        DefinitionError: it is neither, or a level is outside 0–1.
+    """
+    if text.strip().lstrip("+-").isdigit():
+        count = int(text)
+        if not 2 <= count <= MOST_LEVELS:
+            raise DefinitionError(f"--levels {text}: not a number of levels; {_HELP}")
+        # Rounded so that a third of ten is 0.3, in tables and in file names alike.
+        return tuple(round(i / (count - 1), 6) for i in range(count))
+    try:
+        levels = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        raise DefinitionError(f"--levels {text!r}: not numbers; {_HELP}") from None
+    outside = [level for level in levels if not 0 <= level <= 1]
+    if outside:
+        raise DefinitionError(f"--levels {text}: {outside[0]:g} is outside 0–1; {_HELP}")
+    if len(levels) > MOST_LEVELS:
+        raise DefinitionError(f"--levels: {len(levels)} levels are too many; {_HELP}")
+    return tuple(level + 0.0 for level in levels)  # -0.0 is 0

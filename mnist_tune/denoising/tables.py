@@ -1,170 +1,233 @@
-"""The tables of `denoise`: tidy frames for programs, rounded ones for people."""
+"""The tables of `denoise`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from mnist_tune.denoising.crossings import Estimate, Help
+from mnist_tune.denoising.gains import Estimate, HelpfulRange
 from mnist_tune.denoising.measuring import Measured, Treated
-from mnist_tune.denoising.publication import Table
-from mnist_tune.reports.views import Column, View
+from mnist_tune.networks import CLASSES
+from mnist_tune.reports import formatting
+from mnist_tune.reports.columns import Column, Table, reader_column
+from mnist_tune.statistics.means import Summary, summarise
 
-DIGITS = range(10)
-UNKNOWN = "–"
+_DECIBELS = partial(formatting.mean_std, scale=1)
+_PERCENT = partial(formatting.fixed, scale=100)
+_LEVEL = reader_column("noise", "0.level", "{:g}".format)
 
 
-def tables(measured: Measured, helped: Sequence[Help]) -> tuple[Table, ...]:
+@dataclass(frozen=True, slots=True)
+class _Treatment:
+    """One treatment at one level."""
+
+    level: float
+    pictures: str
+    accuracy: Summary
+    loss: float
+    mse: float
+    psnr: Summary | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Gain:
+    """What denoising gains at one level."""
+
+    level: float
+    against: str
+    gain: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class _Digit:
+    """Mean true-positive rate of one digit over n_seeds autoencoders."""
+
+    level: float
+    pictures: str
+    digit: int
+    images: int
+    n_seeds: int
+    rate: float
+    rate_std: float
+
+
+def tables(measured: Measured, ranges: Sequence[HelpfulRange]) -> tuple[Table, ...]:
     """All tables in reading order."""
     return (
         noise_table(measured),
-        help_table(measured, helped),
-        gains_table(measured, helped),
+        help_table(measured, ranges),
+        gains_table(measured, ranges),
         digits_table(measured),
         seeds_table(measured),
     )
 
 
 def noise_table(measured: Measured) -> Table:
-    """Accuracy and errors against the level of the noise."""
-    records = [
-        {
-            "level": level,
-            "pictures": treated.pictures,
-            "n_seeds": treated.accuracies.shape[1],
-            "accuracy": float(treated.accuracies[i].mean()),
-            "accuracy_std": std(treated.accuracies[i]),
-            "loss": float(np.mean([e.loss for e in treated.errors[i]])),
-            "mse": float(np.mean([e.mse for e in treated.errors[i]])),
-            "psnr": float(treated.psnr(i).mean()),
-            "psnr_std": std(treated.psnr(i)),
-        }
+    """Accuracy and errors against the level of the noise; readers get a row for each level."""
+    rows = [
+        _treatment(treated, level, i)
         for i, level in enumerate(measured.levels)
         for treated in measured.treatments
     ]
-    columns = [_levels(measured)]
-    for unit, written in (("% right", _accuracies), ("PSNR dB", _psnrs)):
-        columns += [
-            Column(f"{t.pictures}, {unit}", tuple(written(t, i) for i in _places(measured)))
-            for t in measured.treatments
-        ]
-    return Table(
-        "noise",
-        "Share of test digits that the classifier recognises, and PSNR, against the level of the "
-        "noise; mean ± standard deviation over autoencoders.",
-        pd.DataFrame(records),
-        View(tuple(columns)),
-    )
-
-
-def help_table(measured: Measured, helped: Sequence[Help]) -> Table:
-    """From which level to which denoising helps."""
-    records = [
-        {"against": entry.against, **_ends("start", entry.start), **_ends("stop", entry.stop)}
-        for entry in helped
+    names = [treated.pictures for treated in measured.treatments]
+    wide = [
+        reader_column(f"{pictures}, {unit}", f"{place}.{name}", write)
+        for unit, name, write in (
+            ("% right", "accuracy", formatting.mean_std),
+            ("PSNR dB", "psnr", _DECIBELS),
+        )
+        for place, pictures in enumerate(names)
     ]
     columns = (
-        Column("against", tuple(entry.against for entry in helped), align="left"),
-        Column("helps from", tuple(shown_end(e, e.start, measured.levels) for e in helped)),
-        Column("to", tuple(shown_end(e, e.stop, measured.levels) for e in helped)),
+        Column("level"),
+        Column("pictures", dtype="str"),
+        Column("n_seeds", "accuracy.n", "int64"),
+        Column("accuracy", "accuracy.mean"),
+        Column("accuracy_std", "accuracy.std"),
+        Column("loss"),
+        Column("mse"),
+        Column("psnr", "psnr.mean"),
+        Column("psnr_std", "psnr.std"),
     )
-    return Table(
-        "help",
+    caption = (
+        "Share of test digits that the classifier recognises, and PSNR, against the level of the "
+        "noise; mean ± standard deviation over autoencoders."
+    )
+    return Table("noise", rows, columns, caption, _wide(rows, len(names), [_LEVEL, *wide]))
+
+
+def help_table(measured: Measured, ranges: Sequence[HelpfulRange]) -> Table:
+    """From which level to which denoising helps; an end outside all levels is missing."""
+    parts = {"": "value", "_low": "low", "_high": "high"}
+    ends = [
+        Column(f"{end}{suffix}", partial(_finite, end=end, part=part))
+        for end in ("start", "stop")
+        for suffix, part in parts.items()
+    ]
+    columns = (
+        Column("against", dtype="str", heading="against", align="left"),
+        *ends,
+        reader_column("helps from", lambda row: end_text(row, row.start, measured.levels)),
+        reader_column("to", lambda row: end_text(row, row.stop, measured.levels)),
+    )
+    caption = (
         "Noise levels from which and up to which more digits are recognised after denoising, on a "
         "straight line between the levels measured, with 95 % intervals; a level is missing where "
-        "it lies outside them. At level 1 nothing is left of a digit: differences there are between ways of guessing.",
-        pd.DataFrame(records).astype({n: "float64" for n in records[0] if n != "against"}),
-        View(columns),
+        "it lies outside them. At level 1 nothing is left of a digit: differences there are between ways of guessing."
     )
+    return Table("help", ranges, columns, caption)
 
 
-def gains_table(measured: Measured, helped: Sequence[Help]) -> Table:
-    """What denoising gains at each level."""
-    records = [
-        {
-            "level": level,
-            "against": entry.against,
-            "gain": entry.gains[i].value,
-            "low": entry.gains[i].low,
-            "high": entry.gains[i].high,
-        }
+def gains_table(measured: Measured, ranges: Sequence[HelpfulRange]) -> Table:
+    """What denoising gains at each level; readers get a row for each level."""
+    rows = [
+        _Gain(level, entry.against, entry.gains[i])
         for i, level in enumerate(measured.levels)
-        for entry in helped
+        for entry in ranges
     ]
-    columns = [_levels(measured)]
-    columns += [
-        Column(f"against {entry.against}, points", tuple(map(shown_gain, entry.gains)))
-        for entry in helped
+    wide = [
+        reader_column(f"against {entry.against}, points", f"{place}.gain", gain_text)
+        for place, entry in enumerate(ranges)
     ]
-    return Table(
-        "gains",
-        "Accuracy after denoising minus that of the seasoned and of the median-filtered images, in "
-        "percentage points with 95 % intervals.",
-        pd.DataFrame(records),
-        View(tuple(columns)),
+    columns = (
+        Column("level"),
+        Column("against", dtype="str"),
+        *(Column(name, f"gain.{part}") for name, part in _GAIN.items()),
     )
+    caption = (
+        "Accuracy after denoising minus that of the noisy and of the median-filtered images, in "
+        "percentage points with 95 % intervals."
+    )
+    return Table("gains", rows, columns, caption, _wide(rows, len(ranges), [_LEVEL, *wide]))
+
+
+_GAIN = {"gain": "value", "low": "low", "high": "high"}
 
 
 def digits_table(measured: Measured) -> Table:
-    """True-positive rate of each digit."""
-    records = list(_digit_records(measured))
-    rows = [(i, treated) for i in _places(measured) for treated in measured.treatments]
-    columns = [
-        Column("noise", tuple(f"{measured.levels[i]:g}" for i, _ in rows)),
-        Column("images", tuple(treated.pictures for _, treated in rows), align="left"),
-    ]
-    columns += [
-        Column(
-            str(digit),
-            tuple(percent(float(rates(t, measured.labels, digit)[i].mean())) for i, t in rows),
+    """True-positive rate of each digit; readers get a row for each level and treatment."""
+    digits = range(CLASSES)
+    counts = np.bincount(measured.labels, minlength=CLASSES)
+    rates = {
+        (treated.pictures, digit): true_positive_rates(treated, measured.labels, digit)
+        for treated in measured.treatments
+        for digit in digits
+    }
+    rows = [
+        _Digit(
+            level,
+            treated.pictures,
+            digit,
+            int(counts[digit]),
+            own.size,
+            float(own.mean()),
+            std(own),
         )
-        for digit in DIGITS
+        for i, level in enumerate(measured.levels)
+        for treated in measured.treatments
+        for digit in digits
+        for own in (rates[treated.pictures, digit][i],)
     ]
-    return Table(
-        "digits",
-        "True-positive rate in % of each digit against the level of the noise, mean over "
-        "autoencoders.",
-        pd.DataFrame(records),
-        View(tuple(columns)),
-    )
+    wide = [reader_column(str(digit), f"{digit}.rate", _PERCENT) for digit in digits]
+    readable = [_LEVEL, reader_column("images", "0.pictures", align="left"), *wide]
+    types = {
+        "level": "float64",
+        "pictures": "str",
+        "digit": "int64",
+        "images": "int64",
+        "n_seeds": "int64",
+    }
+    columns = [Column(name, dtype=dtype) for name, dtype in types.items()]
+    columns += [Column("rate"), Column("rate_std")]
+    caption = "True-positive rate in % of each digit against the level of the noise, mean over autoencoders."
+    return Table("digits", rows, columns, caption, _wide(rows, CLASSES, readable))
 
 
 def seeds_table(measured: Measured) -> Table:
     """Every autoencoder by itself."""
     treated = measured.denoised
-    rows = [(i, s) for i in _places(measured) for s in range(len(measured.seeds))]
-    records = [
-        {
-            "level": measured.levels[i],
-            "seed": measured.seeds[s],
-            "accuracy": float(treated.accuracies[i, s]),
-            "loss": treated.errors[i][s].loss,
-            "mse": treated.errors[i][s].mse,
-            "psnr": treated.errors[i][s].psnr,
-        }
-        for i, s in rows
+    rows = [
+        (level, seed, float(treated.accuracies[i, s]), treated.errors[i][s])
+        for i, level in enumerate(measured.levels)
+        for s, seed in enumerate(measured.seeds)
     ]
     columns = (
-        Column("noise", tuple(f"{record['level']:g}" for record in records)),
-        Column("seed", tuple(str(record["seed"]) for record in records)),
-        Column("% right", tuple(percent(float(record["accuracy"])) for record in records)),
-        Column("PSNR dB", tuple(f"{record['psnr']:.2f}" for record in records)),
+        Column("level", "0", heading="noise", write="{:g}".format),
+        Column("seed", "1", "int64", "seed"),
+        Column("accuracy", "2", heading="% right", write=_PERCENT),
+        Column("loss", "3.loss"),
+        Column("mse", "3.mse"),
+        Column("psnr", "3.psnr", heading="PSNR dB", write=formatting.fixed),
     )
-    return Table(
-        "seeds",
-        "Denoised images, autoencoder by autoencoder.",
-        pd.DataFrame(records),
-        View(columns),
+    return Table("seeds", rows, columns, "Denoised images, autoencoder by autoencoder.")
+
+
+def _treatment(treated: Treated, level: float, i: int) -> _Treatment:
+    psnr, errors = treated.psnr(i), treated.errors[i]
+    return _Treatment(
+        level=level,
+        pictures=treated.pictures,
+        accuracy=summarise(list(treated.accuracies[i])),
+        loss=float(np.mean([e.loss for e in errors])),
+        mse=float(np.mean([e.mse for e in errors])),
+        psnr=None if np.isnan(psnr).any() else summarise(list(psnr)),
     )
 
 
-def rates(treated: Treated, labels: NDArray[np.uint8], digit: int) -> NDArray[np.float64]:
-    """True-positive rates [L, S] of a digit; NaN where there is none in the test set."""
+def _wide(rows: Sequence[object], group: int, columns: Sequence[Column]) -> Table:
+    """A row for readers of each so many rows."""
+    return Table("", list(zip(*[iter(rows)] * group, strict=True)), columns)
+
+
+def true_positive_rates(
+    treated: Treated, labels: NDArray[np.uint8], digit: int
+) -> NDArray[np.float64]:
+    """Share [L, S] of a digit's images that are recognised; NaN where there is none in the test set."""
     own = treated.right[:, :, labels == digit]
     return own.mean(axis=2) if own.shape[2] else np.full(own.shape[:2], np.nan)
 
@@ -174,18 +237,13 @@ def std(values: NDArray[np.float64]) -> float:
     return float(values.std(ddof=1)) if values.size > 1 else math.nan
 
 
-def percent(share: float) -> str:
-    """0.98312 → `98.31`."""
-    return UNKNOWN if math.isnan(share) else f"{100 * share:.2f}"
-
-
-def shown_gain(gain: Estimate) -> str:
+def gain_text(gain: Estimate) -> str:
     """In points, such as `+5.25 (+5.01 to +5.50)`."""
-    value, low, high = (_signed(part) for part in (gain.value, gain.low, gain.high))
-    return f"{value} ({low} to {high})"
+    interval = formatting.difference_interval(gain.low, gain.high)
+    return f"{formatting.difference(gain.value)} ({interval})"
 
 
-def shown_end(helped: Help, level: Estimate, levels: Sequence[float]) -> str:
+def end_text(helped: HelpfulRange, level: Estimate, levels: Sequence[float]) -> str:
     """An end with its interval, such as `0.130 (0.121–0.142)`; `≤ 0` where it lies below all."""
     if not helped.ever:
         return "never"
@@ -199,57 +257,6 @@ def _level(level: float, levels: Sequence[float]) -> str:
     return f"≥ {levels[-1]:g}" if level == math.inf else f"{level:.3f}"
 
 
-def _signed(gain: float) -> str:
-    text = f"{100 * gain:+.2f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def _digit_records(measured: Measured) -> Iterator[dict[str, Any]]:
-    found = {
-        (treated.pictures, digit): rates(treated, measured.labels, digit)
-        for treated in measured.treatments
-        for digit in DIGITS
-    }
-    for i, level in enumerate(measured.levels):
-        for treated in measured.treatments:
-            for digit in DIGITS:
-                shares = found[treated.pictures, digit][i]
-                yield {
-                    "level": level,
-                    "pictures": treated.pictures,
-                    "digit": digit,
-                    "images": int((measured.labels == digit).sum()),
-                    "n_seeds": shares.size,
-                    "rate": float(shares.mean()),
-                    "rate_std": std(shares),
-                }
-
-
-def _ends(name: str, level: Estimate) -> dict[str, float | None]:
-    """An end of a stretch and its interval; missing where it is outside all levels."""
-    parts = {name: level.value, f"{name}_low": level.low, f"{name}_high": level.high}
-    return {key: value if math.isfinite(value) else None for key, value in parts.items()}
-
-
-def _places(measured: Measured) -> range:
-    return range(len(measured.levels))
-
-
-def _levels(measured: Measured) -> Column:
-    return Column("noise", tuple(f"{level:g}" for level in measured.levels))
-
-
-def _accuracies(treated: Treated, level: int) -> str:
-    return _spread(treated.accuracies[level], 100, 2)
-
-
-def _psnrs(treated: Treated, level: int) -> str:
-    return _spread(treated.psnr(level), 1, 2)
-
-
-def _spread(values: NDArray[np.float64], scale: float, digits: int) -> str:
-    """Mean ± standard deviation; the mean alone of one value."""
-    if np.isnan(values).any():
-        return UNKNOWN
-    mean = f"{scale * values.mean():.{digits}f}"
-    return mean if values.size == 1 else f"{mean} ± {scale * std(values):.{digits}f}"
+def _finite(row: HelpfulRange, end: str, part: str) -> float | None:
+    level = getattr(getattr(row, end), part)
+    return level if math.isfinite(level) else None

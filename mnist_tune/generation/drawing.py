@@ -9,18 +9,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
-from mnist_tune.denoising.drawing import figure
-from mnist_tune.denoising.publication import Figure
 from mnist_tune.generation.recognition import Recognised, Share
-from mnist_tune.reports.canvas import BLUE, GREY, VERMILION
+from mnist_tune.reports.figures import (
+    BLUE,
+    COLUMN_INCHES,
+    GREY,
+    PAGE_INCHES,
+    VERMILION,
+    WARNING_INCHES,
+    Figure,
+    figure_of,
+    legend_below,
+)
 
 COLUMNS = 20
-_PAGE_INCHES = 7.0
 _LABEL_INCHES = 1.05
-_CELL_INCHES = (_PAGE_INCHES - _LABEL_INCHES - 0.05) / COLUMNS
+_CELL_INCHES = (PAGE_INCHES - _LABEL_INCHES - 0.05) / COLUMNS
 _GAP_INCHES = 0.06
 _MARGIN = 0.04
-_WARNING_INCHES = 0.18
 
 
 def sheet(
@@ -36,11 +42,11 @@ def sheet(
     rows = [(_wrapped(group.way), _strip(group.images, 2)) for group in groups]
     rows += [(_wrapped(name), _strip(images, 1)) for name, images in paths]
     height = sum(strip.shape[0] // 28 * _CELL_INCHES + _GAP_INCHES for _, strip in rows)
-    return figure(
+    return figure_of(
         "digits",
         "Synthetic digits: each row holds the first ones of one way, not a choice; last rows: from "
         "one training digit to another.",
-        (_PAGE_INCHES, height + 2 * _MARGIN + _WARNING_INCHES * bool(warning)),
+        (PAGE_INCHES, height + 2 * _MARGIN + WARNING_INCHES * bool(warning)),
         warning,
         lambda drawing: _draw_sheet(drawing, rows, warning),
     )
@@ -49,11 +55,11 @@ def sheet(
 def shares(groups: Sequence[Recognised], warning: str) -> Figure:
     """Share of each way that is recognised with confidence."""
     confidence = groups[0].confidence
-    return figure(
+    return figure_of(
         "recognised",
         f"Share of digits that the classifier recognises with a probability of at least "
         f"{confidence:g}, as whatever digit and as the intended one, with 95 % intervals (Wilson).",
-        (3.5, 0.75 + 0.2 * len(groups)),
+        (COLUMN_INCHES, 0.75 + 0.2 * len(groups)),
         warning,
         lambda drawing: _draw_shares(drawing, groups),
     )
@@ -82,7 +88,7 @@ def _draw_sheet(
     """Rows from the top on. By hand: a layout engine would give rows of one image other sizes."""
     drawing.set_layout_engine("none")
     width, height = drawing.get_size_inches()
-    top = height - _MARGIN - _WARNING_INCHES * bool(warning)
+    top = height - _MARGIN - WARNING_INCHES * bool(warning)
     for label, strip in rows:
         tall = strip.shape[0] // 28 * _CELL_INCHES
         left, bottom = _LABEL_INCHES / width, (top - tall) / height
@@ -115,17 +121,7 @@ def _draw_shares(drawing: Drawing, groups: Sequence[Recognised]) -> None:
     axes.plot([], [], "o", color=BLUE, markersize=3, label="as any digit")
     axes.plot([], [], "o", color=GREY, markersize=3, label="real, as any digit")
     axes.plot([], [], "D", color=VERMILION, markersize=3, label="as the intended one")
-    handles, labels = axes.get_legend_handles_labels()
-    drawing.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize=6,
-        handletextpad=0.2,
-        columnspacing=1.0,
-    )
+    legend_below(drawing, axes, 3, handletextpad=0.2, columnspacing=1.0)
 
 
 def _draw_share(axes: Axes, place: float, share: Share, colour: str, marker: str) -> None:

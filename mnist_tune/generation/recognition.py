@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_tune.generation.ways import DIGITS, NO_DIGIT, Codes, Labels
+from mnist_tune.generation.ways import NO_DIGIT, Codes
+from mnist_tune.networks import CLASSES
 from mnist_tune.statistics.means import Interval, wilson
 
-Images = NDArray[Any]
-Draw = Callable[[Codes], NDArray[np.floating[Any]]]
+Decode = Callable[[Codes], NDArray[np.floating[Any]]]
 """Codes [n, latent] → images [n, 28, 28] of 0–1."""
 
-Encode = Callable[[Images], Codes]
+Encode = Callable[[NDArray[Any]], Codes]
 """Images [n, 28, 28] of 0–255 → codes [n, latent]."""
-
-Classify = Callable[[Images], NDArray[np.floating[Any]]]
-"""Images [n, 28, 28] of 0–255 → probabilities [n, 10]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Recognised:
     definition: str
     images: NDArray[np.uint8]
     codes: Codes | None
-    intended: Labels
+    intended: NDArray[np.int8]
     probabilities: NDArray[np.float32]
     confidence: float
 
@@ -95,9 +92,14 @@ class Recognised:
         return Share(int((self.sure & (self.classes == digit))[own].sum()), int(own.sum()))
 
     @property
-    def different(self) -> float:
+    def mean_confidence(self) -> float:
+        """Mean probability of the most probable digit."""
+        return float(self.probabilities.max(axis=1).mean())
+
+    @property
+    def effective_digits(self) -> float:
         """Effective number of digits among the recognised: exp of their entropy, 1–10; 0 of none."""
-        counts = np.bincount(self.classes[self.sure], minlength=DIGITS)
+        counts = np.bincount(self.classes[self.sure], minlength=CLASSES)
         shares = counts[counts > 0] / max(counts.sum(), 1)
         return float(np.exp(-np.sum(shares * np.log(shares)))) if len(shares) else 0.0
 
@@ -105,18 +107,17 @@ class Recognised:
 def recognise(
     way: str,
     definition: str,
-    images: Images,
+    images: NDArray[Any],
     codes: Codes | None,
     intended: NDArray[Any],
-    classify: Classify,
+    classify: Callable[[NDArray[Any]], NDArray[np.floating[Any]]],
     confidence: float,
 ) -> Recognised:
     """Show images to the classifier.
 
     Floats of 0–1 are rounded to bytes first, so that what is stored is what was judged.
     """
-    if images.dtype != np.uint8:
-        images = np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
+    images = as_bytes(images)
     return Recognised(
         way=way,
         definition=definition,
@@ -126,3 +127,11 @@ def recognise(
         probabilities=np.asarray(classify(images), np.float32),
         confidence=confidence,
     )
+
+
+def as_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixels 0–1 as bytes; bytes stay."""
+    if images.dtype == np.uint8:
+        return images
+    made: NDArray[np.uint8] = np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
+    return made

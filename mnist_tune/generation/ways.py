@@ -12,16 +12,16 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from mnist_tune.networks import CLASSES
+
 Codes = NDArray[np.float32]
-Labels = NDArray[np.int8]
 
 SIZES = (0.25, 0.5, 1.0)
 NO_DIGIT = -1
-DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Made:
+class SyntheticCodes:
     """New codes of one way.
 
     Attributes:
@@ -34,10 +34,12 @@ class Made:
     way: str
     definition: str
     codes: Codes
-    intended: Labels
+    intended: NDArray[np.int8]
 
 
-def ways(codes: Codes, labels: NDArray[np.uint8], count: int, seed: int) -> Iterator[Made]:
+def ways(
+    codes: Codes, labels: NDArray[np.uint8], count: int, seed: int
+) -> Iterator[SyntheticCodes]:
     """All ways, `count` new codes of each.
 
     Args:
@@ -46,7 +48,7 @@ def ways(codes: Codes, labels: NDArray[np.uint8], count: int, seed: int) -> Iter
         count: of codes to make in each way, at least 1.
         seed: of the random numbers; each way draws its own.
     """
-    targets = (np.arange(count) % DIGITS).astype(np.uint8)
+    targets = (np.arange(count) % CLASSES).astype(np.uint8)
     for number, size in enumerate(SIZES):
         yield perturbed(codes, labels, targets, size, np.random.default_rng([seed, number]))
     yield between(codes, labels, targets, np.random.default_rng([seed, 10]), same=True)
@@ -61,11 +63,11 @@ def perturbed(
     targets: NDArray[np.uint8],
     size: float,
     draw: Generator,
-) -> Made:
+) -> SyntheticCodes:
     """Codes of real digits plus normal noise, `size` times the spread of each number."""
     first = _drawn(labels, targets, draw)
     noise = draw.standard_normal((len(targets), codes.shape[1])) * codes.std(axis=0)
-    return Made(
+    return SyntheticCodes(
         f"perturbed by {size:g}",
         f"the code of a training digit, plus normal noise of {size:g} standard deviations of each "
         "of its numbers over all training digits",
@@ -81,14 +83,14 @@ def between(
     draw: Generator,
     *,
     same: bool,
-) -> Made:
+) -> SyntheticCodes:
     """Codes on the straight line between those of two real digits of one class, or of two."""
     first = _drawn(labels, targets, draw)
-    steps = 0 if same else draw.integers(1, DIGITS, len(targets))
-    second = _drawn(labels, ((targets + steps) % DIGITS).astype(np.uint8), draw)
+    steps = 0 if same else draw.integers(1, CLASSES, len(targets))
+    second = _drawn(labels, ((targets + steps) % CLASSES).astype(np.uint8), draw)
     share = draw.uniform(0, 1, (len(targets), 1))
     kind = "two training digits of one class" if same else "training digits of two classes"
-    return Made(
+    return SyntheticCodes(
         f"between two of {'one class' if same else 'two classes'}",
         f"a code on the line between those of {kind}, anywhere on it",
         _float((1 - share) * codes[first] + share * codes[second]),
@@ -96,9 +98,9 @@ def between(
     )
 
 
-def gaussian(codes: Codes, count: int, draw: Generator) -> Made:
+def gaussian(codes: Codes, count: int, draw: Generator) -> SyntheticCodes:
     """Samples of one normal distribution with mean and covariance of all codes."""
-    return Made(
+    return SyntheticCodes(
         "one Gaussian",
         "drawn from one normal distribution with the mean and the covariance of all codes",
         _float(_normal(codes, count, draw)),
@@ -108,13 +110,13 @@ def gaussian(codes: Codes, count: int, draw: Generator) -> Made:
 
 def gaussian_by_digit(
     codes: Codes, labels: NDArray[np.uint8], targets: NDArray[np.uint8], draw: Generator
-) -> Made:
+) -> SyntheticCodes:
     """Samples of one normal distribution for each class."""
     made = np.empty((len(targets), codes.shape[1]))
     for digit in np.unique(targets):
         wanted = targets == digit
         made[wanted] = _normal(codes[labels == digit], int(wanted.sum()), draw)
-    return Made(
+    return SyntheticCodes(
         "Gaussian of the class",
         "drawn from a normal distribution with the mean and the covariance of one class's codes",
         _float(made),
@@ -132,7 +134,7 @@ def _drawn(
     labels: NDArray[np.uint8], targets: NDArray[np.uint8] | Sequence[int], draw: Generator
 ) -> NDArray[np.intp]:
     """Place of a random image of each digit that is asked for."""
-    places = [np.flatnonzero(labels == digit) for digit in range(DIGITS)]
+    places = [np.flatnonzero(labels == digit) for digit in range(CLASSES)]
     picks = draw.random(len(targets))
     return np.array(
         [

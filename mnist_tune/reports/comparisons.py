@@ -1,4 +1,4 @@
-"""What the test set said of the selected configuration, against published numbers."""
+"""Results on the test set against published numbers."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 from mnist_tune.baselines import BASELINES, Baseline, find_baseline
 from mnist_tune.metrics import ACCURACY, Metric
-from mnist_tune.reports.configurations import Accuracies, Configuration
+from mnist_tune.reports.configurations import RankedTrial, RunValues
 from mnist_tune.reports.provenance import Provenance
 from mnist_tune.statistics.means import Summary, summarise
 from mnist_tune.statistics.published import Verdict, against_baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
+class ResultOnTest:
     """Test results of one configuration.
 
     Attributes:
         trial_number: of the configuration.
         confirmation: which opening of the test set, from 1 on; None for the search itself, whose
             validation images are the test images under protocol `notebook`.
-        accuracies: value of the metric for each seed; accuracies are in 0–1.
+        values: seed → value of the metric; accuracies are in 0–1.
         test_size: images that each was measured on.
         optimistic: whether the configuration was selected on these very images.
         psnr: of an autoencoder's images for each seed, dB; empty of a classifier.
@@ -30,62 +30,58 @@ class Scores:
 
     trial_number: int
     confirmation: int | None
-    accuracies: Accuracies
+    values: Mapping[int, float]
     test_size: int
     optimistic: bool
     psnr: Sequence[float] = ()
     metric: Metric = ACCURACY
 
     @property
+    def how_selected(self) -> str:
+        """On which images the configuration was selected, in a few words."""
+        return "selected on it" if self.optimistic else f"confirmation {self.confirmation}"
+
+    @property
     def summary(self) -> Summary:
         """Of the values."""
-        return summarise(list(self.accuracies.values()), self.metric.interval_scale)
+        return summarise(list(self.values.values()), self.metric.interval_scale)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class BaselineComparison:
     """Test accuracies against one published number."""
 
-    scores: Scores
+    result: ResultOnTest
     baseline: Baseline
     verdict: Verdict
 
 
-def scores_on_test(
-    provenance: Provenance,
-    confirmed: Mapping[int, Accuracies],
-    best: Configuration | None,
-    psnr: Mapping[int, Sequence[float]] | None = None,
-) -> tuple[Scores, ...]:
+def results_on_test(
+    provenance: Provenance, confirmed: Mapping[int, RunValues], best: RankedTrial | None
+) -> tuple[ResultOnTest, ...]:
     """Collect the test results: one for each finished confirmation, the first first.
 
     Under protocol `notebook` and without a confirmation, the search's own.
 
     Args:
         provenance: of the study.
-        confirmed: confirmation → value of the metric for each seed.
+        confirmed: confirmation → what its runs measured on the test set.
         best: of the search.
-        psnr: confirmation → PSNRs of an autoencoder's images.
     """
     found = [
-        Scores(
-            trial_number=row.trial_number,
-            confirmation=row.confirmation,
-            accuracies=confirmed[row.confirmation],
-            test_size=row.test_size,
-            optimistic=provenance.selects_on_test,
-            psnr=(psnr or {}).get(row.confirmation, ()),
-            metric=provenance.metric,
-        )
+        _result(provenance, row.trial_number, row.confirmation, row.test_size, confirmed)
         for row in provenance.confirmations
-        if row.state == "complete" and confirmed.get(row.confirmation)
+        if row.state == "complete" and row.confirmation in confirmed
     ]
-    if not found and provenance.selects_on_test and best is not None and best.accuracies:
-        found = [_selected_on_test(provenance, best)]
+    if not found and provenance.selects_on_test and best is not None and best.values:
+        searched = {0: RunValues(dict(best.values))}
+        found = [_result(provenance, best.number, None, provenance.data.test_size, searched)]
     return tuple(found)
 
 
-def compare(provenance: Provenance, scores: Sequence[Scores]) -> tuple[Comparison, ...]:
+def against_published(
+    provenance: Provenance, results: Sequence[ResultOnTest]
+) -> tuple[BaselineComparison, ...]:
     """Compare each test result with each published number, the study's own baseline first.
 
     Nothing is compared where the data is not the full MNIST, or the metric is no accuracy.
@@ -95,22 +91,30 @@ def compare(provenance: Provenance, scores: Sequence[Scores]) -> tuple[Compariso
     first = find_baseline(provenance.baseline)
     baselines = [first, *(entry for entry in BASELINES.values() if entry != first)]
     return tuple(
-        Comparison(entry, baseline, _verdict(entry, baseline))
-        for entry in scores
+        BaselineComparison(
+            entry,
+            baseline,
+            against_baseline(list(entry.values.values()), entry.test_size, baseline),
+        )
+        for entry in results
         for baseline in baselines
     )
 
 
-def _verdict(scores: Scores, baseline: Baseline) -> Verdict:
-    return against_baseline(list(scores.accuracies.values()), scores.test_size, baseline)
-
-
-def _selected_on_test(provenance: Provenance, best: Configuration) -> Scores:
-    return Scores(
-        trial_number=best.trial.trial_number,
-        confirmation=None,
-        accuracies=best.accuracies,
-        test_size=provenance.data.test_size,
-        optimistic=True,
+def _result(
+    provenance: Provenance,
+    trial_number: int,
+    confirmation: int | None,
+    test_size: int,
+    measured: Mapping[int, RunValues],
+) -> ResultOnTest:
+    runs = measured[confirmation or 0]
+    return ResultOnTest(
+        trial_number=trial_number,
+        confirmation=confirmation,
+        values=runs.by_seed,
+        test_size=test_size,
+        optimistic=provenance.selects_on_test,
+        psnr=runs.psnr,
         metric=provenance.metric,
     )

@@ -1,10 +1,11 @@
-"""The configurations of a search, ranked, each compared with the best seed by seed."""
+"""The trials of a search ranked, each compared with the best seed by seed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,34 +22,47 @@ from mnist_tune.statistics.pairs import Pairing, against_best, holm, seeds_to_se
 from mnist_tune.statistics.selection import optimism
 from mnist_tune.storage.records import TrialRow
 
-Accuracies = Mapping[int, float]
-"""Seed → value of the study's metric after the last epoch; accuracies are in 0–1."""
-Quality = Mapping[str, Sequence[float]]
-"""`mse` and `psnr` → values of all seeds."""
+_RANKED_STATES = ("complete", "pruned", "failed")
+
+
+@dataclass(slots=True)
+class RunValues:
+    """What the runs of one trial measured after their last epoch.
+
+    Attributes:
+        by_seed: seed → value of the study's metric; accuracies are in 0–1.
+        epochs: of the longest run.
+        mse, psnr: of an autoencoder's images, in dB; empty of a classifier.
+    """
+
+    by_seed: dict[int, float] = field(default_factory=dict)
+    epochs: int = 0
+    mse: list[float] = field(default_factory=list)
+    psnr: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
-    """One trial of the search with what its seeds say.
+class RankedTrial:
+    """One trial of the search, its statistics over seeds, and how it compares with the best.
 
     Attributes:
         trial: its row.
         epochs: trained by its longest run; None if there is no run.
-        accuracies: value of the metric for each seed, on validation images; empty if it failed.
+        values: seed → value of the metric on validation images; empty if it failed.
         summary: of these values, its interval with the spread of all complete trials; None if
             there are none.
         metric: that decides which mean is the best.
         mse, psnr: of an autoencoder's images; None of a classifier.
         best: whether it is the complete trial with the best mean, of equals the first.
         pairing: it − best on the seeds that both have; None for the best and if not complete.
-        p_adjusted: of the pairing, by Holm over all configurations; NaN if unknown.
-        seeds_needed: fewest in all that are planned to tell it from the best; None if there is no
-            such number.
+        p_adjusted: of the pairing, by Holm over all trials; NaN if unknown.
+        seeds_needed: fewest in all that are planned to distinguish it from the best; None if there
+            is no such number.
     """
 
     trial: TrialRow
     epochs: int | None
-    accuracies: Accuracies
+    values: Mapping[int, float]
     summary: Summary | None
     metric: Metric = ACCURACY
     mse: Summary | None = None
@@ -57,6 +71,11 @@ class Configuration:
     pairing: Pairing | None = None
     p_adjusted: float = math.nan
     seeds_needed: int | None = None
+
+    @property
+    def number(self) -> int:
+        """Of the trial."""
+        return self.trial.trial_number
 
     @property
     def complete(self) -> bool:
@@ -86,131 +105,110 @@ class Configuration:
         return "worse" if self.metric.sign * self.pairing.difference < 0 else "better"
 
     @property
+    def delta_to_best(self) -> float:
+        """Mean over seeds of it − best; NaN if unknown."""
+        return 0.0 if self.best else self.pairing.difference if self.pairing else math.nan
+
+    @property
     def network(self) -> Network:
         """What was trained."""
         return network_from_json(dict(self.trial.network))
 
 
 def rank(
-    trials: Sequence[TrialRow],
-    accuracies: Mapping[int, Accuracies],
-    epochs: Mapping[int, int],
-    metric: Metric = ACCURACY,
-    quality: Mapping[int, Quality] | None = None,
-) -> tuple[Configuration, ...]:
-    """Sort the trials: complete ones by objective, best first, then pruned, then failed ones.
+    trials: Sequence[TrialRow], runs: Mapping[int, RunValues], metric: Metric
+) -> tuple[RankedTrial, ...]:
+    """Sort the trials that ended: complete ones by objective, best first, then pruned, then failed.
 
     Equals stand by trial number. The objective stored with the trial decides, as it does when the
     best is confirmed.
 
     Args:
         trials: those that ended.
-        accuracies: trial number → accuracy of each seed.
-        epochs: trial number → epochs of its longest run.
+        runs: trial number → what its runs measured.
         metric: that they are judged by.
-        quality: trial number → mean squared errors and PSNRs of autoencoders' images.
     """
-    found = [
-        _configuration(trial, accuracies, epochs, metric, quality or {})
-        for trial in sorted(trials, key=lambda trial: _place(trial, metric))
-    ]
+    ordered = sorted(trials, key=lambda trial: _sort_key(trial, metric))
+    found = [_ranked(trial, runs.get(trial.trial_number), metric) for trial in ordered]
     if not found or not found[0].complete:
         return tuple(found)
-    found = _with_lent_spread(found, metric)
+    found = _with_pooled_spread(found, metric)
     best = replace(found[0], best=True)
-    return (best, *_against(best, found[1:]))
+    return (best, *_compared_with(best, found[1:]))
 
 
-def _with_lent_spread(
-    configurations: Sequence[Configuration], metric: Metric
-) -> list[Configuration]:
-    """The complete ones lend each other their spread; pruned ones ended at other epochs."""
-    able = [entry for entry in configurations if entry.complete and entry.accuracies]
-    values = summarise_together([list(e.accuracies.values()) for e in able], metric.interval_scale)
-    found = {e.trial.trial_number: summary for e, summary in zip(able, values, strict=True)}
-    return [
-        replace(entry, summary=found.get(entry.trial.trial_number, entry.summary))
-        for entry in configurations
-    ]
-
-
-def optimism_of_best(configurations: Sequence[Configuration]) -> float:
+def optimism_of_best(ranked: Sequence[RankedTrial]) -> float:
     """By how much the best looks too good for having been chosen; NaN if unknown.
 
-    In units of the metric, at least 0. Of the complete configurations with the best's seeds.
+    In units of the metric, at least 0. Of the complete trials with the best's seeds.
     """
-    if not configurations or not configurations[0].best:
+    if not ranked or not ranked[0].best:
         return math.nan
-    best = configurations[0]
-    seeds = sorted(best.accuracies)
-    able = [e for e in configurations if e.complete and sorted(e.accuracies) == seeds]
-    values = np.array([[entry.accuracies[seed] for seed in seeds] for entry in able])
-    return optimism(values, best.metric.interval_scale, best.metric.sign)
+    best = ranked[0]
+    able = [
+        entry for entry in ranked if entry.complete and entry.values.keys() == best.values.keys()
+    ]
+    return optimism(
+        _matrix(able, sorted(best.values)), best.metric.interval_scale, best.metric.sign
+    )
 
 
-def smallest_like_best(configurations: Sequence[Configuration]) -> Configuration | None:
-    """The configuration with the fewest parameters that is not distinguishable from the best.
+def smallest_like_best(ranked: Sequence[RankedTrial]) -> RankedTrial | None:
+    """The trial with the fewest parameters that is not distinguishable from the best.
 
-    None where all complete configurations have the same size, or too few seeds say anything.
+    None where all complete trials have the same size, or too few seeds say anything.
     """
-    complete = [entry for entry in configurations if entry.complete]
-    if len({entry.trial.parameters for entry in complete}) < 2 or not _compared(complete):
+    complete = [entry for entry in ranked if entry.complete]
+    compared = any(entry.approx_best is not None for entry in complete if not entry.best)
+    if len({entry.trial.parameters for entry in complete}) < 2 or not compared:
         return None
     like = [entry for entry in complete if entry.approx_best]
     return min(like, key=lambda entry: entry.trial.parameters)
 
 
-def _compared(complete: Sequence[Configuration]) -> bool:
-    return any(entry.approx_best is not None for entry in complete if not entry.best)
+def pareto_front(ranked: Sequence[RankedTrial]) -> tuple[RankedTrial, ...]:
+    """The complete trials that no smaller or equally small one matches, smallest first."""
 
+    def score(entry: RankedTrial) -> float:
+        return entry.metric.sign * entry.summary.mean if entry.summary else -math.inf
 
-def front(configurations: Sequence[Configuration]) -> tuple[Configuration, ...]:
-    """The complete configurations that no smaller or equally small one matches, smallest first."""
-    complete = [entry for entry in configurations if entry.complete and entry.summary]
-    found: list[Configuration] = []
-    for entry in sorted(complete, key=lambda e: (e.trial.parameters, -_score(e))):
-        if not found or _score(entry) > _score(found[-1]):
+    complete = [entry for entry in ranked if entry.complete and entry.summary]
+    found: list[RankedTrial] = []
+    for entry in sorted(complete, key=lambda e: (e.trial.parameters, -score(e))):
+        if not found or score(entry) > score(found[-1]):
             found.append(entry)
     return tuple(found)
 
 
-def _score(entry: Configuration) -> float:
-    assert entry.summary is not None
-    return entry.metric.sign * entry.summary.mean
-
-
-def _place(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
-    group = ("complete", "pruned", "failed").index(trial.state)
+def _sort_key(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
+    group = _RANKED_STATES.index(trial.state)
     score = metric.sign * (trial.objective or 0.0) if group == 0 else 0.0
     return group, -score, trial.trial_number
 
 
-def _configuration(
-    trial: TrialRow,
-    accuracies: Mapping[int, Accuracies],
-    epochs: Mapping[int, int],
-    metric: Metric,
-    quality: Mapping[int, Quality],
-) -> Configuration:
-    number = trial.trial_number
-    values = {} if trial.state == "failed" else dict(accuracies.get(number, {}))
+def _ranked(trial: TrialRow, runs: RunValues | None, metric: Metric) -> RankedTrial:
+    values = dict(runs.by_seed) if runs and trial.state != "failed" else {}
     alone = values and trial.state != "complete"  # complete ones are summarised together
-    return Configuration(
+    return RankedTrial(
         trial=trial,
-        epochs=epochs.get(number),
-        accuracies=values,
+        epochs=runs.epochs if runs else None,
+        values=values,
         summary=summarise(list(values.values()), metric.interval_scale) if alone else None,
         metric=metric,
-        mse=_summary_of(quality.get(number, {}), "mse"),
-        psnr=_summary_of(quality.get(number, {}), "psnr"),
+        mse=summarise(runs.mse) if runs and runs.mse else None,
+        psnr=summarise(runs.psnr) if runs and runs.psnr else None,
     )
 
 
-def _summary_of(quality: Quality, name: str) -> Summary | None:
-    return summarise(list(quality[name])) if name in quality else None
+def _with_pooled_spread(ranked: Sequence[RankedTrial], metric: Metric) -> list[RankedTrial]:
+    """Summaries of the complete ones with their spread pooled; pruned ones ended at other epochs."""
+    able = [entry for entry in ranked if entry.complete and entry.values]
+    values = summarise_together([list(e.values.values()) for e in able], metric.interval_scale)
+    found = {e.number: summary for e, summary in zip(able, values, strict=True)}
+    return [replace(entry, summary=found.get(entry.number, entry.summary)) for entry in ranked]
 
 
-def _against(best: Configuration, others: Sequence[Configuration]) -> list[Configuration]:
+def _compared_with(best: RankedTrial, others: Sequence[RankedTrial]) -> list[RankedTrial]:
     pairings = _pairings(best, others)
     adjusted = holm([math.nan if pairing is None else pairing.p_value for pairing in pairings])
     family = sum(not math.isnan(p) for p in adjusted)
@@ -225,11 +223,13 @@ def _against(best: Configuration, others: Sequence[Configuration]) -> list[Confi
     ]
 
 
-def _pairings(best: Configuration, others: Sequence[Configuration]) -> list[Pairing | None]:
-    """One for each complete configuration with the best's seeds; all trials have the same ones."""
-    seeds = sorted(best.accuracies)
-    able = [other.complete and sorted(other.accuracies) == seeds for other in others]
+def _pairings(best: RankedTrial, others: Sequence[RankedTrial]) -> list[Pairing | None]:
+    """One for each complete trial with the best's seeds; all trials have the same ones."""
+    able = [other.complete and other.values.keys() == best.values.keys() for other in others]
     rows = [best, *(other for other, can in zip(others, able, strict=True) if can)]
-    values = np.array([[row.accuracies[seed] for seed in seeds] for row in rows])
-    found = iter(against_best(values))
+    found = iter(against_best(_matrix(rows, sorted(best.values))))
     return [next(found) if can else None for can in able]
+
+
+def _matrix(rows: Sequence[RankedTrial], seeds: Sequence[int]) -> np.ndarray[Any, Any]:
+    return np.array([[row.values[seed] for seed in seeds] for row in rows])

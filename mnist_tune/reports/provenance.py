@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import PurePath
 from typing import Any
 
@@ -15,6 +16,11 @@ from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import ConfirmationRow, StudyRow
+
+_OF_THE_ROW = (
+    *("uid", "name", "question", "protocol", "rehearsal", "baseline", "planned_trials", "seeds"),
+    *("overrides", "fingerprint", "versions"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +43,7 @@ class DataSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class SearchedParameter:
     """One searched parameter.
 
     Attributes:
@@ -110,13 +116,32 @@ class Provenance:
     versions: Mapping[str, str]
     metric: Metric = ACCURACY
     noise: tuple[float, float] | None = None
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[SearchedParameter, ...]
     confirmations: tuple[ConfirmationRow, ...] = ()
 
     @property
     def selects_on_test(self) -> bool:
         """Whether what is called validation is the test set."""
         return self.protocol == "notebook"
+
+    @property
+    def warning(self) -> str:
+        """Why a figure of this study shows no result; empty where it shows one."""
+        if self.rehearsal:
+            return "rehearsal, not a result"
+        if not self.data.full:
+            return "embedded digits, not the full MNIST"
+        return "optimistic: selected on the test set" if self.selects_on_test else ""
+
+    @property
+    def label(self) -> str:
+        """What keeps the study's numbers from being compared with those of others."""
+        reasons = {
+            "rehearsal": self.rehearsal,
+            "embedded digits": not self.data.full,
+            "notebook protocol, optimistic": self.selects_on_test,
+        }
+        return ", ".join(reason for reason, true in reasons.items() if true)
 
     @property
     def validation_name(self) -> str:
@@ -146,23 +171,15 @@ def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> 
     network = _network(definition)
     recipe, searched = _recipe(definition)
     return Provenance(
-        uid=study.uid,
-        name=study.name,
-        question=study.question,
+        **{name: getattr(study, name) for name in _OF_THE_ROW},
         source=PurePath(study.source).name,
-        protocol=study.protocol,
-        rehearsal=study.rehearsal,
-        baseline=study.baseline,
-        planned_trials=study.planned_trials,
-        seeds=study.seeds,
         recipe=recipe,
         searched_recipe=searched,
         sampler=plan.get("sampler", "grid"),
         pruner=definition.get("pruner", "none"),
-        overrides=study.overrides,
-        fingerprint=study.fingerprint,
-        data=_data(study.data),
-        versions=study.versions,
+        data=DataSource(
+            **{field.name: study.data[field.name] for field in dataclass_fields(DataSource)}
+        ),
         metric=network.metric if network else ACCURACY,
         noise=network.noise if isinstance(network, Denoiser) else None,
         parameters=_parameters(definition.get("space", {}), plan.get("points", [])),
@@ -195,16 +212,11 @@ def _network(definition: Mapping[str, Any]) -> Network | None:
     return network_from_json(examples[0][1]["network"]) if examples else None
 
 
-def _data(source: Mapping[str, Any]) -> DataSource:
-    names = ("kind", "sha256", "full", "train_size", "test_size")
-    return DataSource(**{name: source[name] for name in names})
-
-
 def _parameters(
     space: Mapping[str, Mapping[str, Any]], points: list[Mapping[str, Any]]
-) -> tuple[Parameter, ...]:
+) -> tuple[SearchedParameter, ...]:
     return tuple(
-        Parameter(
+        SearchedParameter(
             name=name,
             kind=entry["kind"],
             low=entry.get("low"),

@@ -1,4 +1,4 @@
-"""All that a report says of a study, computed once from what the storage holds."""
+"""All numbers of a study, read from the storage and computed once for its reports."""
 
 from __future__ import annotations
 
@@ -7,50 +7,58 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from mnist_tune.errors import Incomplete
 from mnist_tune.metrics import Metric
 from mnist_tune.networks import Cnn, ConvAutoencoder
-from mnist_tune.reports.comparisons import Comparison, Scores, compare, scores_on_test
+from mnist_tune.reports.comparisons import (
+    BaselineComparison,
+    ResultOnTest,
+    against_published,
+    results_on_test,
+)
 from mnist_tune.reports.configurations import (
-    Accuracies,
-    Configuration,
-    Quality,
+    RankedTrial,
+    RunValues,
     optimism_of_best,
     rank,
     smallest_like_best,
 )
+from mnist_tune.reports.formatting import parameter_values
 from mnist_tune.reports.provenance import Provenance, read_provenance
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import ReferenceRow, TrialRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
+class StudyResults:
     """A study with its numbers.
 
     Attributes:
         provenance: where they come from.
-        configurations: the trials that ended, best first.
-        scores: test results, the latest last; empty while the test set is sealed.
+        trials: those that ended, best first.
+        on_test: test results, the latest last; empty while the test set is sealed.
         comparisons: of each test result with each published number.
         confirmed_seeds: confirmation → number of its runs that are stored.
         references: what an autoencoder must beat, on validation and on test images.
         multiply_adds: trial number → multiply-adds of its network for one image; empty where the
             number of parameters says as much, which it does unless convolutions use theirs often.
         overlapping: whether trials of the search were trained at the same time.
+        in_label: parameters that the labels of networks tell, such as depth and widths.
     """
 
     provenance: Provenance
-    configurations: tuple[Configuration, ...]
-    scores: tuple[Scores, ...]
-    comparisons: tuple[Comparison, ...]
+    trials: tuple[RankedTrial, ...]
+    on_test: tuple[ResultOnTest, ...]
+    comparisons: tuple[BaselineComparison, ...]
     confirmed_seeds: Mapping[int, int]
     references: tuple[ReferenceRow, ...] = ()
     multiply_adds: Mapping[int, int] = field(default_factory=dict)
     overlapping: bool = False
+    in_label: frozenset[str] = frozenset()
 
     @property
     def metric(self) -> Metric:
@@ -58,43 +66,88 @@ class Results:
         return self.provenance.metric
 
     @property
-    def best(self) -> Configuration | None:
-        """The best complete configuration, if one is complete."""
-        first = self.configurations[0] if self.configurations else None
+    def best(self) -> RankedTrial | None:
+        """The best complete trial, if one is complete."""
+        first = self.trials[0] if self.trials else None
         return first if first is not None and first.best else None
 
     @property
-    def smallest(self) -> Configuration | None:
+    def complete(self) -> list[RankedTrial]:
+        """The trials that were trained to the end and have values."""
+        return [entry for entry in self.trials if entry.complete and entry.summary]
+
+    @property
+    def smallest(self) -> RankedTrial | None:
         """See `smallest_like_best`."""
-        return smallest_like_best(self.configurations)
+        return smallest_like_best(self.trials)
 
     @property
     def optimism(self) -> float:
         """See `optimism_of_best`."""
-        return optimism_of_best(self.configurations)
+        return optimism_of_best(self.trials)
 
     @property
-    def latest(self) -> Scores | None:
+    def latest(self) -> ResultOnTest | None:
         """The test result that the verdict is about."""
-        return self.scores[-1] if self.scores else None
+        return self.on_test[-1] if self.on_test else None
 
     @property
-    def comparison(self) -> Comparison | None:
+    def confirmed(self) -> list[ResultOnTest]:
+        """The test results of confirmations, without the search's own."""
+        return [result for result in self.on_test if result.confirmation is not None]
+
+    @property
+    def latest_comparisons(self) -> list[BaselineComparison]:
+        """The latest test result against each published number, the study's own baseline first."""
+        return [entry for entry in self.comparisons if entry.result == self.latest]
+
+    @property
+    def comparison(self) -> BaselineComparison | None:
         """The latest test result against the study's own baseline."""
-        mine = [entry for entry in self.comparisons if entry.scores == self.latest]
-        return mine[0] if mine else None
+        return next(iter(self.latest_comparisons), None)
 
     @property
     def states(self) -> Mapping[str, int]:
         """State → number of trials: complete, pruned, failed."""
-        return Counter(entry.trial.state for entry in self.configurations)
+        return Counter(entry.trial.state for entry in self.trials)
 
-    def configuration(self, trial_number: int) -> Configuration:
+    @property
+    def selected(self) -> tuple[tuple[str, RankedTrial], ...]:
+        """The trials that a report speaks of, with why; each once."""
+        confirmed = self.trial(self.latest.trial_number) if self.latest else None
+        found: dict[int, tuple[str, RankedTrial]] = {}
+        for why, entry in (
+            ("best", self.best),
+            ("confirmed", confirmed),
+            ("smallest like the best", self.smallest),
+        ):
+            if entry is not None:
+                found.setdefault(entry.number, (why, entry))
+        return tuple(found.values())
+
+    @property
+    def selected_networks(self) -> list[tuple[str, RankedTrial]]:
+        """The same without those whose network an earlier one has."""
+        found: dict[Sequence[Any], tuple[str, RankedTrial]] = {}
+        for why, entry in self.selected:
+            found.setdefault(entry.network.layers, (why, entry))
+        return list(found.values())
+
+    def trial(self, number: int) -> RankedTrial:
         """Return a trial by its number."""
-        return next(c for c in self.configurations if c.trial.trial_number == trial_number)
+        return next(entry for entry in self.trials if entry.number == number)
+
+    def describe(self, entry: RankedTrial) -> str:
+        """A configuration in words, such as `l2=2.5075e-4 (500-300)`."""
+        params = ", ".join(
+            f"{name}={parameter_values([value])[0]}"
+            for name, value in entry.trial.params.items()
+            if name not in self.in_label
+        )
+        return f"{params} ({entry.trial.label})" if params else entry.trial.label
 
 
-def read_results(connection: Connection, name: str) -> Results:
+def read_results(connection: Connection, name: str) -> StudyResults:
     """Read a study and compute what there is to say of it.
 
     Raises:
@@ -103,30 +156,53 @@ def read_results(connection: Connection, name: str) -> Results:
     """
     provenance = read_provenance(connection, name)
     own = tables.trials.c.study_uid == provenance.uid
-    trials = statements.find(connection, TrialRow, tables.trials, where=own)
-    if not trials:
+    rows = statements.find(connection, TrialRow, tables.trials, where=own)
+    if not rows:
         command = f"mnist-tune resume {shlex.quote(name)}"
         raise Incomplete(f"no trial of {name} has ended yet: type `{command}`")
-    metric = provenance.metric
-    runs = _Runs.read(connection, provenance.uid, metric)
-    configurations = rank(trials, runs.searched, runs.epochs, metric, runs.quality)
-    best = configurations[0] if configurations[0].best else None
-    scores = scores_on_test(provenance, runs.confirmed, best, runs.confirmed_psnr)
-    return Results(
+    searched, confirmed = _read_runs(connection, provenance)
+    trials = rank(rows, searched, provenance.metric)
+    on_test = results_on_test(provenance, confirmed, trials[0] if trials[0].best else None)
+    own = tables.references.c.study_uid == provenance.uid
+    return StudyResults(
         provenance=provenance,
-        configurations=configurations,
-        scores=scores,
-        comparisons=compare(provenance, scores),
-        confirmed_seeds={number: len(seeds) for number, seeds in runs.confirmed.items()},
-        references=statements.find(
-            connection,
-            ReferenceRow,
-            tables.references,
-            where=tables.references.c.study_uid == provenance.uid,
-        ),
-        multiply_adds=_multiply_adds(configurations),
+        trials=trials,
+        on_test=on_test,
+        comparisons=against_published(provenance, on_test),
+        confirmed_seeds={number: len(runs.by_seed) for number, runs in confirmed.items()},
+        references=statements.find(connection, ReferenceRow, tables.references, where=own),
+        multiply_adds=_multiply_adds(trials),
         overlapping=_overlapping(connection, provenance.uid),
+        in_label=_in_label(provenance, trials),
     )
+
+
+def _read_runs(
+    connection: Connection, provenance: Provenance
+) -> tuple[Mapping[int, RunValues], Mapping[int, RunValues]]:
+    """What was measured: by trial in the search, by confirmation on the test set."""
+    searched: dict[int, RunValues] = defaultdict(RunValues)
+    confirmed: dict[int, RunValues] = defaultdict(RunValues)
+    run, column = tables.runs.c, provenance.metric.column
+    statement = (
+        select(run.confirmation, run.trial_number, run.seed, run.epochs)
+        .add_columns(run[f"val_{column}"], run.val_mse, run.val_psnr)
+        .add_columns(run[f"test_{column}"], run.test_mse, run.test_psnr)
+        .where(run.study_uid == provenance.uid)
+        .order_by(run.confirmation, run.trial_number, run.seed)
+    )
+    for confirmation, trial, seed, epochs, *measured in connection.execute(statement):
+        value, mse, psnr = measured[3:] if confirmation else measured[:3]
+        if confirmation and value is None:
+            continue
+        runs = confirmed[confirmation] if confirmation else searched[trial]
+        runs.epochs = max(epochs, runs.epochs)
+        if value is not None:
+            runs.by_seed[seed] = value
+        if psnr is not None:
+            runs.mse.append(mse)
+            runs.psnr.append(psnr)
+    return searched, confirmed
 
 
 def _overlapping(connection: Connection, uid: str) -> bool:
@@ -138,56 +214,18 @@ def _overlapping(connection: Connection, uid: str) -> bool:
         .group_by(timing.trial_number)
         .order_by("start")
     )
-    return any(
-        earlier[1] > later[0] for earlier, later in pairwise(connection.execute(statement).all())
-    )
+    spans = connection.execute(statement).all()
+    return any(earlier[1] > later[0] for earlier, later in pairwise(spans))
 
 
-def _multiply_adds(configurations: Sequence[Configuration]) -> Mapping[int, int]:
-    networks = {entry.trial.trial_number: entry.network for entry in configurations}
+def _multiply_adds(trials: Sequence[RankedTrial]) -> Mapping[int, int]:
+    networks = {entry.number: entry.network for entry in trials}
     if not any(isinstance(network, Cnn | ConvAutoencoder) for network in networks.values()):
         return {}
     return {number: network.multiply_adds for number, network in networks.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Runs:
-    """Values by trial (search) and by confirmation, and the longest run of each trial."""
-
-    searched: Mapping[int, Accuracies]
-    confirmed: Mapping[int, Accuracies]
-    epochs: Mapping[int, int]
-    quality: Mapping[int, Quality]
-    confirmed_psnr: Mapping[int, Sequence[float]]
-
-    @staticmethod
-    def read(connection: Connection, uid: str, metric: Metric) -> _Runs:
-        searched: dict[int, dict[int, float]] = defaultdict(dict)
-        confirmed: dict[int, dict[int, float]] = defaultdict(dict)
-        longest: dict[int, int] = {}
-        quality: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        psnr: dict[int, list[float]] = defaultdict(list)
-        run = tables.runs.c
-        columns = (run.confirmation, run.trial_number, run.seed, run.epochs)
-        statement = (
-            select(*columns, run[f"val_{metric.column}"], run[f"test_{metric.column}"])
-            .add_columns(run.val_mse, run.val_psnr, run.test_psnr)
-            .where(run.study_uid == uid)
-            .order_by(run.confirmation, run.trial_number, run.seed)
-        )
-        for confirmation, trial, seed, epochs, validated, tested, *images in connection.execute(
-            statement
-        ):
-            mse, val_psnr, test_psnr = images
-            if confirmation and tested is not None:
-                confirmed[confirmation][seed] = tested
-                if test_psnr is not None:
-                    psnr[confirmation].append(test_psnr)
-            elif not confirmation:
-                longest[trial] = max(epochs, longest.get(trial, 0))
-                if validated is not None:
-                    searched[trial][seed] = validated
-                if val_psnr is not None:
-                    quality[trial]["mse"].append(mse)
-                    quality[trial]["psnr"].append(val_psnr)
-        return _Runs(dict(searched), dict(confirmed), longest, dict(quality), dict(psnr))
+def _in_label(provenance: Provenance, trials: Sequence[RankedTrial]) -> frozenset[str]:
+    """What is counted, where the networks' labels differ: these stand for it."""
+    differ = len({entry.trial.label for entry in trials}) > 1
+    return frozenset(p.name for p in provenance.parameters if differ and p.kind == "int")

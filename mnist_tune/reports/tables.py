@@ -1,183 +1,386 @@
-"""Tidy tables of a study: one row per run, configuration, comparison, epoch, piece of training.
+"""The tables of a study: configurations, runs, comparisons, seeds, published numbers, layers.
 
 Accuracies are in 0–1, losses in nats. Columns, their types and the order of rows depend on the
-study's definition alone, values on definition, data and seeds alone; only `timings` holds what the
-clock and the machine decide.
+study's definition alone, values on definition, data and seeds alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
-import pandas as pd
-from sqlalchemy import Connection, Float, select
-from sqlalchemy.sql.schema import Table
-
-from mnist_tune.metrics import DENOISING_ERROR
-from mnist_tune.reports.provenance import Parameter
-from mnist_tune.reports.records import (
-    comparison_records,
-    configuration_records,
-    parameter_columns,
-    trial_record,
-)
-from mnist_tune.reports.results import Results
+from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
+from mnist_tune.networks import Network
+from mnist_tune.reports import formatting
+from mnist_tune.reports.columns import DETAIL, SPARE, USEFUL, Column, Table, reader_column
+from mnist_tune.reports.configurations import RankedTrial, pareto_front
+from mnist_tune.reports.formatting import TOO_FEW_SEEDS
+from mnist_tune.reports.provenance import SearchedParameter
+from mnist_tune.reports.results import StudyResults
 from mnist_tune.storage import tables as stored
 
-_PART = 20_000  # rows
-_KEY = {"confirmation": "int64", "trial_number": "int64", "seed": "int64"}
-_LOSSES = {"train_loss": "float64", "train_accuracy": "float64"}
-_VALIDATION = {"val_loss": "float64", "val_accuracy": "float64"}
-_NETWORK = {"label": "str", "parameters": "int64"}
-_STATE = {"state": "str"}
-
-_DENOISING = {"mse": "float64", "psnr": "float64"}  # of autoencoders alone
-
-RUNS = {
-    **_STATE,
-    "epochs": "int64",
-    **_LOSSES,
-    **_VALIDATION,
-    "test_loss": "float64",
-    "test_accuracy": "float64",
-}
-EPOCHS = {**_KEY, "epoch": "int64", **_LOSSES, **_VALIDATION}
-CONFIGURATIONS = {
-    **_NETWORK,
-    **_STATE,
-    "reason": "str",
-    "epochs": "Int64",
-    "n": "int64",
-    "mean": "float64",
-    "std": "float64",
-    "low": "float64",
-    "high": "float64",
-    "delta_to_best": "float64",
-    "p_adjusted": "float64",
-    "approx_best": "boolean",
-}
-COMPARISON = {
-    "kind": "str",  # baseline | configuration
-    "trial_number": "int64",
-    "confirmation": "Int64",  # missing for what the search itself measured
-    "measured_on": "str",  # test | validation
-    "optimistic": "bool",  # selected on the same images
-    "against": "str",  # key of the baseline, or `trial 3`
-    "n": "int64",
-    "mean": "float64",
-    "std": "float64",
-    "reference": "float64",
-    "difference": "float64",
-    "low": "float64",
-    "high": "float64",
-    "p_value": "float64",
-    "p_adjusted": "float64",
-    "outcome": "str",
-    "seeds_needed": "Int64",
-}
+_COUNT, _PSNR = formatting.count, partial(formatting.mean_std, scale=1)
+_MSE = partial(formatting.mean_std, scale=1, digits=4)
+_TRIAL = Column("trial_number", "number", "int64", "trial")
+_NETWORK = (
+    Column("label", "trial.label", "str", "network", align="left", varying=True),
+    Column("parameters", "trial.parameters", "int64", "parameters", _COUNT, varying=True),
+)
+_STATISTICS = (
+    Column("state", "trial.state", "str"),
+    Column("reason", "trial.reason", "str"),
+    Column("epochs", dtype="Int64"),
+    Column("n", lambda entry: len(entry.values), "int64"),
+    *(Column(name, f"summary.{name}") for name in ("mean", "std", "low", "high")),
+)
+_IMAGE_ERRORS = tuple(
+    Column(f"{kind}_{name}", f"{kind}.{name}")
+    for kind in ("mse", "psnr")
+    for name in ("mean", "std")
+)
+_OWN_HEADINGS = ("trial", "accuracy", "denoising_error", "images", "size", "MSE", "epoch")
+# Columns of the tables; a parameter of such a name gets another column.
+RESERVED = frozenset(
+    (
+        *stored.runs.columns.keys(),
+        *stored.trials.columns.keys(),
+        *(column.name for column in (_TRIAL, *_NETWORK, *_STATISTICS, *_IMAGE_ERRORS)),
+        *("delta_to_best", "p_adjusted", "approx_best", "multiply_adds"),
+        *_OWN_HEADINGS,
+    )
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """The five tables of a study.
+def configurations_table(results: StudyResults) -> Table:
+    """One row for each configuration, best first."""
+    scale, costs = results.metric.scale, results.multiply_adds
+    denoises, many = results.metric is DENOISING_ERROR, len({e.trial.label for e in results.trials})
+    difference = partial(formatting.difference, scale=scale)
+    cost = lambda entry: costs[entry.number]  # noqa: E731
+    columns = (
+        _TRIAL,
+        *parameter_columns(results, results.trials, drop_counted=SPARE if many > 1 else USEFUL),
+        *_NETWORK,
+        *([reader_column("multiply-adds", cost, _COUNT, drop=USEFUL)] if costs else ()),
+        *_STATISTICS,
+        _mean_column(results.metric),
+        *([reader_column("MSE", "mse", _MSE, drop=DETAIL)] if denoises else ()),
+        *([reader_column("PSNR dB", "psnr", _PSNR)] if denoises else ()),
+        reader_column("n", lambda entry: len(entry.values), drop=DETAIL),
+        reader_column("95 % interval", partial(_interval, scale=scale), drop=USEFUL),
+        Column("delta_to_best", heading="Δ best", write=difference),
+        *_front_column(results.trials),
+        Column("p_adjusted", heading="p (Holm)", write=formatting.p_value, drop=SPARE),
+        Column("approx_best", dtype="boolean"),
+        reader_column("", standing, align="left"),
+        *([Column("multiply_adds", cost, "int64")] if costs else ()),
+        *(_IMAGE_ERRORS if denoises else ()),
+    )
+    return Table("configurations", results.trials, columns)
 
-    Attributes:
-        runs: one row per confirmation (0: the search), trial and seed.
-        configurations: one row per trial, best first.
-        comparison: test results against baselines, then configurations against the best.
-        epochs: one row per run and epoch.
-        timings: one row per piece of training; the only table that the clock decides.
+
+def standing(entry: RankedTrial) -> str:
+    """`best`, `≈ best`, that nothing can be said, or why it is not in the ranking."""
+    if entry.best:
+        return "best"
+    if entry.trial.state == "pruned":
+        return f"pruned at epoch {entry.epochs}"
+    if entry.trial.state == "failed":
+        return f"failed: {entry.trial.reason}"
+    if entry.too_few_seeds:
+        return TOO_FEW_SEEDS
+    return "≈ best" if entry.approx_best else ""
+
+
+def parameter_names(results: StudyResults) -> dict[str, str]:
+    """Name → column of each parameter, declared or met, by name."""
+    names = {parameter.name for parameter in results.provenance.parameters}
+    names |= {name for entry in results.trials for name in entry.trial.params}
+    taken = RESERVED | names
+    return {
+        name: _free(f"param_{name}", taken) if name in RESERVED else name for name in sorted(names)
+    }
+
+
+def parameter_columns(
+    results: StudyResults,
+    entries: Sequence[RankedTrial],
+    drop_counted: int = USEFUL,
+    path: str = "",
+) -> Iterator[Column]:
+    """One for each parameter; readers get those that the entries have.
+
+    Args:
+        results: of the study.
+        entries: in the order of the rows.
+        drop_counted: of whole numbers, which the labels of networks may tell.
+        path: of the entry in a row; by default the row is the entry.
+    """
+    declared = {entry.name: entry for entry in results.provenance.parameters}
+    met = {name for entry in entries for name in entry.trial.params}
+    params = Column("", f"{path}trial.params")
+    for name, column in parameter_names(results).items():
+        parameter = declared.get(name)
+        yield Column(
+            column,
+            partial(_parameter, params=params, name=name),
+            _dtype(parameter) if parameter else "str",
+            column if name in met else None,
+            write_all=formatting.parameter_values,
+            drop=drop_counted if parameter and parameter.kind == "int" else USEFUL,
+        )
+
+
+def runs_table(results: StudyResults) -> Table:
+    """One row for each run: the search by trial and seed, then the confirmations."""
+    images, metric = results.provenance.validation_name, results.metric
+    searched = sorted(results.trials, key=lambda entry: entry.number)
+    groups = [(entry, images, entry.values) for entry in searched] + [
+        (results.trial(found.trial_number), f"test ({found.confirmation})", found.values)
+        for found in results.confirmed
+    ]
+    rows = [
+        SimpleNamespace(entry=entry, images=images, seed=seed, value=value)
+        for entry, images, values in groups
+        for seed, value in values.items()
+    ]
+    columns = (
+        reader_column("trial", "entry.number"),
+        *parameter_columns(results, [row.entry for row in rows], path="entry."),
+        *(replace(column, value=f"entry.{column.value}") for column in _NETWORK),
+        reader_column("images", "images", align="left"),
+        reader_column("seed", "seed"),
+        reader_column(
+            metric_heading(metric), "value", partial(formatting.metric_value, metric=metric)
+        ),
+    )
+    return Table("runs", rows, columns)
+
+
+def seeds_table(results: StudyResults) -> Table:
+    """The values of all seeds; readers get a row for each configuration and confirmation."""
+    metric, images = results.metric, results.provenance.validation_name
+    groups: list[tuple[Any, ...]] = [
+        (entry.number, 0, images, entry.values) for entry in results.trials if entry.values
+    ]
+    groups += [
+        (r.trial_number, r.confirmation, f"test, confirmation {r.confirmation}", r.values)
+        for r in results.confirmed
+    ]
+
+    def values(by_seed: Any) -> str:
+        return " ".join(formatting.metric_value(value, metric) for value in by_seed.values())
+
+    readable = (
+        reader_column("trial", "0"),
+        reader_column("images", "2", align="left"),
+        reader_column("seeds", "3", formatting.numbers_in_short, "left"),
+        reader_column(f"{metric_heading(metric)}, seed by seed", "3", values, "left"),
+    )
+    names = ("trial_number", "confirmation", "seed", metric.key)
+    columns = [Column(name, str(place)) for place, name in enumerate(names)]
+    runs = [(trial, k, seed, v) for trial, k, _, by_seed in groups for seed, v in by_seed.items()]
+    return Table("seeds", runs, columns, for_readers=Table("seeds", groups, readable))
+
+
+_COMPARISON = (
+    Column("kind", dtype="str"),  # baseline | configuration
+    Column("trial_number", dtype="int64"),
+    Column("confirmation", dtype="Int64"),  # missing for what the search itself measured
+    Column("measured_on", dtype="str"),  # test | validation
+    Column("optimistic", dtype="bool"),  # selected on the same images
+    Column("against", dtype="str"),  # key of the baseline, or `trial 3`
+    Column("n", dtype="int64"),
+    *(Column(name, f"summary.{name}") for name in ("mean", "std")),
+    Column("reference"),
+    *(Column(name, f"found.{name}") for name in ("difference", "low", "high", "p_value")),
+    Column("p_adjusted"),
+    Column("outcome", dtype="str"),
+    Column("seeds_needed", dtype="Int64"),
+)
+
+
+def comparison_table(results: StudyResults) -> Table:
+    """Test results against published numbers, then configurations against the best."""
+    rows = [*_baseline_rows(results), *_pair_rows(results)]
+    columns = (
+        *_COMPARISON,
+        reader_column("ours", "ours", align="left"),
+        _mean_column(results.metric),
+        reader_column("against", "against", align="left"),
+        *difference_columns(results.metric.scale, "found."),
+        reader_column("p", "p_decisive", formatting.p_value),
+        reader_column("ours is", "outcome", align="left"),
+        reader_column("seeds (plan)", _planned),
+    )
+    return Table("comparison", rows, columns)
+
+
+def published_table(results: StudyResults) -> Table:
+    """Test results against published numbers; readers get the latest result's."""
+    readable = (
+        reader_column("published", "baseline.key", align="left"),
+        reader_column("class", "baseline.network_class", align="left", drop=DETAIL),
+        reader_column("%", "baseline.accuracy", formatting.metric_value),
+        *difference_columns(ACCURACY.scale, "verdict.", drop=USEFUL),
+        reader_column("ours is", "verdict.outcome", align="left"),
+        reader_column("seeds (plan)", lambda row: _planned(row.verdict), drop=SPARE),
+    )
+    latest = Table("baselines", results.latest_comparisons, readable)
+    return Table("baselines", _baseline_rows(results), _COMPARISON, for_readers=latest)
+
+
+def references_table(results: StudyResults) -> Table:
+    """One row for each simple remedy and kind of images."""
+    write, digits = partial(formatting.metric_value, metric=DENOISING_ERROR), formatting.fixed
+    columns = (
+        Column("images", dtype="str", heading="images", align="left"),
+        Column("name", dtype="str", heading="reference", align="left"),
+        Column("loss", heading=metric_heading(DENOISING_ERROR), write=write),
+        Column("mse", heading="MSE", write=partial(digits, digits=4)),
+        Column("psnr", heading="PSNR dB", write=digits),
+    )
+    ordered = sorted(results.references, key=lambda row: (row.images != "validation", row.loss))
+    readable = Table("references", ordered, columns)
+    return Table("references", results.references, columns, for_readers=readable)
+
+
+def layers_table(network: Network) -> Table:
+    """One row for each layer of a network; readers get their sum too."""
+    columns = (
+        Column("layer", "name", "str", "layer", align="left"),
+        Column("kind", dtype="str", heading="kind", align="left"),
+        Column(
+            "shape", dtype="str", heading="output", write=lambda shape: "×".join(map(str, shape))
+        ),
+        Column("parameters", dtype="int64", heading="parameters", write=_COUNT),
+        Column("multiply_adds", "", "int64", "multiply-adds", _COUNT, drop=USEFUL),
+    )
+    costs = {"parameters": network.parameters, "multiply_adds": network.multiply_adds}
+    total = SimpleNamespace(name="in all", kind="", shape=(), **costs)
+    readable = Table("layers", [*network.layers, total], columns)
+    return Table("layers", network.layers, columns, for_readers=readable)
+
+
+def metric_heading(metric: Metric) -> str:
+    """Such as `accuracy %`."""
+    return f"{metric.name} {metric.unit}"
+
+
+def difference_columns(scale: float, path: str = "", drop: int = 0) -> tuple[Column, Column]:
+    """A difference and its interval, for readers.
+
+    Args:
+        scale: stored value → shown value.
+        path: of what holds both in a row; by default the row does.
+        drop: of the interval.
     """
 
-    runs: pd.DataFrame
-    configurations: pd.DataFrame
-    comparison: pd.DataFrame
-    epochs: pd.DataFrame
-    timings: pd.DataFrame
+    def interval(found: Any) -> str:
+        return formatting.difference_interval(found.low, found.high, scale)
 
-
-def read_tables(connection: Connection, results: Results) -> Tables:
-    """Make the tables of a study whose results were read from the same storage."""
-    uid = results.provenance.uid
-    columns = parameter_columns(results)
-    types = {columns[name]: kind for name, kind in _parameter_types(results, columns).items()}
-    return Tables(
-        runs=_runs(_read(connection, stored.runs, uid), results, types),
-        configurations=_frame(
-            configuration_records(results),
-            {"trial_number": "int64", **types, **CONFIGURATIONS, **_size_and_quality(results)},
-        ),
-        comparison=_frame(comparison_records(results), COMPARISON),
-        epochs=_typed(
-            _read(connection, stored.epochs, uid), {**EPOCHS, **_denoising(results, "val")}
-        ),
-        timings=_read(connection, stored.timings, uid),
+    write = partial(formatting.difference, scale=scale)
+    holder = Column("", path.rstrip(".")).of if path else lambda row: row
+    return (
+        reader_column("difference", f"{path}difference", write),
+        reader_column("95 % interval", holder, interval, drop=drop),
     )
 
 
-def _runs(runs: pd.DataFrame, results: Results, types: Mapping[str, str]) -> pd.DataFrame:
-    columns = parameter_columns(results)
-    trials = _frame(
-        (trial_record(entry.trial, columns) for entry in results.configurations),
-        {"trial_number": "int64", **types, **_NETWORK},
-    )
-    described = runs.merge(trials, on="trial_number", how="left", validate="m:1")
-    more = _denoising(results, "val", "test")
-    return _typed(described, {**_KEY, **types, **_NETWORK, **RUNS, **more})
+def _mean_column(metric: Metric) -> Column:
+    write = partial(formatting.mean_std, scale=metric.scale)
+    return reader_column(metric_heading(metric), "summary", write)
 
 
-def _size_and_quality(results: Results) -> dict[str, str]:
-    """Columns that only convolutional networks, and only autoencoders have."""
-    sizes = {"multiply_adds": "int64"} if results.multiply_adds else {}
-    if results.metric is not DENOISING_ERROR:
-        return sizes
-    names = ("mse_mean", "mse_std", "psnr_mean", "psnr_std")
-    return {**sizes, **dict.fromkeys(names, "float64")}
+def _baseline_rows(results: StudyResults) -> list[SimpleNamespace]:
+    return [
+        SimpleNamespace(
+            kind="baseline",
+            trial_number=entry.result.trial_number,
+            confirmation=entry.result.confirmation,
+            measured_on="test",
+            optimistic=entry.result.optimistic,
+            against=entry.baseline.key,
+            n=entry.result.summary.n,
+            summary=entry.result.summary,
+            reference=entry.baseline.accuracy,
+            found=entry.verdict,
+            p_adjusted=None,
+            p_decisive=entry.verdict.p_value,
+            outcome=entry.verdict.outcome,
+            seeds_needed=entry.verdict.seeds_needed,
+            ours=f"trial {entry.result.trial_number}, test ({entry.result.how_selected})",
+        )
+        for entry in results.comparisons
+    ]
 
 
-def _denoising(results: Results, *images: str) -> dict[str, str]:
-    """Columns that only autoencoders have."""
-    if results.metric is not DENOISING_ERROR:
-        return {}
-    return {f"{part}_{name}": kind for part in images for name, kind in _DENOISING.items()}
+def _pair_rows(results: StudyResults) -> list[SimpleNamespace]:
+    provenance, best = results.provenance, results.trials[0]
+    return [
+        SimpleNamespace(
+            kind="configuration",
+            trial_number=entry.number,
+            confirmation=None,
+            measured_on=provenance.validation_name,
+            optimistic=provenance.selects_on_test,
+            against=f"trial {best.number}",
+            n=entry.pairing.n,
+            summary=entry.summary,
+            reference=best.summary.mean,
+            found=entry.pairing,
+            p_adjusted=entry.p_adjusted,
+            p_decisive=entry.p_adjusted,
+            outcome=entry.outcome,
+            seeds_needed=entry.seeds_needed,
+            ours=f"trial {entry.number}, {provenance.validation_name}",
+        )
+        for entry in results.trials
+        if entry.pairing and best.summary
+    ]
 
 
-def _read(connection: Connection, table: Table, uid: str) -> pd.DataFrame:
-    """The rows of a study by key, part by part: as Python's values a million take a gigabyte."""
-    columns = [column for column in table.c if column.name != "study_uid"]
-    keys = [column for column in columns if column.primary_key]
-    statement = select(*columns).where(table.c.study_uid == uid).order_by(*keys)
-    floats = {column.name: "float64" for column in columns if isinstance(column.type, Float)}
-    parts = pd.read_sql(statement, connection, chunksize=_PART)
-    return pd.concat([part.astype(floats) for part in parts], ignore_index=True)
+def _planned(row: Any) -> str:
+    """How many seeds in all are planned; what is clear needs no plan."""
+    return "clear" if row.outcome in ("better", "worse") else _COUNT(row.seeds_needed)
 
 
-def _frame(records: Iterable[Mapping[str, object]], types: Mapping[str, str]) -> pd.DataFrame:
-    return _typed(pd.DataFrame(list(records), columns=list(types), dtype=object), types)
+def _interval(entry: RankedTrial, scale: float) -> str:
+    summary = entry.summary
+    return formatting.interval(summary.low, summary.high, scale) if summary else formatting.UNKNOWN
 
 
-def _typed(frame: pd.DataFrame, types: Mapping[str, str]) -> pd.DataFrame:
-    return frame[list(types)].astype(dict(types)).reset_index(drop=True)
+def _front_column(entries: Sequence[RankedTrial]) -> Iterator[Column]:
+    """Marks what no smaller network matches; nothing where all have the same size."""
+    ahead = {entry.number for entry in pareto_front(entries)}
+    if ahead and len({entry.trial.parameters for entry in entries}) > 1:
+
+        def mark(entry: RankedTrial) -> str:
+            return "front" if entry.number in ahead else ""
+
+        yield reader_column("size", mark, align="left", drop=DETAIL)
 
 
-def _parameter_types(results: Results, names: Iterable[str]) -> dict[str, str]:
-    declared = {entry.name: _type(entry) for entry in results.provenance.parameters}
-    return {name: declared.get(name, "str") for name in names}
+def _free(column: str, taken: Collection[str]) -> str:
+    """The name, or longer where a parameter is called so."""
+    return _free(f"param_{column}", taken) if column in taken else column
 
 
-def _type(parameter: Parameter) -> str:
-    if parameter.kind == "float":
-        return "float64"
-    if parameter.kind == "int":
-        return "Int64"
-    return _type_of_choices([choice for choice in parameter.choices if choice is not None])
+def _parameter(row: Any, params: Column, name: str) -> object:
+    """A value that fits into a cell; whatever is no scalar becomes JSON text."""
+    value = params.of(row).get(name)
+    scalar = value is None or isinstance(value, bool | int | float | str)
+    return value if scalar else json.dumps(value, sort_keys=True)
 
 
-def _type_of_choices(choices: Sequence[object]) -> str:
-    kinds = {type(choice) for choice in choices}
-    if kinds == {bool}:
-        return "boolean"
-    if kinds == {int}:
-        return "Int64"
+def _dtype(parameter: SearchedParameter) -> str:
+    if parameter.numeric:
+        return "float64" if parameter.kind == "float" else "Int64"
+    kinds = {type(choice) for choice in parameter.choices if choice is not None}
+    if kinds in ({bool}, {int}):
+        return "boolean" if kinds == {bool} else "Int64"
     return "float64" if kinds and kinds <= {int, float} else "str"

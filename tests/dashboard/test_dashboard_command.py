@@ -258,7 +258,7 @@ def test_a_search_and_its_report_import_no_matplotlib(tmp_path: Path) -> None:
         for file in tmp_path.glob("modules-*.txt")
         if "mnist_tune.search.running" in (found := file.read_text().split())
     )
-    assert {"mnist_tune.dashboard.artifacts", "mnist_tune.reports.document"} <= set(modules)
+    assert {"mnist_tune.dashboard.artifacts", "mnist_tune.reports.study_report"} <= set(modules)
     assert not {"matplotlib", "pandas", "tensorflow"} & set(modules)
 
 

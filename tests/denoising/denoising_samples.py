@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_tune.data.sources import Dataset, load_dataset
-from mnist_tune.denoising.analysis import Subject
+from mnist_tune.denoising.denoise import DenoisingInput
 from mnist_tune.denoising.measuring import Denoise
 
 TEST_IMAGES = 200
@@ -53,7 +53,7 @@ def projecting(dimensions: int) -> Denoise:
     return denoise
 
 
-def subject(**changes: Any) -> Subject:
+def subject(**changes: Any) -> DenoisingInput:
     dataset = digits()
     values: dict[str, Any] = {
         "images": dataset.test_images[:TEST_IMAGES],
@@ -63,4 +63,4 @@ def subject(**changes: Any) -> Subject:
         "described": ("Principal components.",),
         "inputs": {"autoencoder": "none"},
     }
-    return Subject(**{**values, **changes})
+    return DenoisingInput(**{**values, **changes})

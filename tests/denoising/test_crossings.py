@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_tune.denoising.crossings import Help, helps, span
-from mnist_tune.denoising.measuring import Measured, Pictures, Treated
+from mnist_tune.denoising.gains import HelpfulRange, helpful_ranges, positive_range
+from mnist_tune.denoising.measuring import Measured, Treated, Treatment
 from mnist_tune.noise import ImageErrors
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ANY = ImageErrors(0.1, 0.1, 10.0)
 
 
-def treated(pictures: Pictures, accuracies: NDArray[np.float64], images: int, seed: int) -> Treated:
+def treated(
+    pictures: Treatment, accuracies: NDArray[np.float64], images: int, seed: int
+) -> Treated:
     """Right answers drawn with probabilities [L, S]."""
     draw = np.random.default_rng(seed).random((*accuracies.shape, images))
     errors = tuple((ANY,) * accuracies.shape[1] for _ in accuracies)
@@ -25,18 +27,18 @@ def treated(pictures: Pictures, accuracies: NDArray[np.float64], images: int, se
 
 
 def measured(
-    seasoned: list[float],
+    noisy: list[float],
     denoised: list[list[float]],
     filtered: list[float] | None = None,
     images: int = 10_000,
     seed: int = 0,
 ) -> Measured:
-    plain, other = np.array(seasoned), np.array(filtered or seasoned)
+    plain, other = np.array(noisy), np.array(filtered or noisy)
     return Measured(
         levels=LEVELS[: len(plain)],
         labels=np.zeros(images, np.uint8),
         seeds=tuple(range(len(denoised[0]))),
-        seasoned=treated("seasoned", plain[:, np.newaxis], images, 3 * seed),
+        noisy=treated("noisy", plain[:, np.newaxis], images, 3 * seed),
         denoised=treated("denoised", np.array(denoised), images, 3 * seed + 1),
         filtered=treated("median filter", other[:, np.newaxis], images, 3 * seed + 2),
     )
@@ -57,20 +59,20 @@ def measured(
 def test_a_stretch_ends_where_the_line_crosses_zero(
     gains: tuple[float, ...], start: float, stop: float
 ) -> None:
-    assert span(LEVELS, np.array(gains, float)) == pytest.approx((start, stop))
+    assert positive_range(LEVELS, np.array(gains, float)) == pytest.approx((start, stop))
 
 
 def test_a_crossing_far_from_the_largest_gain_does_not_count() -> None:
     noisy_start = np.array([0.001, -1, 3, 1, 1], float)
-    assert span(LEVELS, noisy_start) == pytest.approx((0.3125, math.inf))
+    assert positive_range(LEVELS, noisy_start) == pytest.approx((0.3125, math.inf))
     noisy_end = np.array([-1, 3, 1, -0.002, 0.001], float)
-    assert span(LEVELS, noisy_end)[1] == pytest.approx(0.75 - 0.25 * 0.002 / 1.002)
+    assert positive_range(LEVELS, noisy_end)[1] == pytest.approx(0.75 - 0.25 * 0.002 / 1.002)
 
 
-def compared(seed: int = 0) -> Help:
+def compared(seed: int = 0) -> HelpfulRange:
     """True gains −0.1, +0.1, +0.2, +0.1, −0.1: from 0.125 to 0.875."""
     denoised = [[0.8], [0.8], [0.7], [0.5], [0.2]]
-    return helps(measured([0.9, 0.7, 0.5, 0.4, 0.3], denoised, images=1_000, seed=seed))[0]
+    return helpful_ranges(measured([0.9, 0.7, 0.5, 0.4, 0.3], denoised, images=1_000, seed=seed))[0]
 
 
 def test_the_95_percent_intervals_hold_the_truth_about_that_often() -> None:
@@ -90,7 +92,7 @@ def test_equal_measurements_give_equal_intervals() -> None:
 def test_more_images_make_the_interval_narrower() -> None:
     denoised = [[0.8], [0.8], [0.7], [0.5], [0.2]]
     few, many = (
-        helps(measured([0.9, 0.7, 0.5, 0.4, 0.3], denoised, images=n))[0].gains[2]
+        helpful_ranges(measured([0.9, 0.7, 0.5, 0.4, 0.3], denoised, images=n))[0].gains[2]
         for n in (500, 8_000)
     )
     assert (few.high - few.low) / (many.high - many.low) == pytest.approx(4, rel=0.15)
@@ -99,33 +101,33 @@ def test_more_images_make_the_interval_narrower() -> None:
 def test_pairing_takes_out_what_both_share() -> None:
     """The same images right or wrong in both: the gain is sure, though accuracies are not."""
     found = measured([0.5, 0.5], [[0.5], [0.5]])
-    same = Treated("denoised", found.seasoned.right, found.denoised.errors)
-    gain = helps(replace(found, denoised=same))[0].gains[0]
+    same = Treated("denoised", found.noisy.right, found.denoised.errors)
+    gain = helpful_ranges(replace(found, denoised=same))[0].gains[0]
     assert (gain.low, gain.high) == (0, 0)
 
 
 def test_autoencoders_that_differ_widen_the_interval() -> None:
     alike, different = (
-        helps(measured([0.5, 0.5], [list(row), list(row)]))[0].gains[0]
+        helpful_ranges(measured([0.5, 0.5], [list(row), list(row)]))[0].gains[0]
         for row in ((0.6, 0.6, 0.6), (0.5, 0.6, 0.7))
     )
     assert different.high - different.low > 3 * (alike.high - alike.low)
 
 
 def test_a_stretch_that_reaches_beyond_the_levels_says_so() -> None:
-    found = helps(measured([0.5, 0.4], [[0.8], [0.8]]))[0]
+    found = helpful_ranges(measured([0.5, 0.4], [[0.8], [0.8]]))[0]
     assert (found.start.value, found.stop.value) == (-math.inf, math.inf)
     assert (found.start.high, found.stop.low) == (-math.inf, math.inf)
 
 
 def test_denoising_that_never_helps_is_not_clear() -> None:
-    found = helps(measured([0.9, 0.5], [[0.8], [0.4]]))[0]
+    found = helpful_ranges(measured([0.9, 0.5], [[0.8], [0.4]]))[0]
     assert not found.clear
     assert not found.ever
 
 
 def test_the_median_filter_is_compared_too() -> None:
-    seasoned, median = helps(measured([0.9, 0.2], [[0.8], [0.5]], [0.7, 0.6]))
-    assert (seasoned.against, median.against) == ("seasoned", "median filter")
-    assert seasoned.gains[0].value < 0 < seasoned.gains[1].value
+    noisy, median = helpful_ranges(measured([0.9, 0.2], [[0.8], [0.5]], [0.7, 0.6]))
+    assert (noisy.against, median.against) == ("noisy", "median filter")
+    assert noisy.gains[0].value < 0 < noisy.gains[1].value
     assert median.gains[0].value > 0 > median.gains[1].value

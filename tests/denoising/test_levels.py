@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnist_tune.denoising.levels import parse_levels
+from mnist_tune.denoising.measuring import parse_levels
 from mnist_tune.errors import DefinitionError
 
 

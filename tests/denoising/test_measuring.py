@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_tune import noise
-from mnist_tune.denoising.measuring import Measured, measure, pixels, seasoned
+from mnist_tune.denoising.measuring import Measured, measure, noisy_images, pixels
 from tests.denoising.denoising_samples import classify, digits, projecting
 
 COUNT = 60
@@ -37,20 +37,20 @@ def measured(**denoisers: Any) -> Measured:
 def test_clean_images_are_recognised_as_without_noise() -> None:
     found = measured()
     right = classify(digits().test_images[:COUNT]).argmax(1) == digits().test_labels[:COUNT]
-    assert np.array_equal(found.seasoned.right[0, 0], right)
+    assert np.array_equal(found.noisy.right[0, 0], right)
     for level in (0, 1):
         assert np.array_equal(found.denoised.right[level, 0], right)
     assert found.denoised.errors[1][0].mse == 0
 
 
-def test_seasoned_and_filtered_images_have_the_noise_of_the_level() -> None:
+def test_noisy_and_filtered_images_have_the_noise_of_the_level() -> None:
     found = measured()
     clean, labels = digits().test_images[:COUNT], digits().test_labels[:COUNT]
     noisy = noise.salt_and_pepper(clean, 0.5, noise.EVALUATION_KEY)
-    assert np.array_equal(found.seasoned.right[1, 0], classify(noisy).argmax(1) == labels)
+    assert np.array_equal(found.noisy.right[1, 0], classify(noisy).argmax(1) == labels)
     filtered = noise.median_filtered(noisy)
     assert np.array_equal(found.filtered.right[1, 0], classify(filtered).argmax(1) == labels)
-    assert found.seasoned.errors[1] == (noise.image_errors(clean, noisy),)
+    assert found.noisy.errors[1] == (noise.image_errors(clean, noisy),)
     assert found.filtered.errors[1] == (noise.image_errors(clean, filtered),)
 
 
@@ -58,21 +58,21 @@ def test_every_autoencoder_counts_by_itself() -> None:
     found = measured(s3=cleaning(1), s5=cleaning(0), s8=projecting(10))
     assert found.seeds == (3, 5, 8)
     assert found.denoised.right.shape == (2, 3, COUNT)
-    assert np.array_equal(found.denoised.right[:, 1], found.seasoned.right[:, 0])
-    assert found.denoised.accuracies[1, 0] == found.seasoned.accuracies[0, 0]
-    assert found.denoised.errors[1][1] == found.seasoned.errors[1][0]
+    assert np.array_equal(found.denoised.right[:, 1], found.noisy.right[:, 0])
+    assert found.denoised.accuracies[1, 0] == found.noisy.accuracies[0, 0]
+    assert found.denoised.errors[1][1] == found.noisy.errors[1][0]
 
 
 def test_an_image_without_error_has_no_psnr() -> None:
     found = measured()
-    assert np.isnan(found.seasoned.psnr(0)).all()
-    assert found.seasoned.psnr(1) == pytest.approx([found.seasoned.errors[1][0].psnr])
+    assert np.isnan(found.noisy.psnr(0)).all()
+    assert found.noisy.psnr(1) == pytest.approx([found.noisy.errors[1][0].psnr])
 
 
 def test_levels_share_their_draws() -> None:
     """What is untouched at a level is untouched at every lower one."""
     clean = np.full((5, 28, 28), 100, np.uint8)
-    low, high = (seasoned(clean, level) != 100 for level in (0.2, 0.6))
+    low, high = (noisy_images(clean, level) != 100 for level in (0.2, 0.6))
     assert not (low & ~high).any()
 
 

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from mnist_tune.data.splits import Part
-from mnist_tune.denoising.publication import Analysis, publish
-from mnist_tune.generation.analysis import Subject, generate
+from mnist_tune.denoising.analyses import Analysis, write_analysis
+from mnist_tune.generation.generate import GenerationInput, analyse_generation
+from mnist_tune.reports.table_formats import frame_of
 from tests.denoising.denoising_samples import classify, digits
 
 COUNT = 40
@@ -22,7 +23,7 @@ AIMLESS = {"between two of two classes", "one Gaussian"}
 REAL = {"real test digits", "test digits through it"}
 
 
-def subject(**changes: Any) -> Subject:
+def subject(**changes: Any) -> GenerationInput:
     dataset = digits()
     train = Part(dataset.train_images[:500], dataset.train_labels[:500])
     flat = train.images.reshape(-1, 784) / 255
@@ -39,17 +40,17 @@ def subject(**changes: Any) -> Subject:
         "described": ("Principal components.",),
         "inputs": {"autoencoder": "none"},
     }
-    return Subject(**{**values, **changes})
+    return GenerationInput(**{**values, **changes})
 
 
 @pytest.fixture(scope="module")
 def analysis() -> Analysis:
-    return generate(subject(), COUNT, 0.6, seed=3)
+    return analyse_generation(subject(), COUNT, 0.6, seed=3)
 
 
 @pytest.fixture(scope="module")
 def ways(analysis: Analysis) -> pd.DataFrame:
-    return analysis.tables[0].frame.set_index("way")
+    return frame_of(analysis.tables[0]).set_index("way")
 
 
 def test_every_way_is_there_with_real_digits_first(ways: pd.DataFrame) -> None:
@@ -77,7 +78,7 @@ def test_real_digits_are_those_of_the_test_set(ways: pd.DataFrame) -> None:
 
 
 def test_digits_of_a_way_add_up(analysis: Analysis, ways: pd.DataFrame) -> None:
-    frame = analysis.tables[1].frame
+    frame = frame_of(analysis.tables[1])
     counts = (frame["as_intended"] * frame["as_intended_n"].astype(float)).groupby(frame["way"])
     expected = ways["as_intended"] * ways["recognised_n"]
     found = counts.sum()
@@ -98,14 +99,14 @@ def test_the_arrays_hold_what_was_judged(analysis: Analysis, ways: pd.DataFrame)
 
 
 def test_equal_inputs_give_equal_bytes(analysis: Analysis, tmp_path: Path) -> None:
-    first = publish(analysis, tmp_path / "first")
-    second = publish(generate(subject(), COUNT, 0.6, seed=3), tmp_path / "second")
+    first = write_analysis(analysis, tmp_path / "first")
+    second = write_analysis(analyse_generation(subject(), COUNT, 0.6, seed=3), tmp_path / "second")
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert {"digits.npz", "digits.png", "ways.csv", "summary.md"} <= {p.name for p in first}
 
 
 def test_another_seed_gives_other_digits(analysis: Analysis) -> None:
-    other = generate(subject(), COUNT, 0.6, seed=4)
+    other = analyse_generation(subject(), COUNT, 0.6, seed=4)
     assert other.files["digits.npz"] != analysis.files["digits.npz"]
 
 
@@ -125,5 +126,5 @@ def test_sentences_compare_every_way_with_real_digits(analysis: Analysis) -> Non
 
 
 def test_one_digit_of_each_way_is_enough() -> None:
-    made = generate(subject(), 1, 0.6, seed=0)
-    assert made.tables[0].frame["recognised_n"].iloc[-1] == 1
+    made = analyse_generation(subject(), 1, 0.6, seed=0)
+    assert frame_of(made.tables[0])["recognised_n"].iloc[-1] == 1

@@ -57,9 +57,9 @@ def test_intervals_are_wilsons() -> None:
 
 
 def test_different_digits_are_counted_among_the_recognised() -> None:
-    assert group([0] * 4, *[(d, 1.0) for d in (1, 2, 3, 4)]).different == pytest.approx(4)
-    assert group([0] * 3, (1, 1.0), (1, 1.0), (2, 0.3)).different == pytest.approx(1)
-    assert group([0], (1, 0.2)).different == 0
+    assert group([0] * 4, *[(d, 1.0) for d in (1, 2, 3, 4)]).effective_digits == pytest.approx(4)
+    assert group([0] * 3, (1, 1.0), (1, 1.0), (2, 0.3)).effective_digits == pytest.approx(1)
+    assert group([0], (1, 0.2)).effective_digits == 0
 
 
 def test_the_classifier_sees_what_is_stored() -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine
 
 from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp, Network, network_to_json
 from mnist_tune.recipes import Recipe, Sgd, recipe_to_json
-from mnist_tune.reports.results import Results
+from mnist_tune.reports.results import StudyResults
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import (
     ConfirmationRow,
@@ -91,7 +91,7 @@ class Sample:
 
 
 Stored = Callable[[Sample], Connection]
-Read = Callable[[Sample], Results]
+Read = Callable[[Sample], StudyResults]
 
 
 def save(connection: Connection, sample: Sample) -> None:

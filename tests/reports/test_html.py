@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from mnist_tune.errors import Incomplete
-from mnist_tune.reports.document import Document, Section, document
-from mnist_tune.reports.html import Chapter, page
-from mnist_tune.reports.illustrations import Illustration, illustrations
+from mnist_tune.reports.all_studies import all_studies
+from mnist_tune.reports.documents import Document, Section
+from mnist_tune.reports.figures import stored_figure
+from mnist_tune.reports.rendering import html_page
 from mnist_tune.reports.results import read_results
-from mnist_tune.reports.story import chapters
+from mnist_tune.reports.study_figures import study_figures
+from mnist_tune.reports.study_report import study_report
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import AnalysisRow, PictureRow
 from tests.reports import report_samples as samples
@@ -59,24 +61,26 @@ class Page(HTMLParser):
 def test_a_page_says_what_the_report_says_and_shows_its_pictures(stored: Stored) -> None:
     connection = stored(samples.l2_confirmed())
     results = read_results(connection, "l2_factor")
-    made, drawn = document(results), illustrations(connection, results)
-    found = Page(page("l2_factor", [Chapter(made, drawn)]))
+    drawn = [f for f in study_figures(connection, results) if f.at_hand]
+    made = study_report(results, drawn)
+    found = Page(html_page("l2_factor", [made]))
     words = " ".join(found.text.split())
     for section in made.sections:
         assert section.title in words
         for line in section.text if section.key != "figures" else ():  # the pictures themselves
             assert " ".join(line.replace("`", "").split()) in words
-        for cell in (cell for row in (section.view.rows if section.view else ()) for cell in row):
-            assert cell in found.text
+        for row in section.table.text().rows if section.table else ():
+            assert all(cell in found.text for cell in row)
     pictures = [base64.b64decode(uri.partition(",")[2]) for uri in found.values("img", "src")]
-    assert pictures == [picture.png for picture in drawn]
+    assert pictures == [picture.png() for picture in drawn]
     assert found.values("img", "alt") == [picture.caption for picture in drawn]
 
 
 def test_a_page_fetches_and_runs_nothing(stored: Stored) -> None:
     connection = stored(samples.widths())
     results = read_results(connection, "layer_widths")
-    text = page("x", [Chapter(document(results), illustrations(connection, results))])
+    figures = [f for f in study_figures(connection, results) if f.at_hand]
+    text = html_page("x", [study_report(results, figures)])
     found = Page(text)
     assert {"script", "link", "iframe"}.isdisjoint(tag for tag, _ in found.tags)
     assert all(uri.startswith("data:image/png;base64,") for uri in found.values("img", "src"))
@@ -87,7 +91,7 @@ def test_a_page_fetches_and_runs_nothing(stored: Stored) -> None:
 
 
 def test_tables_scroll_in_a_box_of_their_own(read: Read) -> None:
-    found = Page(page("x", [Chapter(document(read(samples.widths())))]))
+    found = Page(html_page("x", [study_report(read(samples.widths()))]))
     tags = [(tag, attrs.get("class")) for tag, attrs in found.tags]
     places = [i for i, (tag, _) in enumerate(tags) if tag == "table"]
     assert places
@@ -96,23 +100,24 @@ def test_tables_scroll_in_a_box_of_their_own(read: Read) -> None:
 
 
 def test_wide_tables_become_cards_whose_cells_tell_their_columns(read: Read) -> None:
-    made = document(read(samples.l2_confirmed()))
-    found = Page(page("l2_factor", [Chapter(made, ())]))
-    views = [section.view for section in made.sections if section.view and section.view.rows]
+    made = study_report(read(samples.l2_confirmed()))
+    found = Page(html_page("l2_factor", [made]))
+    texts = [section.table.text() for section in made.sections if section.table]
+    views = [text for text in texts if text.rows]
     wide = [view for view in views if len(view.columns) > 4]
     assert found.values("table", "class") == ["wide"] * len(wide)
     assert 0 < len(wide) < len(views)
     assert found.values("td", "data-title") == [
-        column.title for view in views for _row in view.rows for column in view.columns
+        column.heading for view in views for _row in view.rows for column in view.columns
     ]
 
 
 def test_what_users_write_is_escaped() -> None:
     evil = "<script>alert(1)</script> & `a<b`"
     section = Section(key="verdict", title=evil, text=(evil,))
-    picture = Illustration("x", f'"{evil}"', b"png", b"svg")
+    picture = stored_figure("x", f'"{evil}"', b"png")
     figures = Section(key="figures", title="Figures")
-    found = Page(page(evil, [Chapter(Document(evil, (evil,), (section, figures)), (picture,))]))
+    found = Page(html_page(evil, [Document(evil, (evil,), (section, figures), (picture,))]))
     assert "script" not in {tag for tag, _ in found.tags}
     assert found.text.count("<script>alert(1)</script>") >= 4
     assert found.values("img", "alt") == [f'"{evil}"']
@@ -120,14 +125,16 @@ def test_what_users_write_is_escaped() -> None:
 
 def test_the_story_tells_of_each_study_once_and_says_what_is_missing(stored: Stored) -> None:
     connection = stored(samples.l2_confirmed(source="l2_factor"))
-    told = chapters(connection, pictured=False)
-    assert [chapter.document.title for chapter in told] == ["The story", "l2_factor"]
-    sections = {section.key: section for section in told[0].document.sections}
+    told = all_studies(connection, with_figures=False)
+    assert [document.title for document in told] == ["The story", "l2_factor"]
+    sections = {section.key: section for section in told[0].sections}
     assert any(line.startswith("l2_factor: Not distinguishable") for line in sections["l2"].text)
     assert sections["cnn"].text[-1] == "Not made yet: `mnist-tune run cnn_design`."
     assert "55,050" in sections["baseline"].text[0]
     assert "mnist-tune denoise" in sections["denoise"].text[0]
-    (row,) = sections["overview"].view.rows if sections["overview"].view else ()
+    overview = sections["overview"].table
+    assert overview is not None
+    (row,) = overview.text().rows
     assert row[0] == "l2_factor"
     assert "98.31 ± 0.06 %" in row
 
@@ -144,14 +151,14 @@ def test_what_is_no_result_is_labelled_in_the_story(
     stored: Stored, changes: dict[str, Any], label: str
 ) -> None:
     connection = stored(samples.l2_search(source="l2_factor", **changes))
-    sections = {s.key: s for s in chapters(connection, pictured=False)[0].document.sections}
+    sections = {s.key: s for s in all_studies(connection, with_figures=False)[0].sections}
     assert any(f"({label})" in line for line in sections["l2"].text)
 
 
 def test_where_nothing_honest_is_there_the_story_says_how_to_make_it(stored: Stored) -> None:
     rehearsed = samples.l2_search(source="l2_factor", rehearsal=True)
     for sample, missing in ((rehearsed, True), (samples.l2_search(source="l2_factor"), False)):
-        sections = {s.key: s for s in chapters(stored(sample), pictured=False)[0].document.sections}
+        sections = {s.key: s for s in all_studies(stored(sample), with_figures=False)[0].sections}
         said = any(line.startswith("No result yet") for line in sections["l2"].text)
         assert said is missing
 
@@ -168,11 +175,11 @@ def test_labelled_studies_come_last_in_the_storys_tables(tmp_path: Path) -> None
         },
     )
     with opened(tmp_path / "both.db", first, second) as connection:
-        story = chapters(connection, pictured=False)[0].document
+        story = all_studies(connection, with_figures=False)[0]
     for section in story.sections:
         if section.key in {"overview", "l2"}:
-            assert section.view is not None
-            assert [(row[0], row[-1]) for row in section.view.rows] == [
+            assert section.table is not None
+            assert [(row[0], row[-1]) for row in section.table.text().rows] == [
                 ("b", ""),
                 ("a", "rehearsal"),
             ]
@@ -180,7 +187,7 @@ def test_labelled_studies_come_last_in_the_storys_tables(tmp_path: Path) -> None
 
 def test_the_list_of_contents_names_the_sections_of_the_story(stored: Stored) -> None:
     connection = stored(samples.l2_confirmed(source="l2_factor"))
-    found = Page(page("x", chapters(connection, pictured=False)))
+    found = Page(html_page("x", all_studies(connection, with_figures=False)))
     links = found.values("a", "href")
     assert "#the-story-loss" in links
     assert links[-1] == "#l2-factor"
@@ -196,13 +203,13 @@ def test_analyses_are_told_with_their_tables_and_pictures(stored: Stored) -> Non
     picture = PictureRow(analysis="denoise", name="grid", position=0, caption="A grid.", png=b"png")
     statements.add(connection, tables.analyses, [row])
     statements.add(connection, tables.pictures, [picture])
-    told = chapters(connection, pictured=False)
-    assert [chapter.document.title for chapter in told] == ["The story", "Denoising", "l2_factor"]
-    text = page("x", told)
+    told = all_studies(connection, with_figures=False)
+    assert [document.title for document in told] == ["The story", "Denoising", "l2_factor"]
+    text = html_page("x", told)
     assert "It helps from 0.2 on." in Page(text).text
     assert base64.b64encode(b"png").decode() in text
 
 
 def test_nothing_to_tell(stored: Stored) -> None:
     with pytest.raises(Incomplete, match="mnist-tune run l2_factor"):
-        chapters(stored(samples.Sample(samples.study())), pictured=False)
+        all_studies(stored(samples.Sample(samples.study())), with_figures=False)

@@ -16,15 +16,17 @@ import pytest
 
 import mnist_tune
 from mnist_tune.networks import Block, Cnn, Mlp, Network, network_from_json
-from mnist_tune.reports import configurations, drawing, formats, heatmaps
-from mnist_tune.reports.document import document
-from mnist_tune.reports.figures import Plot, plot
-from mnist_tune.reports.illustrations import sketches
-from mnist_tune.reports.latex import latex_table
-from mnist_tune.reports.markdown import markdown
+from mnist_tune.reports import configurations, parameter_plane, search_drawing, table_formats
+from mnist_tune.reports.columns import TextColumn, TextTable
+from mnist_tune.reports.documents import markdown_document
+from mnist_tune.reports.figures import Figure
+from mnist_tune.reports.frames import FRAMES, study_frame
 from mnist_tune.reports.results import read_results
-from mnist_tune.reports.tables import read_tables
-from mnist_tune.reports.views import Column, View, comparison_view, runs_view
+from mnist_tune.reports.search_plot import SearchPlot, search_plot
+from mnist_tune.reports.study_figures import study_figures
+from mnist_tune.reports.study_report import study_report
+from mnist_tune.reports.table_formats import latex_table
+from mnist_tune.reports.tables import comparison_table, runs_table
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Sample, Stored
 
@@ -62,10 +64,14 @@ def many(trials: int, build: Build = dense, collapsed: int = 0, seeds: int = 3) 
     return replace(Sample(study), **rows)
 
 
-def plotted(read: Read, sample: Sample) -> Plot:
-    found = plot(read(sample))
+def plotted(read: Read, sample: Sample) -> SearchPlot:
+    found = search_plot(read(sample))
     assert found is not None
     return found
+
+
+def drawn(plot: SearchPlot) -> Figure:
+    return Figure(plot.name, lambda: (plot.caption, lambda: search_drawing.draw_search(plot)))
 
 
 def lines_run(work: Callable[[], object]) -> int:
@@ -95,10 +101,11 @@ def test_the_work_of_report_and_export_grows_with_the_trials_only(
 
         def said() -> None:
             results = read_results(connection, "many")
-            markdown(document(results))
-            read_tables(connection, results)
-            runs_view(results), comparison_view(results)
-            sketches(connection, results)
+            markdown_document(study_report(results))
+            for name in FRAMES:
+                study_frame(connection, results, name)
+            runs_table(results).text(), comparison_table(results).text()
+            study_figures(connection, results)
 
         return lines_run(said)
 
@@ -121,23 +128,23 @@ def test_a_network_is_read_once_for_each_trial(
     connection = stored(many(50, build))
     results = read_results(connection, "many")
     assert len(read) == 50
-    document(results)
-    read_tables(connection, results)
-    sketches(connection, results)
+    study_report(results)
+    study_frame(connection, results, "configurations")
+    study_figures(connection, results)
     # Those that the report names, a few times each.
     assert len(read) < 50 + 20
 
 
 @pytest.mark.parametrize("trials", [20, 90, 300])
 def test_the_artists_of_a_figure_do_not_grow_with_its_points(read: Read, trials: int) -> None:
-    axes = drawing.figure(plotted(read, many(trials, seeds=2))).axes[0]
+    axes = search_drawing.draw_search(plotted(read, many(trials, seeds=2))).axes[0]
     assert len(axes.get_children()) < 50
 
 
 def test_a_plane_of_many_dots_is_one_artist(read: Read) -> None:
-    plane = heatmaps.plane(read(many(400)))
+    plane = parameter_plane.parameter_plane(read(many(400)))
     assert plane is not None
-    (dots,) = heatmaps.draw(plane, "").axes[0].collections
+    (dots,) = parameter_plane.draw_plane(plane, "").axes[0].collections
     assert len(dots.get_offsets()) == 400  # type: ignore[arg-type]
     assert dots.get_rasterized()
 
@@ -154,30 +161,30 @@ def test_of_a_crowd_only_what_is_named_shows_seeds_and_interval(read: Read) -> N
     assert sum(map(len, _seeds(fewer))) == 300
 
 
-def _seeds(found: Plot) -> list[Any]:
+def _seeds(found: SearchPlot) -> list[Any]:
     """Heights of the seeds' dots, by artist."""
-    axes = drawing.figure(found).axes[0]
+    axes = search_drawing.draw_search(found).axes[0]
     return [line.get_ydata() for line in axes.lines if line.get_markersize() == 2.0]
 
 
 def test_a_vector_file_of_many_points_is_small_and_reproducible(read: Read) -> None:
     found = plotted(read, many(1_200))
-    first = drawing.svg(found)
+    first = drawn(found).svg()
     assert len(first) < 300_000
-    assert first == drawing.svg(found)
-    assert drawing.png(found) == drawing.png(found)
+    assert first == drawn(found).svg()
+    assert drawn(found).png() == drawn(found).png()
 
 
 def test_failed_trainings_do_not_press_a_crowd_against_the_edge(read: Read) -> None:
     found = plotted(read, many(120, collapsed=5))
     assert len(found.beyond) == 5
     assert "marked by triangles at its edge: 5 configurations." in found.caption
-    low, high = drawing.figure(found).axes[0].get_ylim()
+    low, high = search_drawing.draw_search(found).axes[0].get_ylim()
     assert 95 < low < high < 99
     # Few points are all within the axis.
     few = plotted(read, many(20, collapsed=5))
     assert few.beyond == ()
-    assert drawing.figure(few).axes[0].get_ylim()[0] < 11.35
+    assert search_drawing.draw_search(few).axes[0].get_ylim()[0] < 11.35
 
 
 def test_what_was_measured_sets_the_axis_and_long_intervals_are_cut(read: Read) -> None:
@@ -188,7 +195,7 @@ def test_what_was_measured_sets_the_axis_and_long_intervals_are_cut(read: Read) 
     found = plotted(read, sample)
     wide = replace(found.points[0], summary=replace(found.points[0].summary, low=0.5, high=1.4))
     found = replace(found, points=(wide, *found.points[1:]))
-    low, high = drawing.figure(found).axes[0].get_ylim()
+    low, high = search_drawing.draw_search(found).axes[0].get_ylim()
     # Seeds from 97.60 to 98.60: a quarter of that, and a margin.
     assert 97.2 < low < 97.60
     assert 98.60 < high < 99.0
@@ -199,7 +206,7 @@ def test_the_axis_of_a_wild_configuration_stays_within_0_to_100(read: Read) -> N
     for number, values in enumerate([(9820, 9828), (5100, 2000)]):
         network = Mlp(hidden=(500, 300), l2=samples.L2[number])
         sample = sample.plus(samples.trial(number, network, {"l2": samples.L2[number]}, values))
-    low, high = drawing.figure(plotted(read, sample)).axes[0].get_ylim()
+    low, high = search_drawing.draw_search(plotted(read, sample)).axes[0].get_ylim()
     assert 0 <= low < 20
     assert 98.28 < high <= 102
 
@@ -209,7 +216,7 @@ def test_a_name_whose_interval_is_cut_stands_within_the_axis(read: Read) -> None
     points = tuple(
         replace(p, summary=replace(p.summary, low=-1.0)) if p.labelled else p for p in found.points
     )
-    axes = drawing.figure(replace(found, points=points)).axes[0]
+    axes = search_drawing.draw_search(replace(found, points=points)).axes[0]
     assert len(axes.texts) == 2
     assert all(text.xy[1] >= axes.get_ylim()[0] for text in axes.texts)  # type: ignore[attr-defined]
 
@@ -220,11 +227,11 @@ def test_unknown_intervals_are_left_out(read: Read) -> None:
     points = tuple(
         replace(p, summary=replace(p.summary, low=unknown, high=unknown)) for p in found.points
     )
-    assert drawing.png(replace(found, points=points))
+    assert drawn(replace(found, points=points)).png()
 
 
 def test_json_part_by_part_is_that_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "_BLOCK", 2)
+    monkeypatch.setattr(table_formats, "_BLOCK", 2)
     frame = pd.DataFrame(
         {
             "100 %s": [0.1, 1e-6, float("nan"), -2.0, 3e22],
@@ -241,12 +248,14 @@ def test_json_part_by_part_is_that_of_the_library(monkeypatch: pytest.MonkeyPatc
     ]
     for rows in range(6):
         wanted = json.dumps(records[:rows], indent=1, ensure_ascii=False) + "\n"
-        assert formats.json(frame.iloc[:rows]).decode() == wanted
+        assert table_formats.json_bytes(frame.iloc[:rows]).decode() == wanted
     with pytest.raises(ValueError, match="JSON"):
-        formats.json(pd.DataFrame({"endless": [float("inf")]}))
+        table_formats.json_bytes(pd.DataFrame({"endless": [float("inf")]}))
 
 
 def test_latex_is_what_pandas_writes() -> None:
-    view = View((Column("a_b", ("1 %", "–")), Column("±", ("{x}", "$"), align="left")))
+    table = TextTable(
+        (TextColumn("a_b", ("1 %", "–")), TextColumn("±", ("{x}", "$"), align="left"))
+    )
     frame = pd.DataFrame([["1 \\%", "\\{x\\}"], ["--", "\\$"]], columns=["a\\_b", "$\\pm$"])
-    assert latex_table(view) == frame.to_latex(index=False, escape=False, column_format="rl")
+    assert latex_table(table) == frame.to_latex(index=False, escape=False, column_format="rl")

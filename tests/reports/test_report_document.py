@@ -9,18 +9,14 @@ import pytest
 from rich.console import Console
 
 from mnist_tune.networks import Mlp, network_to_json
-from mnist_tune.reports.document import Document, Picture, as_json, document
-from mnist_tune.reports.latex import escaped, latex_table
-from mnist_tune.reports.markdown import markdown, markdown_table
-from mnist_tune.reports.results import Results
-from mnist_tune.reports.terminal import MOST_ROWS, fit, show
-from mnist_tune.reports.views import (
-    Column,
-    View,
-    comparison_view,
-    configurations_view,
-    runs_view,
-)
+from mnist_tune.reports.columns import TextColumn, TextTable
+from mnist_tune.reports.documents import Document, json_document, markdown_document
+from mnist_tune.reports.figures import stored_figure
+from mnist_tune.reports.rendering import MOST_ROWS, fit, print_document
+from mnist_tune.reports.results import StudyResults
+from mnist_tune.reports.study_report import study_report
+from mnist_tune.reports.table_formats import latex_table, markdown_table
+from mnist_tune.reports.tables import comparison_table, configurations_table, runs_table
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read
 
@@ -38,10 +34,10 @@ KEYS = [
 ]
 
 
-def shown(results: Results | Document, width: int = 80) -> str:
+def shown(results: StudyResults | Document, width: int = 80) -> str:
     file = StringIO()
-    report = results if isinstance(results, Document) else document(results)
-    show(report, Console(file=file, width=width, color_system=None))
+    report = results if isinstance(results, Document) else study_report(results)
+    print_document(report, Console(file=file, width=width, color_system=None))
     return file.getvalue()
 
 
@@ -52,7 +48,7 @@ def line(text: str, *words: str) -> str:
 
 
 def test_sections_in_order(read: Read) -> None:
-    assert [section.key for section in document(read(samples.l2_confirmed())).sections] == KEYS
+    assert [section.key for section in study_report(read(samples.l2_confirmed())).sections] == KEYS
 
 
 @pytest.mark.parametrize(
@@ -83,17 +79,25 @@ def test_alerts_stand_above_everything(read: Read) -> None:
     results = read(samples.l2_confirmed(rehearsal=True))
     text = shown(results)
     assert text.index("Rehearsal (--quick)") < text.index("Verdict")
-    assert markdown(document(results)).splitlines()[2].startswith("> **Rehearsal (--quick)")
+    assert (
+        markdown_document(study_report(results))
+        .splitlines()[2]
+        .startswith("> **Rehearsal (--quick)")
+    )
 
 
 def test_plain_studies_have_no_alert(read: Read) -> None:
-    assert document(read(samples.l2_confirmed())).alerts == ()
+    assert study_report(read(samples.l2_confirmed())).alerts == ()
 
 
 def test_embedded_digits_show_no_published_number(read: Read) -> None:
     sample = samples.l2_search(data=samples.EMBEDDED).plus(samples.confirmation(test_size=1_000))
     results = read(sample)
-    for text in (shown(results), markdown(document(results)), as_json(document(results))):
+    for text in (
+        shown(results),
+        markdown_document(study_report(results)),
+        json_document(study_report(results)),
+    ):
         assert "Hinton" not in text
         assert "98.47" not in text
         assert "0.9847" not in text
@@ -107,7 +111,7 @@ def test_protocol_notebook_names_its_images(read: Read) -> None:
 
 
 def test_provenance_lines(read: Read) -> None:
-    lines = document(read(samples.l2_confirmed(overrides={"epochs": 3}))).sections[1].text
+    lines = study_report(read(samples.l2_confirmed(overrides={"epochs": 3}))).sections[1].text
     assert lines == (
         "question: How much L2 does a dense 500-300 network want?",
         "trials: 5 of 5 planned have ended (5 complete, 0 pruned, 0 failed), 3 seeds each",
@@ -146,32 +150,32 @@ def searched_recipe(*changes: dict[str, float]) -> samples.Sample:
 def test_what_is_searched_of_the_recipe_has_no_value(
     read: Read, changes: tuple[dict[str, float], ...], words: str
 ) -> None:
-    lines = document(read(searched_recipe(*changes))).sections[1].text
+    lines = study_report(read(searched_recipe(*changes))).sections[1].text
     assert lines[5].startswith(f"training: {words}")
 
 
 def test_more_trials_than_were_planned_at_last(read: Read) -> None:
-    lines = document(read(samples.l2_search(planned_trials=2))).sections[1].text
+    lines = study_report(read(samples.l2_search(planned_trials=2))).sections[1].text
     assert lines[1].startswith(
         "trials: 5 have ended, though only 2 were planned at last (5 complete"
     )
 
 
 def test_space_of_a_sampler(read: Read) -> None:
-    lines = document(read(samples.widths())).sections[1].text
+    lines = study_report(read(samples.widths())).sections[1].text
     assert "search: tpe, pruner none, depth 1 to 3; width_1 32 to 1024 (log); " in lines[6]
 
 
 def test_no_place_of_the_machine_is_told(read: Read) -> None:
-    report = document(read(samples.l2_confirmed()))
-    for text in (shown(report), markdown(report), as_json(report)):
+    report = study_report(read(samples.l2_confirmed()))
+    for text in (shown(report), markdown_document(report), json_document(report)):
         assert "/somewhere" not in text
         assert "/home" not in text
         assert samples.UID not in text
 
 
 def test_json_holds_full_precision_and_nulls(read: Read) -> None:
-    report = json.loads(as_json(document(read(samples.l2_with_losses()))))
+    report = json.loads(json_document(study_report(read(samples.l2_with_losses()))))
     assert report["study"] == "l2_factor"
     assert list(report["sections"]) == KEYS
     best, *_, failed = report["sections"]["configurations"]["records"]
@@ -186,7 +190,7 @@ def test_json_holds_full_precision_and_nulls(read: Read) -> None:
 
 
 def test_json_of_a_confirmed_study_holds_the_verdict(read: Read) -> None:
-    report = json.loads(as_json(document(read(samples.l2_confirmed()))))
+    report = json.loads(json_document(study_report(read(samples.l2_confirmed()))))
     (verdict,) = report["sections"]["verdict"]["records"]
     assert (verdict["outcome"], verdict["against"]) == ("not distinguishable", "hinton-500-300")
     assert len(report["sections"]["seeds"]["records"]) == 25
@@ -195,7 +199,7 @@ def test_json_of_a_confirmed_study_holds_the_verdict(read: Read) -> None:
 
 
 def test_markdown_tables(read: Read) -> None:
-    text = markdown(document(read(samples.l2_confirmed())))
+    text = markdown_document(study_report(read(samples.l2_confirmed())))
     assert text.startswith("# l2_factor\n\n## Verdict\n\nNot distinguishable from Hinton's 98.47 %")
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines()]
     assert ["1", "2.5075e-4", "98.27 ± 0.10", "3", "98.14–98.39", "0.00", "–", "best"] in rows
@@ -204,18 +208,20 @@ def test_markdown_tables(read: Read) -> None:
 
 
 def test_markdown_shows_pictures(read: Read) -> None:
-    picture = Picture("accuracy.png", "Accuracy against λ.")
-    text = markdown(document(read(samples.l2_search()), [picture]))
+    picture = stored_figure("accuracy", "Accuracy against λ.", b"")
+    text = markdown_document(study_report(read(samples.l2_search()), [picture]))
     assert "## Figures\n\n![Accuracy against λ.](accuracy.png)" in text
     assert "mnist-tune export" not in text
-    assert "mnist-tune export l2_factor" in markdown(document(read(samples.l2_search())))
+    assert "mnist-tune export l2_factor" in markdown_document(
+        study_report(read(samples.l2_search()))
+    )
 
 
 def test_runs_and_comparison_for_papers(read: Read) -> None:
     results = read(samples.l2_confirmed())
-    assert runs_view(results).rows[0] == ("0", "1e-6", "validation", "0", "98.20")
-    assert runs_view(results).rows[-1] == ("1", "2.5075e-4", "test (1)", "1009", "98.31")
-    first, *_, last = comparison_view(results).rows
+    assert runs_table(results).text().rows[0] == ("0", "1e-6", "validation", "0", "98.20")
+    assert runs_table(results).text().rows[-1] == ("1", "2.5075e-4", "test (1)", "1009", "98.31")
+    first, *_, last = comparison_table(results).text().rows
     assert first[:5] == (
         "trial 1, test (confirmation 1)",
         "98.31 ± 0.06",
@@ -228,18 +234,20 @@ def test_runs_and_comparison_for_papers(read: Read) -> None:
 
 
 def test_marks_of_lost_trials(read: Read) -> None:
-    column = configurations_view(read(samples.l2_with_losses())).columns[-1]
+    column = configurations_table(read(samples.l2_with_losses())).text().columns[-1]
     assert column.cells == ("best", "≈ best", "≈ best", "pruned at epoch 2", "failed: diverged")
 
 
 def test_columns_that_say_the_same_in_each_row_are_left_out(read: Read) -> None:
-    titles = [column.title for column in configurations_view(read(samples.l2_search())).columns]
+    titles = [
+        column.heading for column in configurations_table(read(samples.l2_search())).text().columns
+    ]
     assert "network" not in titles
     assert "parameters" not in titles
 
 
-def view(*columns: tuple[str, int]) -> View:
-    return View(tuple(Column(title, ("x" * 8,), rank=rank) for title, rank in columns))
+def view(*columns: tuple[str, int]) -> TextTable:
+    return TextTable(tuple(TextColumn(title, ("x" * 8,), drop=rank) for title, rank in columns))
 
 
 def test_columns_go_by_rank_until_the_table_fits() -> None:
@@ -247,7 +255,7 @@ def test_columns_go_by_rank_until_the_table_fits() -> None:
     assert fit(wide, 48) == (wide, ())
     narrower, dropped = fit(wide, 47)
     assert dropped == ("d",)
-    assert [column.title for column in narrower.columns] == ["a", "b", "c", "e"]
+    assert [column.heading for column in narrower.columns] == ["a", "b", "c", "e"]
     assert fit(wide, 30)[1] == ("b", "d")
     assert fit(wide, 1)[1] == ("c", "b", "d")
 
@@ -270,14 +278,18 @@ def test_long_tables_are_cut(read: Read) -> None:
 
 
 def test_pipes_do_not_break_markdown() -> None:
-    table = markdown_table(View((Column("a", ("x|y",)), Column("b", ("1.50",)))))
+    table = markdown_table(TextTable((TextColumn("a", ("x|y",)), TextColumn("b", ("1.50",)))))
     assert table.splitlines()[-1].replace(" ", "") == r"|x\|y|1.50|"
 
 
 def test_an_empty_table_is_a_table() -> None:
-    empty = View((Column("a"), Column("b")))
+    empty = TextTable((TextColumn("a"), TextColumn("b")))
     assert markdown_table(empty).splitlines()[0].replace(" ", "") == "|a|b|"
     assert latex_table(empty).startswith(r"\begin{tabular}{rr}")
+
+
+def escaped(text: str) -> str:
+    return latex_table(TextTable((TextColumn(text),))).splitlines()[2].removesuffix(r" \\")
 
 
 def test_latex_escapes_what_would_break_a_document() -> None:
@@ -290,7 +302,7 @@ def test_latex_escapes_what_would_break_a_document() -> None:
 
 
 def test_latex_table(read: Read) -> None:
-    text = latex_table(configurations_view(read(samples.l2_search())))
+    text = latex_table(configurations_table(read(samples.l2_search())).text())
     lines = text.splitlines()
     assert lines[:2] == [r"\begin{tabular}{rrrrrrrl}", r"\toprule"]
     assert lines[4] == (

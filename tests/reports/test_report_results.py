@@ -9,14 +9,14 @@ import pytest
 
 from mnist_tune.errors import DefinitionError, Incomplete, StorageError
 from mnist_tune.networks import Mlp
-from mnist_tune.reports.results import Results, read_results
-from mnist_tune.reports.verdict import verdict
+from mnist_tune.reports.results import StudyResults, read_results
+from mnist_tune.reports.study_report import verdict
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Stored
 
 
-def numbers_of(results: Results) -> list[int]:
-    return [entry.trial.trial_number for entry in results.configurations]
+def numbers_of(results: StudyResults) -> list[int]:
+    return [entry.trial.trial_number for entry in results.trials]
 
 
 def two_sided_p_with_4_degrees(t: float) -> float:
@@ -34,7 +34,7 @@ def test_best_first_and_equals_by_number(read: Read) -> None:
 
 
 def test_the_best_by_hand(read: Read) -> None:
-    best = read(samples.l2_search()).configurations[0]
+    best = read(samples.l2_search()).trials[0]
     assert best.summary is not None
     assert best.summary.mean == pytest.approx(0.9827)
     assert best.summary.std == pytest.approx(0.0010)  # 17, 27, 37: ddof 1
@@ -77,7 +77,7 @@ def with_a_wild_trial(*tame: int, parameters: int = 8) -> samples.Sample:
 
 def test_too_few_seeds_recommend_nothing(read: Read) -> None:
     results = read(with_a_wild_trial(8612, 8607, 8600, 8590, 8400))
-    wild = results.configurations[-1]
+    wild = results.trials[-1]
     assert wild.summary is not None
     assert wild.summary.std == pytest.approx(0.2236, abs=1e-4)
     assert (wild.approx_best, wild.outcome, wild.too_few_seeds) == (None, "unknown", True)
@@ -92,11 +92,11 @@ def test_too_few_seeds_recommend_nothing(read: Read) -> None:
 
 def test_two_seeds_of_two_configurations_recommend_neither(read: Read) -> None:
     results = read(with_a_wild_trial(8612))
-    assert [entry.approx_best for entry in results.configurations] == [True, None]
+    assert [entry.approx_best for entry in results.trials] == [True, None]
     assert results.smallest is None
     assert all(
         0 <= entry.summary.low <= entry.summary.high <= 1
-        for entry in results.configurations
+        for entry in results.trials
         if entry.summary and not math.isnan(entry.summary.low)
     )
 
@@ -104,7 +104,7 @@ def test_two_seeds_of_two_configurations_recommend_neither(read: Read) -> None:
 def test_the_others_against_the_best_by_hand(read: Read) -> None:
     # The better half is trials 1, 0, 2: means 27, 24, 24, of the seeds 18, 26⅓, 30⅔; the squared
     # residuals add up to 81⅓ with 4 degrees of freedom; a difference has s² = 2 · 81⅓ / 4.
-    by_number = {e.trial.trial_number: e for e in read(samples.l2_search()).configurations}
+    by_number = {e.trial.trial_number: e for e in read(samples.l2_search()).trials}
     std = math.sqrt(2 * (81 + 1 / 3) / 4)
     t = {number: d * math.sqrt(3) / std for number, d in ((2, 3), (3, 8), (4, 27))}
     # Trial 0 differs by 3, 1, −13: its own s² = (6² + 4² + 10²) / 2 = 76 is wider.
@@ -121,17 +121,15 @@ def test_the_others_against_the_best_by_hand(read: Read) -> None:
 
 def test_what_is_like_the_best(read: Read) -> None:
     results = read(samples.l2_search())
-    marks = {e.trial.trial_number: e.approx_best for e in results.configurations}
+    marks = {e.trial.trial_number: e.approx_best for e in results.trials}
     assert marks == {1: True, 0: True, 2: True, 3: True, 4: False}
-    assert [e.outcome for e in results.configurations][1:] == ["not distinguishable"] * 3 + [
-        "worse"
-    ]
+    assert [e.outcome for e in results.trials][1:] == ["not distinguishable"] * 3 + ["worse"]
 
 
 def test_pruned_and_failed_trials_do_not_compete(read: Read) -> None:
     results = read(samples.l2_with_losses())  # the pruned trial stands at 99.03 %
     assert numbers_of(results) == [1, 0, 2, 4, 3]
-    pruned, failed = results.configurations[-2:]
+    pruned, failed = results.trials[-2:]
     assert pruned.summary is not None
     assert pruned.summary.mean == pytest.approx(0.9903)
     assert (pruned.epochs, pruned.pairing, pruned.approx_best) == (2, None, None)
@@ -142,7 +140,7 @@ def test_pruned_and_failed_trials_do_not_compete(read: Read) -> None:
 def test_one_seed_tells_nothing_apart(read: Read) -> None:
     results = read(samples.l2_one_seed())
     assert numbers_of(results) == [0, 1, 2, 3, 4]
-    assert [e.approx_best for e in results.configurations] == [True, None, None, None, None]
+    assert [e.approx_best for e in results.trials] == [True, None, None, None, None]
     assert verdict(results)[0] == (
         "Highest in validation: l2=1e-6 (500-300), 98.20 % over 1 seed each; too few seeds to say "
         "how it stands against the others."
@@ -154,7 +152,7 @@ def test_trials_with_other_seeds_are_not_paired(read: Read) -> None:
     moved = tuple(
         replace(run, seed=run.seed + 5) if run.trial_number == 2 else run for run in sample.runs
     )
-    by_number = {e.trial.trial_number: e for e in read(replace(sample, runs=moved)).configurations}
+    by_number = {e.trial.trial_number: e for e in read(replace(sample, runs=moved)).trials}
     assert by_number[2].pairing is None
     assert by_number[2].outcome == "unknown"
     assert by_number[4].pairing is not None
@@ -234,7 +232,7 @@ def test_a_single_confirmed_seed_is_no_verdict(read: Read) -> None:
 
 def test_a_sealed_test_set_is_compared_with_nothing(read: Read) -> None:
     results = read(samples.l2_search())
-    assert results.scores == ()
+    assert results.on_test == ()
     assert results.comparisons == ()
     lines = " ".join(verdict(results))
     assert "Hinton" not in lines
@@ -281,11 +279,11 @@ def test_the_latest_finished_confirmation_counts(read: Read) -> None:
     second = samples.confirmation(2, 0, [9800, 9810], seeds=(2000, 2001))
     running = samples.confirmation(3, 0, [9990], seeds=(3000, 3001), state="running")
     results = read(samples.l2_confirmed().plus(second).plus(running))
-    assert [scores.confirmation for scores in results.scores] == [1, 2]
+    assert [scores.confirmation for scores in results.on_test] == [1, 2]
     assert results.latest is not None
     assert results.latest.summary.mean == pytest.approx(0.9805)
     assert results.comparison is not None
-    assert results.comparison.scores == results.latest
+    assert results.comparison.result == results.latest
     assert results.confirmed_seeds == {1: 10, 2: 2, 3: 1}
 
 

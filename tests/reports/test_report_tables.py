@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from sqlalchemy import Connection
 
 from mnist_tune.networks import Mlp
-from mnist_tune.reports.document import as_json, document
-from mnist_tune.reports.html import Chapter, page
-from mnist_tune.reports.latex import latex_table
+from mnist_tune.reports.documents import json_document
+from mnist_tune.reports.frames import FRAMES, study_frame
+from mnist_tune.reports.rendering import html_page
 from mnist_tune.reports.results import read_results
-from mnist_tune.reports.tables import Tables, read_tables
-from mnist_tune.reports.views import configurations_view, runs_view
+from mnist_tune.reports.study_report import study_report
+from mnist_tune.reports.table_formats import latex_table
+from mnist_tune.reports.tables import (
+    RESERVED,
+    configurations_table,
+    parameter_names,
+    runs_table,
+)
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Sample, Stored
 
 
-def tables_of(stored: Stored, sample: Sample) -> Tables:
+def tables_of(stored: Stored, sample: Sample) -> Any:
     connection = stored(sample)
-    return read_tables(connection, read_results(connection, sample.study.name))
+    return frames(connection, sample.study.name)
+
+
+def frames(connection: Connection, name: str) -> Any:
+    results = read_results(connection, name)
+    return SimpleNamespace(**{f: study_frame(connection, results, f) for f in FRAMES})
 
 
 def rows(frame: pd.DataFrame) -> list[tuple[object, ...]]:
@@ -137,7 +150,7 @@ def test_the_order_of_insertion_does_not_matter(stored: Stored) -> None:
         timings=sample.timings[::-1],
     )
     first, second = tables_of(stored, sample), tables_of(stored, turned)
-    for name in Tables.__annotations__:
+    for name in FRAMES:
         pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name), check_exact=True)
 
 
@@ -212,16 +225,16 @@ def test_a_parameter_named_like_a_column_is_seen_everywhere(stored: Stored, name
     connection = stored(sample_of({name: entry}, {name: 0.125}))
     (study,) = connection.exec_driver_sql("SELECT name FROM mnist_tune_studies").scalars()
     results = read_results(connection, study)
-    for view in (configurations_view(results), runs_view(results)):
-        titles = [column.title for column in view.columns]
+    for view in (configurations_table(results).text(), runs_table(results).text()):
+        titles = [column.heading for column in view.columns]
         assert titles.count(f"param_{name}") == 1
         assert titles.count(name) <= 1
         assert set(view.columns[titles.index(f"param_{name}")].cells) == {"0.125"}
-    assert f"param_{name}" in latex_table(configurations_view(results)).replace("\\", "")
-    report = json.loads(as_json(document(results)))
+    assert f"param_{name}" in latex_table(configurations_table(results).text()).replace("\\", "")
+    report = json.loads(json_document(study_report(results)))
     (record,) = report["sections"]["configurations"]["records"]
     assert record[f"param_{name}"] == 0.125
-    assert f"param_{name}" in page("x", [Chapter(document(results))])
+    assert f"param_{name}" in html_page("x", [study_report(results)])
 
 
 def test_a_parameter_that_has_the_other_name_too_is_not_hidden(stored: Stored) -> None:
@@ -233,11 +246,13 @@ def test_a_parameter_that_has_the_other_name_too_is_not_hidden(stored: Stored) -
     assert list(tables.configurations["n"]) == [2]
 
 
-def test_every_fixed_column_is_reserved() -> None:
-    from mnist_tune.reports import records, tables
-
-    fixed = {*tables.RUNS, *tables.EPOCHS, *tables.CONFIGURATIONS}
-    assert fixed <= records.FIXED
+def test_every_fixed_column_is_reserved(stored: Stored) -> None:
+    for sample in (samples.l2_confirmed(), samples.autoencoders(), samples.cnns()):
+        connection = stored(sample)
+        results = read_results(connection, sample.study.name)
+        for name in ("runs", "configurations", "epochs"):
+            columns = set(study_frame(connection, results, name).columns)
+            assert columns - set(parameter_names(results).values()) <= RESERVED
 
 
 def test_two_studies_in_one_database_stay_apart(stored: Stored) -> None:
@@ -253,6 +268,6 @@ def test_two_studies_in_one_database_stay_apart(stored: Stored) -> None:
         timings=(),
     )
     samples.save(connection, moved)
-    tables = read_tables(connection, read_results(connection, "layer_widths"))
+    tables = frames(connection, "layer_widths")
     assert (len(tables.runs), len(tables.configurations), len(tables.epochs)) == (18, 6, 0)
     assert json.loads(tables.runs.to_json())["width_1"]["0"] == 32

@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from mnist_tune.networks import Mlp
-from mnist_tune.reports.results import Results
-from mnist_tune.reports.warnings import warnings
+from mnist_tune.reports.results import StudyResults
+from mnist_tune.reports.study_report import study_warnings
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Sample
 
 
-def keys(results: Results) -> list[str]:
-    return [notice.key for notice in warnings(results)]
+def keys(results: StudyResults) -> list[str]:
+    return [notice.key for notice in study_warnings(results)]
 
 
-def text(results: Results, key: str) -> str:
-    return next(notice.text for notice in warnings(results) if notice.key == key)
+def text(results: StudyResults, key: str) -> str:
+    return next(notice.text for notice in study_warnings(results) if notice.key == key)
 
 
 def test_a_plain_study_is_only_told_of_its_noise(read: Read) -> None:
@@ -29,10 +29,10 @@ def test_a_plain_study_is_only_told_of_its_noise(read: Read) -> None:
 @pytest.mark.parametrize(("planned", "random"), [(6, True), (10, True), (11, False)])
 def test_a_short_search_by_tpe_was_random(read: Read, planned: int, random: bool) -> None:
     results = read(samples.widths().changed(planned_trials=planned))
-    assert ("random" in {notice.key for notice in warnings(results)}) == random
+    assert ("random" in {notice.key for notice in study_warnings(results)}) == random
     if random:
         assert text(results, "random").endswith("this was a random search.")
-    assert "random" not in {notice.key for notice in warnings(read(samples.l2_search()))}
+    assert "random" not in {notice.key for notice in study_warnings(read(samples.l2_search()))}
 
 
 def test_a_clear_winner_is_not_warned_of(read: Read) -> None:
@@ -54,15 +54,15 @@ def test_a_clear_winner_is_not_warned_of(read: Read) -> None:
 def test_what_is_no_result_is_said_loudly(
     read: Read, changes: dict[str, Any], key: str, words: str
 ) -> None:
-    first = warnings(read(samples.l2_search(**changes)))[0]
-    assert (first.key, first.loud) == (key, True)
+    first = study_warnings(read(samples.l2_search(**changes)))[0]
+    assert (first.key, first.alerting) == (key, True)
     assert words in first.text
 
 
 def test_all_loud_warnings_together(read: Read) -> None:
     changes: dict[str, Any] = {"rehearsal": True, "data": samples.EMBEDDED, "protocol": "notebook"}
-    found = warnings(read(samples.l2_search(**changes)))
-    assert [n.key for n in found if n.loud] == ["rehearsal", "embedded", "notebook"]
+    found = study_warnings(read(samples.l2_search(**changes)))
+    assert [n.key for n in found if n.alerting] == ["rehearsal", "embedded", "notebook"]
 
 
 def test_lost_trials_are_counted_with_their_reasons(read: Read) -> None:
@@ -177,7 +177,7 @@ def test_a_range_of_one_value_has_no_edge(read: Read) -> None:
 def test_a_parameter_that_the_best_does_not_have_has_no_edge(read: Read) -> None:
     sample = samples.widths()
     results = read(replace(sample, trials=sample.trials))
-    messages = [notice.text for notice in warnings(results) if notice.key == "edge"]
+    messages = [notice.text for notice in study_warnings(results) if notice.key == "edge"]
     assert [message.split(" is at")[0] for message in messages] == ["The best width_1 (1024)"]
 
 

@@ -16,8 +16,13 @@ from mnist_tune.data.sources import load_dataset
 from mnist_tune.data.splits import final
 from mnist_tune.errors import DefinitionError, Incomplete, StorageError
 from mnist_tune.networks import Mlp
-from mnist_tune.reports.document import as_json
-from mnist_tune.reports.versus import Duel, Tournament, comparison_document, tournament
+from mnist_tune.reports.compare import (
+    ComparedPair,
+    Comparison,
+    compare_references,
+    comparison_document,
+)
+from mnist_tune.reports.documents import json_document
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Sample, opened
 
@@ -51,42 +56,42 @@ def both(tmp_path: Path) -> Iterator[object]:
         yield lambda *found: stack.enter_context(opened(tmp_path / "trials.db", *found))
 
 
-def only(found: Tournament) -> Duel:
-    (duel,) = found.duels
-    return duel
+def only(found: Comparison) -> ComparedPair:
+    (pair,) = found.pairs
+    return pair
 
 
 def test_equal_seeds_are_paired(both) -> None:
     connection: Connection = both(
         samples.l2_confirmed(), worse_by(other(samples.l2_confirmed(), "later"), 0.1)
     )
-    found = tournament(connection, ["l2_factor", "later"])
-    duel = only(found)
-    assert (duel.first, duel.second, duel.how) == ("l2_factor:1", "later:1", "paired by seed")
+    found = compare_references(connection, ["l2_factor", "later"])
+    pair = only(found)
+    assert (pair.first, pair.second, pair.how) == ("l2_factor:1", "later:1", "paired by seed")
     assert found.on_test
     # A tenth of a point is little against the spread of ten seeds, but much against that of their
     # differences.
-    assert duel.difference == pytest.approx(0.001, abs=2e-5)
-    assert duel.decided
+    assert pair.difference == pytest.approx(0.001, abs=2e-5)
+    assert pair.decided
     assert "is better than later:1: +0.10 points" in comparison_document(found).sections[0].text[0]
 
 
 def test_other_seeds_are_compared_as_two_samples(both) -> None:
     fresh = samples.l2_search().plus(samples.confirmation(seeds=range(5000, 5010)))
     connection = both(samples.l2_confirmed(), worse_by(other(fresh, "later"), 0.02))
-    duel = only(tournament(connection, ["l2_factor", "later"]))
-    assert duel.how == "unpaired"
-    assert duel.decided is False
+    pair = only(compare_references(connection, ["l2_factor", "later"]))
+    assert pair.how == "unpaired"
+    assert pair.decided is False
     # By hand: s² = 308e-8/9 for both, SE = s·√(2/10), t(18) = 2.1009.
     half = 2.1009 * (308e-8 / 9 * 2 / 10) ** 0.5
-    assert (duel.high - duel.low) / 2 == pytest.approx(half, rel=1e-2)
-    assert duel.more_seeds is not None
-    assert duel.more_seeds > 10
+    assert (pair.high - pair.low) / 2 == pytest.approx(half, rel=1e-2)
+    assert pair.more_seeds is not None
+    assert pair.more_seeds > 10
 
 
 def test_unconfirmed_ones_are_compared_by_validation_and_said_to_be(both) -> None:
     connection = both(samples.l2_confirmed())
-    found = tournament(connection, ["l2_factor:1", "l2_factor:4"])
+    found = compare_references(connection, ["l2_factor:1", "l2_factor:4"])
     assert not found.on_test
     assert only(found).difference == pytest.approx(0.0027, abs=1e-6)
     assert "Compared by validation" in comparison_document(found).sections[1].text[0]
@@ -94,16 +99,16 @@ def test_unconfirmed_ones_are_compared_by_validation_and_said_to_be(both) -> Non
 
 def test_published_numbers_join_the_family(both) -> None:
     connection = both(samples.l2_confirmed(), worse_by(other(samples.l2_confirmed(), "later"), 0.9))
-    found = tournament(connection, ["l2_factor", "later", "hinton-500-300", "Mine=90.1"])
-    assert [(d.first, d.second, d.how) for d in found.duels] == [
+    found = compare_references(connection, ["l2_factor", "later", "hinton-500-300", "Mine=90.1"])
+    assert [(d.first, d.second, d.how) for d in found.pairs] == [
         ("l2_factor:1", "later:1", "paired by seed"),
         ("l2_factor:1", "hinton-500-300", "published"),
         ("l2_factor:1", "Mine=90.1", "published"),
         ("later:1", "hinton-500-300", "published"),
         ("later:1", "Mine=90.1", "published"),
     ]
-    assert found.duels[1].p_adjusted >= found.duels[1].p_value
-    decided = {(d.first, d.second): d.decided for d in found.duels}
+    assert found.pairs[1].p_adjusted >= found.pairs[1].p_value
+    decided = {(d.first, d.second): d.decided for d in found.pairs}
     assert decided["l2_factor:1", "hinton-500-300"] is False
     assert decided["later:1", "hinton-500-300"] is True
 
@@ -111,11 +116,11 @@ def test_published_numbers_join_the_family(both) -> None:
 def test_a_study_that_is_not_confirmed_needs_that_before_published_numbers(both) -> None:
     connection = both(samples.l2_search())
     with pytest.raises(DefinitionError, match="type `mnist-tune confirm l2_factor` first"):
-        tournament(connection, ["l2_factor", "lenet-5"])
+        compare_references(connection, ["l2_factor", "lenet-5"])
 
 
 def test_a_published_number_counts_once_however_often_it_is_given(both) -> None:
-    found = tournament(both(samples.l2_confirmed()), ["l2_factor", "lenet-5", "lenet-5"])
+    found = compare_references(both(samples.l2_confirmed()), ["l2_factor", "lenet-5", "lenet-5"])
     assert only(found).second == "lenet-5"
     assert found.missing == ""
 
@@ -134,7 +139,7 @@ def test_images_are_compared_where_predictions_and_labels_are_there(both) -> Non
 
     first = with_answers(samples.l2_confirmed(data=data), "first")
     second = other(with_answers(samples.l2_confirmed(data=data), "second"), "later")
-    found = tournament(both(first, second), ["l2_factor", "later"])
+    found = compare_references(both(first, second), ["l2_factor", "later"])
     assert found.missing == ""
     # Forty images that only the first gets right: 2 · (2 · 2⁻⁴⁰ − 2⁻⁴⁰), merged over equal seeds.
     assert only(found).p_images == pytest.approx(2 * 2.0**-40)
@@ -143,22 +148,22 @@ def test_images_are_compared_where_predictions_and_labels_are_there(both) -> Non
 
 def test_without_labels_it_says_so(both) -> None:
     connection = both(samples.l2_confirmed(), other(samples.l2_confirmed(), "later"))
-    found = tournament(connection, ["l2_factor", "later"])
+    found = compare_references(connection, ["l2_factor", "later"])
     assert "not at hand" in found.missing
     assert "Not image by image" in comparison_document(found).sections[1].text[0]
 
 
 def test_one_seed_decides_nothing(both) -> None:
     connection = both(samples.l2_one_seed())
-    found = tournament(connection, ["l2_factor:0", "l2_factor:4"])
+    found = compare_references(connection, ["l2_factor:0", "l2_factor:4"])
     assert only(found).decided is None
     assert "add seeds" in comparison_document(found).sections[0].text[0]
 
 
 def test_json_holds_full_precision(both) -> None:
     connection = both(samples.l2_confirmed())
-    found = tournament(connection, ["l2_factor:1", "l2_factor:4"])
-    assert f'"difference": {only(found).difference!r}' in as_json(comparison_document(found))
+    found = compare_references(connection, ["l2_factor:1", "l2_factor:4"])
+    assert f'"difference": {only(found).difference!r}' in json_document(comparison_document(found))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +186,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
     embedded = other(samples.l2_confirmed(data=samples.EMBEDDED), "embedded")
     connection = both(samples.l2_confirmed(), embedded)
     with pytest.raises(DefinitionError, match=words) as caught:
-        tournament(connection, things)
+        compare_references(connection, things)
     assert "\n" not in str(caught.value)
 
 
@@ -192,7 +197,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
 def test_other_protocols_are_refused(both, changes: dict[str, str], words: str) -> None:
     connection = both(samples.l2_confirmed(), other(samples.l2_confirmed(), "later", **changes))
     with pytest.raises(DefinitionError, match=words):
-        tournament(connection, ["l2_factor", "later"])
+        compare_references(connection, ["l2_factor", "later"])
 
 
 def test_autoencoders_and_classifiers_are_not_mixed(both) -> None:
@@ -200,7 +205,7 @@ def test_autoencoders_and_classifiers_are_not_mixed(both) -> None:
     with pytest.raises(
         DefinitionError, match=r"judged by its accuracy.*denoising error with noise"
     ):
-        tournament(connection, ["l2_factor", "later"])
+        compare_references(connection, ["l2_factor", "later"])
 
 
 def test_unknown_and_unfinished_studies(both) -> None:
@@ -208,6 +213,6 @@ def test_unknown_and_unfinished_studies(both) -> None:
     failed = samples.trial(0, network, {"l2": 1e-6}, (), state="failed", reason="diverged")
     connection = both(samples.l2_confirmed(), other(Sample(samples.study()).plus(failed), "later"))
     with pytest.raises(StorageError, match="no study 'nothing'"):
-        tournament(connection, ["l2_factor", "nothing"])
+        compare_references(connection, ["l2_factor", "nothing"])
     with pytest.raises(Incomplete, match="mnist-tune resume later"):
-        tournament(connection, ["l2_factor", "later"])
+        compare_references(connection, ["l2_factor", "later"])

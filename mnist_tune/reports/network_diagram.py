@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from mnist_tune.layers import Convolution, Deconvolution, Dense, Dropout, Layer, Pooling
+from mnist_tune.layers import Convolution, Deconvolution, Dense, Dropout, Pooling
 from mnist_tune.networks import Denoiser, Network
-from mnist_tune.reports import canvas
-from mnist_tune.reports.canvas import BLUE, COLUMN_INCHES, GREEN, GREY, ORANGE, PURPLE
+from mnist_tune.reports.figures import BLUE, COLUMN_INCHES, GREEN, GREY, ORANGE, PURPLE, blank
 
 _ROW_INCHES = 0.36
 _BOX = 0.74  # share of a row that its box fills
@@ -22,43 +21,30 @@ _COLOURS: tuple[tuple[type[object] | tuple[type[object], ...], str], ...] = (
 )
 
 
-def draw(network: Network) -> Figure:
+def draw_network(network: Network) -> Drawing:
     """Layers from top to bottom, the image first and the sum of parameters last."""
-    layers = network.layers
-    rows = len(layers) + 1
-    height = (rows + 0.8) * _ROW_INCHES
-    figure = canvas.blank(COLUMN_INCHES, height, constrained=False)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    rows = len(network.layers) + 1
+    drawing = blank(COLUMN_INCHES, (rows + 0.8) * _ROW_INCHES, constrained=False)
+    axes = drawing.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(-rows - 0.3, 0.5)
-    _box(axes, 0, "image", "pixels 0–1", "28×28", "", GREY)
-    for row, layer in enumerate(layers, start=1):
-        _arrow(axes, row)
+    _draw_box(axes, 0, "image", "pixels 0–1", "28×28", 0, GREY)
+    for row, layer in enumerate(network.layers, start=1):
+        _draw_arrow(axes, row)
         shape = "×".join(map(str, layer.shape))
-        parameters = f"{layer.parameters:,}" if layer.parameters else ""
-        _box(axes, row, layer.name.replace("_", " "), layer.kind, shape, parameters, _colour(layer))
+        colour = next((colour for kind, colour in _COLOURS if isinstance(layer, kind)), GREY)
+        _draw_box(axes, row, layer.name, layer.kind, shape, layer.parameters, colour)
     what = "the clean image" if isinstance(network, Denoiser) else "10 probabilities"
     total = f"{what}; {network.parameters:,} parameters, {network.multiply_adds:,} multiply-adds"
     axes.text(0.5, -rows + 0.1, total, ha="center", va="center", fontsize=6.5)
-    return figure
+    return drawing
 
 
-def caption(network: Network, name: str) -> str:
-    """What the figure shows."""
-    return (
-        f"The network of {name}: each box a layer with its kind, the shape of its output for one "
-        f"image and its number of parameters, {network.parameters:,} in all."
-    )
-
-
-def _colour(layer: Layer) -> str:
-    return next((colour for kind, colour in _COLOURS if isinstance(layer, kind)), GREY)
-
-
-def _box(
-    axes: Axes, row: int, name: str, kind: str, shape: str, parameters: str, colour: str
+def _draw_box(
+    axes: Axes, row: int, name: str, kind: str, shape: str, parameters: int, colour: str
 ) -> None:
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     box = FancyBboxPatch(
         (0.03, -row - _BOX / 2),
         0.94,
@@ -67,13 +53,14 @@ def _box(
         mutation_aspect=6,
         linewidth=0.7,
         edgecolor=colour,
-        facecolor=(*_rgb(colour), 0.10),
+        facecolor=(red, green, blue, 0.10),
     )
     axes.add_patch(box)
-    axes.text(0.05, -row, name, va="center", fontsize=6)
+    axes.text(0.05, -row, name.replace("_", " "), va="center", fontsize=6)
     axes.text(0.33, -row, _wrapped(kind), va="center", fontsize=6, color="#333333", linespacing=1.1)
     axes.text(0.79, -row, shape, va="center", ha="right", fontsize=6)
-    axes.text(0.95, -row, parameters, va="center", ha="right", fontsize=6, weight="bold")
+    counted = f"{parameters:,}" if parameters else ""
+    axes.text(0.95, -row, counted, va="center", ha="right", fontsize=6, weight="bold")
 
 
 def _wrapped(kind: str) -> str:
@@ -85,21 +72,8 @@ def _wrapped(kind: str) -> str:
     return f"{kind[:middle]}\n{kind[middle + 1 :]}"
 
 
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-
-
-def _arrow(axes: Axes, row: int) -> None:
+def _draw_arrow(axes: Axes, row: int) -> None:
     start, end = (0.5, -row + 1 - _BOX / 2), (0.5, -row + _BOX / 2)
-    axes.add_patch(
-        FancyArrowPatch(
-            start,
-            end,
-            arrowstyle="-|>",
-            mutation_scale=4,
-            linewidth=0.6,
-            color=GREY,
-            shrinkA=0,
-            shrinkB=0,
-        )
-    )
+    arrow = FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=4, shrinkA=0, shrinkB=0)
+    arrow.set(linewidth=0.6, color=GREY)
+    axes.add_patch(arrow)

@@ -1,8 +1,7 @@
-"""What an analysis found out, as files of every format and as rows of the storage."""
+"""What an analysis of trained networks found out, as files of every format and as rows of the storage."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -10,56 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mnist_tune.errors import InputError
 from mnist_tune.files import write_atomically
-from mnist_tune.reports import formats
-from mnist_tune.reports.latex import latex_table
-from mnist_tune.reports.markdown import markdown_table
-from mnist_tune.reports.views import View
-from mnist_tune.storage.records import AnalysisRow, PictureRow
-
-File = tuple[str, bytes]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """One table, for programs and for people.
-
-    Attributes:
-        name: of its files, without suffix.
-        caption: what its rows are.
-        frame: tidy, with full precision; the unknown is missing.
-        view: rounded, as text.
-    """
-
-    name: str
-    caption: str
-    frame: pd.DataFrame
-    view: View
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """The rows as JSON values."""
-        found: list[dict[str, Any]] = json.loads(formats.json(self.frame))
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One figure.
-
-    Attributes:
-        name: of its files, without suffix.
-        caption: one or two sentences.
-        png, svg: the files.
-    """
-
-    name: str
-    caption: str
-    png: bytes
-    svg: bytes
+from mnist_tune.reports.columns import Table
+from mnist_tune.reports.figures import Figure
+from mnist_tune.reports.table_formats import frame_files, frame_of, markdown_table, reader_files
+from mnist_tune.storage.records import AnalysisRow, PictureRow, plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,13 +43,7 @@ class Analysis:
     @property
     def row(self) -> AnalysisRow:
         """As the storage keeps it."""
-        return AnalysisRow(
-            name=self.name,
-            title=self.title,
-            inputs=self.inputs,
-            tables={table.name: table.records for table in self.tables},
-            text=(*self.alerts, *self.text),
-        )
+        return AnalysisRow(**self.to_json())
 
     @property
     def pictures(self) -> tuple[PictureRow, ...]:
@@ -105,23 +54,23 @@ class Analysis:
                 name=figure.name,
                 position=position,
                 caption=figure.caption,
-                png=figure.png,
+                png=figure.png(),
             )
             for position, figure in enumerate(self.figures)
         )
 
     def to_json(self) -> dict[str, Any]:
-        """All but the pictures, as JSON values."""
+        """All but the figures, as JSON values."""
         return {
             "name": self.name,
             "title": self.title,
             "inputs": dict(self.inputs),
             "text": [*self.alerts, *self.text],
-            "tables": {table.name: table.records for table in self.tables},
+            "tables": {table.name: plain(list(table.records())) for table in self.tables},
         }
 
 
-def prepare(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Make the folder, and see whether files can be written there, before any work is done.
 
     Raises:
@@ -136,7 +85,7 @@ def prepare(folder: Path) -> None:
         raise _not_writable(folder, error) from error
 
 
-def publish(analysis: Analysis, folder: Path) -> list[Path]:
+def write_analysis(analysis: Analysis, folder: Path) -> list[Path]:
     """Write all files; those of the same names are replaced. Equal analyses give equal bytes.
 
     Raises:
@@ -150,36 +99,27 @@ def publish(analysis: Analysis, folder: Path) -> list[Path]:
 
 
 def _not_writable(folder: Path, error: OSError) -> InputError:
-    reason = error.strerror or error
-    return InputError(f"cannot write to {folder}: {reason}; give another --out")
+    return InputError(f"cannot write to {folder}: {error.strerror or error}; give another --out")
 
 
-def _files(analysis: Analysis) -> Iterator[File]:
-    quoted = "".join(f"> **{alert}**\n\n" for alert in analysis.alerts)
-    commented = "".join(f"% {alert}\n" for alert in analysis.alerts)
+def _files(analysis: Analysis) -> Iterator[tuple[str, bytes]]:
     for table in analysis.tables:
-        yield f"{table.name}.csv", formats.csv(table.frame)
-        yield f"{table.name}.json", formats.json(table.frame)
-        yield f"{table.name}.parquet", formats.parquet(table.frame)
-        yield f"{table.name}.md", f"{quoted}{markdown_table(table.view)}\n".encode()
-        yield f"{table.name}.tex", f"{commented}{latex_table(table.view)}".encode()
+        yield from frame_files(table.name, frame_of(table))
+        yield from reader_files(table, analysis.alerts)
     for figure in analysis.figures:
-        yield f"{figure.name}.png", figure.png
-        yield f"{figure.name}.svg", figure.svg
+        yield f"{figure.name}.png", figure.png()
+        yield f"{figure.name}.svg", figure.svg()
     yield from analysis.files.items()
-    yield "summary.md", summary(analysis).encode()
+    yield "summary.md", _summary(analysis).encode()
 
 
-def summary(analysis: Analysis) -> str:
+def _summary(analysis: Analysis) -> str:
     """All of it as one Markdown document beside its figures."""
     lines = [f"# {analysis.title}"]
     lines += [f"> **{alert}**" for alert in analysis.alerts]
     lines += ["\n".join(f"- {line}" for line in analysis.text)]
     lines += [f"![{f.caption}]({f.name}.png)\n\n{f.caption}" for f in analysis.figures]
     for table in analysis.tables:
-        lines += [f"## {_heading(table.name)}", table.caption, markdown_table(table.view)]
+        heading = re.sub("_", " ", table.name).capitalize()
+        lines += [f"## {heading}", table.caption, markdown_table(table.text())]
     return "\n\n".join(lines) + "\n"
-
-
-def _heading(name: str) -> str:
-    return re.sub("_", " ", name).capitalize()

@@ -28,8 +28,6 @@ _KEY = 20_260_101
 _AT_ONCE = 200  # repeats; their weights of 10,000 images take 8 MB
 _SHARE = 0.025  # beyond each end of a 95 % interval
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -44,11 +42,11 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Help:
+class HelpfulRange:
     """Where denoising helps against one alternative.
 
     Attributes:
-        against: `seasoned` or `median filter`.
+        against: `noisy` or `median filter`.
         gains: accuracy after denoising − that of the alternative at each level.
         start, stop: first and last level where it helps; where it never does, start is inf and
             stop is −inf.
@@ -70,9 +68,9 @@ class Help:
         return any(gain.low > 0 for gain in self.gains)
 
 
-def helps(measured: Measured) -> tuple[Help, Help]:
+def helpful_ranges(measured: Measured) -> tuple[HelpfulRange, HelpfulRange]:
     """Compare denoising with leaving the noise alone, and with the median filter."""
-    others = (measured.seasoned, measured.filtered)
+    others = (measured.noisy, measured.filtered)
     right = [measured.denoised.right, *(other.right for other in others)]
     denoised, *rest = (treated.accuracies for treated in (measured.denoised, *others))
     resampled, *drawn = _bootstrap(right)
@@ -88,7 +86,7 @@ def helps(measured: Measured) -> tuple[Help, Help]:
     return first, second
 
 
-def span(levels: Sequence[float], gains: Array) -> tuple[float, float]:
+def positive_range(levels: Sequence[float], gains: NDArray[np.float64]) -> tuple[float, float]:
     """Ends of the stretch of positive gains around the largest one, interpolated.
 
     Returns:
@@ -105,17 +103,19 @@ def span(levels: Sequence[float], gains: Array) -> tuple[float, float]:
     return start, stop
 
 
-def _zero(levels: Sequence[float], gains: Array, outside: int, inside: int) -> float:
+def _zero(levels: Sequence[float], gains: NDArray[np.float64], outside: int, inside: int) -> float:
     """Where the line between two neighbouring levels crosses 0."""
     share = -gains[outside] / (gains[inside] - gains[outside])
     return float(levels[outside] + share * (levels[inside] - levels[outside]))
 
 
-def _help(levels: Sequence[float], against: str, gains: Array, draws: Array) -> Help:
+def _help(
+    levels: Sequence[float], against: str, gains: NDArray[np.float64], draws: NDArray[np.float64]
+) -> HelpfulRange:
     """`gains` [L] were measured; `draws` [repeats, L] come from the bootstrap."""
-    start, stop = span(levels, gains)
-    starts, stops = np.array([span(levels, row) for row in draws]).T
-    return Help(
+    start, stop = positive_range(levels, gains)
+    starts, stops = np.array([positive_range(levels, row) for row in draws]).T
+    return HelpfulRange(
         against=against,
         gains=tuple(_estimate(value, draws[:, i]) for i, value in enumerate(gains)),
         start=_estimate(start, starts),
@@ -123,7 +123,7 @@ def _help(levels: Sequence[float], against: str, gains: Array, draws: Array) -> 
     )
 
 
-def _estimate(value: float, draws: Array) -> Estimate:
+def _estimate(value: float, draws: NDArray[np.float64]) -> Estimate:
     # By order alone: a mean of two of them would not be defined next to an infinite one.
     ordered = np.sort(draws)
     last = len(ordered) - 1
@@ -131,12 +131,12 @@ def _estimate(value: float, draws: Array) -> Estimate:
     return Estimate(float(value), float(ordered[place]), float(ordered[last - place]))
 
 
-def _bootstrap(right: Sequence[Right]) -> list[Array]:
+def _bootstrap(right: Sequence[Right]) -> list[NDArray[np.float64]]:
     """Accuracies [repeats, L] of each array of right answers [L, S, n], mean over autoencoders."""
     generator = np.random.default_rng(_KEY)
     size, seeds = right[0].shape[2], right[0].shape[1]
     flat = [np.ascontiguousarray(array.reshape(-1, size).T, np.float32) for array in right]
-    drawn: list[list[Array]] = [[] for _ in right]
+    drawn: list[list[NDArray[np.float64]]] = [[] for _ in right]
     for _ in range(0, REPEATS, _AT_ONCE):
         images = _counts(generator, size)
         networks = _counts(generator, seeds)

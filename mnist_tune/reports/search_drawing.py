@@ -15,9 +15,16 @@ from matplotlib.transforms import Transform, offset_copy
 from numpy.typing import NDArray
 
 from mnist_tune.metrics import ACCURACY, Metric
-from mnist_tune.reports import canvas
-from mnist_tune.reports.canvas import BLUE, COLUMN_INCHES, GREY, LIGHT_BLUE, VERMILION
-from mnist_tune.reports.figures import Axis, Band, Plot, Point, Standing
+from mnist_tune.reports.figures import (
+    BLUE,
+    COLUMN_INCHES,
+    GREY,
+    LIGHT_BLUE,
+    VERMILION,
+    blank,
+    warn,
+)
+from mnist_tune.reports.search_plot import Band, Marker, SearchAxis, SearchPlot, Standing
 
 _APART = 1.7  # points between the dots of the seeds and their mean
 
@@ -50,19 +57,9 @@ _LEGEND: dict[Standing, str] = {
 }
 
 
-def png(plot: Plot) -> bytes:
-    """Draw as PNG."""
-    return canvas.png(lambda: figure(plot))
-
-
-def svg(plot: Plot) -> bytes:
-    """Draw as SVG."""
-    return canvas.svg(lambda: figure(plot))
-
-
-def figure(plot: Plot) -> Figure:
-    """Draw it."""
-    drawn = canvas.blank(COLUMN_INCHES, 2.7)
+def draw_search(plot: SearchPlot) -> Figure:
+    """One panel for the search, and one for the confirmed configuration."""
+    drawn = blank(COLUMN_INCHES, 2.7)
     panels = 1 if plot.confirmed is None else 2
     ratios = [3.4, 1.0][:panels]
     axes = drawn.subplots(1, panels, sharey=True, squeeze=False, width_ratios=ratios)[0]
@@ -75,14 +72,14 @@ def figure(plot: Plot) -> Figure:
     for point in plot.points:
         if point.labelled:
             _write_below(axes[0], point, plot.metric)
-    canvas.warn(drawn, plot.warning)
+    warn(drawn, plot.warning)
     if any(point.summary.n > 1 and _is_detailed(point, plot) for point in plot.points):
         axes[0].plot([], [], color=GREY, label=_ONE_SEED, **_SEEDS)
     _draw_legend(drawn, axes)
     return drawn
 
 
-def _set_limits(axes: Axes, plot: Plot) -> None:
+def _set_limits(axes: Axes, plot: SearchPlot) -> None:
     """Let what was measured decide: intervals of few seeds may be a hundred times as long.
 
     They are seen up to a quarter of that height above and below it, and are cut there.
@@ -92,7 +89,7 @@ def _set_limits(axes: Axes, plot: Plot) -> None:
     shown += [plot.confirmed] if plot.confirmed else []
     detailed = [point for point in shown if _is_detailed(point, plot)]
     measured = [point.summary.mean for point in shown]
-    measured += [value for point in detailed for value in point.accuracies]
+    measured += [value for point in detailed for value in point.values]
     if plot.band is not None:
         measured += [plot.band.low, plot.band.high]
     scale = plot.metric.scale
@@ -108,7 +105,7 @@ def _set_limits(axes: Axes, plot: Plot) -> None:
     axes.set_ylim(low, high)
 
 
-def _draw_search(axes: Axes, plot: Plot) -> None:
+def _draw_search(axes: Axes, plot: SearchPlot) -> None:
     _prepare_x(axes, plot.axis)
     axes.update_datalim([(point.x, 0.0) for point in plot.points])  # the y axis is set later
     axes.autoscale_view(scaley=False)
@@ -130,7 +127,7 @@ def _draw_search(axes: Axes, plot: Plot) -> None:
         axes.set_title(f"{plot.images.capitalize()} (search)", fontsize=7)
 
 
-def _draw_front(axes: Axes, plot: Plot) -> None:
+def _draw_front(axes: Axes, plot: SearchPlot) -> None:
     """A step line through the points that none further left matches."""
     if len(plot.front) < 2:
         return
@@ -146,7 +143,7 @@ def _draw_front(axes: Axes, plot: Plot) -> None:
     )
 
 
-def _draw_confirmed(axes: Axes, point: Point, plot: Plot) -> None:
+def _draw_confirmed(axes: Axes, point: Marker, plot: SearchPlot) -> None:
     if plot.band is not None:
         _draw_band(axes, plot.band)
     _draw_points(axes, [point], plot.metric, label=None)
@@ -162,12 +159,12 @@ def _draw_band(axes: Axes, band: Band) -> None:
     axes.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label=f"{band.name}, 95 % band")
 
 
-def _is_detailed(point: Point, plot: Plot) -> bool:
+def _is_detailed(point: Marker, plot: SearchPlot) -> bool:
     """Whether its seeds and its interval are drawn: in a crowd only of what is named."""
     return not plot.crowded or point.labelled or point.standing == "best"
 
 
-def _draw_points(axes: Axes, points: Sequence[Point], metric: Metric, label: str | None) -> None:
+def _draw_points(axes: Axes, points: Sequence[Marker], metric: Metric, label: str | None) -> None:
     """Points of one standing: seeds to the left, mean and interval to the right of the exact place.
 
     All of a kind are one artist, since a thousand artists take half a minute to draw.
@@ -180,8 +177,8 @@ def _draw_points(axes: Axes, points: Sequence[Point], metric: Metric, label: str
     if not repeated:
         return
     look, means = _look(repeated[0].standing), _means(repeated, metric.scale)
-    places = [point.x for point in repeated for _ in point.accuracies]
-    values = [metric.scale * value for point in repeated for value in point.accuracies]
+    places = [point.x for point in repeated for _ in point.values]
+    values = [metric.scale * value for point in repeated for value in point.values]
     lows, highs = _intervals(repeated, metric.scale)
     axes.plot(places, values, transform=_moved(axes, -_APART), color=look["color"], **_SEEDS)
     axes.errorbar(
@@ -195,7 +192,7 @@ def _draw_points(axes: Axes, points: Sequence[Point], metric: Metric, label: str
     )
 
 
-def _draw_crowd(axes: Axes, points: Sequence[Point], plot: Plot, label: str) -> None:
+def _draw_crowd(axes: Axes, points: Sequence[Marker], plot: SearchPlot, label: str) -> None:
     """A dot for each mean."""
     if not points:
         return
@@ -208,7 +205,7 @@ def _draw_crowd(axes: Axes, points: Sequence[Point], plot: Plot, label: str) -> 
     axes.plot([], [], "o", markersize=2.5, label=label, **look)
 
 
-def _draw_beyond(axes: Axes, plot: Plot) -> None:
+def _draw_beyond(axes: Axes, plot: SearchPlot) -> None:
     """A triangle at the edge for each point that lies far beyond it."""
     if not plot.beyond:
         return
@@ -229,12 +226,12 @@ def _draw_beyond(axes: Axes, plot: Plot) -> None:
     )
 
 
-def _means(points: Sequence[Point], scale: float) -> NDArray[np.float64]:
+def _means(points: Sequence[Marker], scale: float) -> NDArray[np.float64]:
     return scale * np.array([point.summary.mean for point in points])
 
 
 def _intervals(
-    points: Sequence[Point], scale: float
+    points: Sequence[Marker], scale: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lower and upper ends; NaN where they are unknown."""
     lows, highs = ([getattr(p.summary, end) for p in points] for end in ("low", "high"))
@@ -245,7 +242,7 @@ def _moved(axes: Axes, by_points: float) -> Transform:
     return offset_copy(axes.transData, axes.get_figure(root=True), x=by_points, units="points")
 
 
-def _write_below(axes: Axes, point: Point, metric: Metric) -> None:
+def _write_below(axes: Axes, point: Marker, metric: Metric) -> None:
     """Write a name below its interval, or at the edge that cuts it."""
     summary = point.summary
     end = metric.scale * (summary.mean if math.isnan(summary.low) else summary.low)
@@ -274,7 +271,7 @@ def _look(standing: Standing) -> dict[str, Any]:
     }
 
 
-def _prepare_x(axes: Axes, axis: Axis) -> None:
+def _prepare_x(axes: Axes, axis: SearchAxis) -> None:
     if axis.scale == "symlog":
         axes.set_xscale("symlog", linthresh=axis.least)
     elif axis.scale == "log":

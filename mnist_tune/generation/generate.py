@@ -1,0 +1,202 @@
+"""Everything that `generate` finds out, from images and networks that somebody else found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_tune.data.splits import Part
+from mnist_tune.denoising.analyses import Analysis
+from mnist_tune.denoising.measuring import Classify
+from mnist_tune.generation import drawing
+from mnist_tune.generation.recognition import (
+    Decode,
+    Encode,
+    Recognised,
+    Share,
+    as_bytes,
+    recognise,
+)
+from mnist_tune.generation.ways import Codes, path, ways
+from mnist_tune.networks import CLASSES
+from mnist_tune.reports import formatting
+from mnist_tune.reports.columns import Column, Table, reader_column
+
+_PATHS = ((0, 1), (3, 8), (4, 9), (7, 2))  # from one digit to another, in the figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GenerationInput:
+    """What makes the digits, what judges them, and from what.
+
+    Attributes:
+        train: training images, whose codes the ways start from.
+        test: real digits that neither network has seen, for comparison.
+        encode, decode: the two halves of the autoencoder.
+        classify: the judge.
+        described: sentences about networks and data.
+        alerts: what must not be overlooked.
+        warning: the same in a few words, for the figures.
+        inputs: all of it as JSON values.
+    """
+
+    train: Part
+    test: Part
+    encode: Encode
+    decode: Decode
+    classify: Classify
+    described: tuple[str, ...]
+    alerts: tuple[str, ...] = ()
+    warning: str = ""
+    inputs: Mapping[str, Any]
+
+
+def analyse_generation(
+    subject: GenerationInput, count: int, confidence: float, seed: int
+) -> Analysis:
+    """Make digits in all ways, show them to the classifier, and draw.
+
+    Args:
+        subject: networks and images.
+        count: of digits for each way.
+        confidence: probability, 0–1, from which a digit counts as recognised.
+        seed: of the random numbers.
+    """
+    codes = subject.encode(subject.train.images)
+    judged = partial(recognise, classify=subject.classify, confidence=confidence)
+    test, through = subject.test, "coded and decoded again by the autoencoder"
+    decoded = subject.decode(subject.encode(test.images))
+    real = [
+        judged("real test digits", "as they are", test.images, None, test.labels),
+        judged("test digits through it", through, decoded, None, test.labels),
+    ]
+    synthetic = [
+        judged(made.way, made.definition, subject.decode(made.codes), made.codes, made.intended)
+        for made in ways(codes, subject.train.labels, count, seed)
+    ]
+    groups = [*real, *synthetic]
+    return Analysis(
+        name="generate",
+        title="Synthetic digits",
+        inputs={**subject.inputs, "count": count, "confidence": confidence, "seed": seed},
+        alerts=subject.alerts,
+        text=(*subject.described, *_findings(real, synthetic)),
+        tables=(ways_table(groups), intended_digits_table(groups)),
+        figures=(
+            drawing.sheet(groups, list(_paths(subject, codes)), subject.warning),
+            drawing.shares(groups, subject.warning),
+        ),
+        files={"digits.npz": _npz(synthetic)},
+    )
+
+
+def _findings(real: Sequence[Recognised], synthetic: Sequence[Recognised]) -> Iterator[str]:
+    """What came out, in plain sentences."""
+    for group in (*real, *synthetic):
+        intended = group.as_intended if group.codes is not None else None
+        aim = "" if intended is None else f", {_percent(intended)} % as the intended digit"
+        way = f"{group.way[0].upper()}{group.way[1:]}"
+        yield f"{way}: {_percent(group.recognised)} % recognised{aim}."
+    best = max(synthetic, key=lambda group: (group.as_intended or group.recognised).value)
+    yield (
+        f"Recognised means a probability of at least {best.confidence:g}; of all ways "
+        f"“{best.way}” comes out best. An image that is recognised need not look like handwriting: "
+        "look at the figure too."
+    )
+
+
+def ways_table(groups: Sequence[Recognised]) -> Table:
+    """One row for each way."""
+    fixed = formatting.fixed
+    columns = (
+        Column("way", dtype="str", heading="way", align="left"),
+        Column("definition", dtype="str"),
+        reader_column("n", "recognised.n", formatting.count),
+        reader_column("recognised %", "recognised", _with_interval),
+        *_share_columns("recognised", "recognised", "int64"),
+        reader_column("as intended %", "as_intended", _with_interval),
+        *_share_columns("as_intended", "as_intended", "Int64"),
+        Column("mean_confidence", heading="mean confidence", write=partial(fixed, digits=3)),
+        Column("effective_digits", heading="different digits", write=partial(fixed, digits=1)),
+    )
+    caption = (
+        "Share of digits that the classifier recognises with confidence, as whatever digit and as "
+        "the intended one, with 95 % intervals (Wilson); different digits is the effective number "
+        "of classes among the recognised ones (exp of the entropy; 10 if all are equally many)."
+    )
+    return Table("ways", groups, columns, caption)
+
+
+def intended_digits_table(groups: Sequence[Recognised]) -> Table:
+    """One row for each way and intended digit; readers get a column for each digit."""
+    aiming = [group for group in groups if group.as_intended is not None]
+    shares = [[group.of_digit(digit) for digit in range(CLASSES)] for group in aiming]
+    columns = (
+        Column("way", "0", "str"),
+        Column("digit", "1", "int64"),
+        *_share_columns("as_intended", "2", "Int64"),
+    )
+    readable = [reader_column("way", "0", align="left")]
+    readable += [reader_column(str(i), f"1.{i}", _percent) for i in range(CLASSES)]
+    names = [group.way for group in aiming]
+    return Table(
+        "intended_digits",
+        [
+            (n, digit, s)
+            for n, own in zip(names, shares, strict=True)
+            for digit, s in enumerate(own)
+        ],
+        columns,
+        "Share in % that is recognised with confidence as the digit it is meant to be.",
+        Table("", list(zip(names, shares, strict=True)), readable),
+    )
+
+
+def _share_columns(name: str, path: str, count_dtype: str) -> tuple[Column, ...]:
+    """Value, interval and number of images of a share, each missing where there is none."""
+    return (
+        Column(name, f"{path}.value"),
+        Column(f"{name}_low", f"{path}.interval.low"),
+        Column(f"{name}_high", f"{path}.interval.high"),
+        Column(f"{name}_n", f"{path}.n", count_dtype),
+    )
+
+
+def _percent(share: Share | None) -> str:
+    return formatting.UNKNOWN if share is None else f"{100 * share.value:.1f}"
+
+
+def _with_interval(share: Share | None) -> str:
+    if share is None:
+        return formatting.UNKNOWN
+    low, high = 100 * share.interval.low, 100 * share.interval.high
+    return f"{_percent(share)} ({low:.1f}–{high:.1f})"
+
+
+def _npz(synthetic: Sequence[Recognised]) -> bytes:
+    """All synthetic digits as NumPy's compressed arrays, in the order of the ways."""
+    file = BytesIO()
+    arrays: dict[str, NDArray[Any]] = {
+        "images": np.concatenate([group.images for group in synthetic]),
+        "codes": np.concatenate([group.codes for group in synthetic if group.codes is not None]),
+        "way": np.concatenate([np.full(len(group.images), group.way) for group in synthetic]),
+        "intended": np.concatenate([group.intended for group in synthetic]),
+        "probabilities": np.concatenate([group.probabilities for group in synthetic]),
+    }
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return file.getvalue()
+
+
+def _paths(subject: GenerationInput, codes: Codes) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """From the first training digit of one class to that of another."""
+    places = {d: np.flatnonzero(subject.train.labels == d) for d in range(CLASSES)}
+    for first, second in _PATHS:
+        if places[first].size and places[second].size:
+            line = path(codes[places[first][0]], codes[places[second][0]], drawing.COLUMNS)
+            yield f"from {first} to {second}", as_bytes(subject.decode(line))

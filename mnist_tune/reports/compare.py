@@ -1,0 +1,397 @@
+"""Any configurations of any studies compared with each other and with published numbers."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from mnist_tune.baselines import BASELINES, Baseline, find_baseline
+from mnist_tune.errors import DataError, DefinitionError, Incomplete
+from mnist_tune.metrics import ACCURACY, Metric
+from mnist_tune.reports import formatting
+from mnist_tune.reports.columns import DETAIL, SPARE, USEFUL, Column, Table, reader_column
+from mnist_tune.reports.comparisons import ResultOnTest
+from mnist_tune.reports.confusions import stored_test_part
+from mnist_tune.reports.documents import Document
+from mnist_tune.reports.prose import sections_of
+from mnist_tune.reports.provenance import Provenance
+from mnist_tune.reports.results import StudyResults, read_results
+from mnist_tune.reports.tables import difference_columns, metric_heading
+from mnist_tune.statistics.means import ALPHA, Summary, summarise
+from mnist_tune.statistics.pairs import holm, mcnemar, merged, paired, seeds_to_settle, unpaired
+from mnist_tune.statistics.published import against_baseline
+from mnist_tune.storage import statements, tables
+from mnist_tune.storage.records import PredictionRow
+
+_Predictions = Mapping[int, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComparedTrial:
+    """One configuration of a study.
+
+    Attributes:
+        name: `study:trial`.
+        results: of its study.
+        trial_number: of the configuration.
+        confirmed: its latest test result, if it was confirmed.
+    """
+
+    name: str
+    results: StudyResults
+    trial_number: int
+    confirmed: ResultOnTest | None
+
+    def values(self, *, on_test: bool) -> Mapping[int, float]:
+        """Seed → value of the metric."""
+        if on_test and self.confirmed is not None:
+            return self.confirmed.values
+        return self.results.trial(self.trial_number).values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedPair:
+    """Two of them.
+
+    Attributes:
+        first, second: names.
+        difference, low, high: first − second with its 95 % interval, not adjusted.
+        p_value, p_adjusted: over seeds; adjusted by Holm over all pairs.
+        how: `paired by seed`, `unpaired` or `published`.
+        p_images: by McNemar over the images, adjusted by Holm; NaN where predictions are missing.
+        more_seeds: that are planned to settle an undecided pair; None if no number is known to.
+        too_few_seeds: whether a difference that is not clear says nothing.
+    """
+
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_adjusted: float = math.nan
+    how: str
+    p_images: float = math.nan
+    more_seeds: int | None
+    too_few_seeds: bool = False
+
+    @property
+    def decided(self) -> bool | None:
+        """Whether they differ at 5 %; None if unknown."""
+        clear = self.p_adjusted < ALPHA
+        unknown = math.isnan(self.p_adjusted) or (self.too_few_seeds and not clear)
+        return None if unknown else clear
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """All that a comparison says.
+
+    Attributes:
+        trials: in the order given.
+        baselines: in the order given.
+        pairs: each once.
+        on_test: whether test results were compared; else validation.
+        missing: why images could not be compared one by one; empty if they were.
+    """
+
+    trials: tuple[ComparedTrial, ...]
+    baselines: tuple[Baseline, ...]
+    pairs: tuple[ComparedPair, ...]
+    on_test: bool
+    missing: str
+
+    @property
+    def metric(self) -> Metric:
+        """By which all are judged."""
+        return self.trials[0].results.metric
+
+
+def compare_references(connection: Connection, references: Sequence[str]) -> Comparison:
+    """Compare each of the configurations and published numbers with each other.
+
+    Args:
+        connection: to the storage.
+        references: `STUDY` (its confirmed configuration, else its best), `STUDY:TRIAL`, or the key of
+            a baseline.
+
+    Raises:
+        DefinitionError: they cannot be compared; the message says why.
+        StorageError: there is no such study.
+        Incomplete: a study has no finished trial.
+    """
+    if len(dict.fromkeys(references)) < 2:
+        raise DefinitionError(
+            "give at least two different things to compare: STUDY, STUDY:TRIAL or a baseline"
+        )
+    published = [r for r in references if r in BASELINES or "=" in r]
+    baselines = tuple(dict.fromkeys(find_baseline(reference) for reference in published))
+    trials = tuple(_compared_trial(connection, r) for r in references if r not in published)
+    _check(trials, baselines)
+    confirmed = all(trial.confirmed for trial in trials)
+    on_test = confirmed or trials[0].results.provenance.selects_on_test
+    if baselines and not on_test:
+        raise DefinitionError(_sealed(next(trial for trial in trials if trial.confirmed is None)))
+    images, missing = _by_image(connection, trials) if confirmed else ({}, "not confirmed")
+    pairs = [
+        *_between(trials, images, on_test=on_test),
+        *_against_baselines(trials, baselines, on_test=on_test),
+    ]
+    return Comparison(trials, baselines, tuple(_adjusted(pairs)), on_test, missing)
+
+
+def comparison_document(found: Comparison) -> Document:
+    """Say what came out."""
+    names = [*(trial.name for trial in found.trials), *(b.key for b in found.baselines)]
+    shown = {"configurations": compared_table(found), "pairs": pairs_table(found)}
+    return Document(
+        title=" against ".join(names),
+        alerts=tuple(_alerts(found)),
+        sections=tuple(
+            replace(section, table=shown.get(section.key), listed=section.key == "methods")
+            for section in sections_of("comparison", found=found, metric=found.metric)
+        ),
+    )
+
+
+def pairs_table(found: Comparison) -> Table:
+    """One row for each pair."""
+    scale, images = found.metric.scale, "test" if found.on_test else "validation"
+    difference, interval = difference_columns(scale, drop=USEFUL)
+    columns = (
+        Column("first", dtype="str", heading="first", align="left"),
+        Column("second", dtype="str", heading="second", align="left"),
+        Column("measured_on", lambda _: images, "str"),
+        replace(difference, name="difference"),
+        Column("low"),
+        Column("high"),
+        interval,
+        Column("p_value"),
+        Column("p_adjusted", heading="p (Holm)", write=formatting.p_value),
+        Column("p_images", heading="p (images)", write=formatting.p_value, drop=DETAIL),
+        Column("how", dtype="str", heading="how", align="left", drop=SPARE),
+        Column("decided", dtype="boolean"),
+        Column("more_seeds", "", "Int64", "more seeds", formatting.count, drop=SPARE),
+    )
+    return Table("pairs", found.pairs, columns)
+
+
+def compared_table(found: Comparison) -> Table:
+    """One row for each configuration and each published number."""
+    rows = [_trial_row(found, trial) for trial in found.trials]
+    rows += [
+        SimpleNamespace(
+            name=baseline.key,
+            what=f"{baseline.authors}: {baseline.name}",
+            parameters=None,
+            mean=baseline.accuracy,
+            std=math.nan,
+            n=None,
+            written=formatting.metric_value(baseline.accuracy),
+        )
+        for baseline in found.baselines
+    ]
+    columns = (
+        Column("name", dtype="str", heading="name", align="left"),
+        Column("what", dtype="str", heading="what", align="left", drop=USEFUL),
+        Column("parameters", "", "Int64", "parameters", formatting.count, drop=DETAIL),
+        Column("mean"),
+        Column("std"),
+        reader_column(metric_heading(found.metric), "written"),
+        Column("n", "", "Int64", "seeds", formatting.count),
+    )
+    return Table("compared", rows, columns)
+
+
+def _trial_row(found: Comparison, trial: ComparedTrial) -> SimpleNamespace:
+    entry = trial.results.trial(trial.trial_number)
+    summary: Summary = summarise(list(trial.values(on_test=found.on_test).values()))
+    return SimpleNamespace(
+        name=trial.name,
+        what=trial.results.describe(entry),
+        parameters=entry.trial.parameters,
+        mean=summary.mean,
+        std=summary.std,
+        n=summary.n,
+        written=formatting.mean_std(summary, found.metric.scale),
+    )
+
+
+def _sealed(trial: ComparedTrial) -> str:
+    study, latest = trial.results.provenance.name, trial.results.latest
+    # `confirm` opens the test set for the best trial only, so that it helps no other one.
+    remedy = (
+        f"give {study}:{latest.trial_number}, which was"
+        if latest
+        else f"type `mnist-tune confirm {shlex.quote(study)}` first, which measures the best trial"
+    )
+    return (
+        f"{trial.name} was never measured on the test set, as published numbers are: {remedy}; "
+        "or leave baselines out"
+    )
+
+
+def _compared_trial(connection: Connection, reference: str) -> ComparedTrial:
+    name, _, number = reference.partition(":")
+    results = read_results(connection, name)
+    if number and not number.isdecimal():
+        raise DefinitionError(f"{reference}: {number!r} is not the number of a trial")
+    trial = int(number) if number else _default_trial(results)
+    known = [entry.number for entry in results.trials if entry.complete]
+    if trial not in known:
+        listed = formatting.numbers_in_short(known) if known else "none"
+        raise DefinitionError(f"{reference}: the complete trials of {name} are {listed}; give one")
+    own = [r for r in results.on_test if r.confirmation and r.trial_number == trial]
+    return ComparedTrial(f"{name}:{trial}", results, trial, own[-1] if own else None)
+
+
+def _default_trial(results: StudyResults) -> int:
+    if results.best is None:
+        name = results.provenance.name
+        raise Incomplete(
+            f"study {name} has no complete trial: type `mnist-tune resume {shlex.quote(name)}`"
+        )
+    return results.latest.trial_number if results.latest else results.best.number
+
+
+def _check(trials: Sequence[ComparedTrial], baselines: Sequence[Baseline]) -> None:
+    if len({trial.name for trial in trials}) < len(trials):
+        raise DefinitionError("the same configuration was given twice; give different ones")
+    if not trials:
+        raise DefinitionError(
+            "only published numbers were given; give a study to compare with them"
+        )
+    first, *others = trials
+    one = first.results.provenance
+    for other in others:
+        if reason := _not_comparable(one, other.results.provenance):
+            raise DefinitionError(f"{first.name} and {other.name} cannot be compared: {reason}")
+    if baselines and (one.metric is not ACCURACY or not one.data.full):
+        raise DefinitionError(
+            "published numbers are accuracies on the full MNIST, which these studies do not measure"
+        )
+
+
+def _not_comparable(one: Provenance, two: Provenance) -> str:
+    """Why two studies cannot be compared; empty if they can."""
+    if one.data.sha256 != two.data.sha256:
+        return (
+            f"they were made with different data (sha256 {one.data.sha256[:12]}… and "
+            f"{two.data.sha256[:12]}…)"
+        )
+    if one.protocol != two.protocol:
+        return f"protocol {one.protocol} and protocol {two.protocol} select and judge by different images"
+    if one.metric.key != two.metric.key or one.noise != two.noise:
+        judged = (
+            f"its {p.metric.name}{f' with noise {p.noise}' if p.noise else ''}" for p in (one, two)
+        )
+        return f"one is judged by {', the other by '.join(judged)}"
+    return ""
+
+
+def _by_image(
+    connection: Connection, trials: Sequence[ComparedTrial]
+) -> tuple[dict[str, _Predictions], str]:
+    """Predictions of each trial by seed, and the truth under the name ``."""
+    if len(trials) == 1:
+        return {}, ""  # published numbers come without predictions
+    if trials[0].results.metric is not ACCURACY:
+        return {}, "autoencoders make images, not answers that are right or wrong"
+    found = {trial.name: _predictions(connection, trial) for trial in trials}
+    try:
+        labels = stored_test_part(connection, trials[0].results.provenance.uid).labels
+    except DataError as error:
+        return {}, f"the test images are not at hand: {error}"
+    whole = all(len(v) == len(labels) for by_seed in found.values() for v in by_seed.values())
+    if not whole or not all(found.values()):
+        return {}, "predictions are not stored"
+    return {**found, "": {0: labels}}, ""
+
+
+def _predictions(connection: Connection, trial: ComparedTrial) -> _Predictions:
+    assert trial.confirmed is not None
+    table = tables.predictions.c
+    own = table.study_uid == trial.results.provenance.uid
+    own &= table.confirmation == trial.confirmed.confirmation
+    rows = statements.find(connection, PredictionRow, tables.predictions, where=own)
+    return {row.seed: np.frombuffer(row.classes, np.uint8) for row in rows}
+
+
+def _between(
+    trials: Sequence[ComparedTrial], images: Mapping[str, _Predictions], *, on_test: bool
+) -> Iterator[ComparedPair]:
+    family = max(1, len(trials) * (len(trials) - 1) // 2)
+    for first, second in combinations(trials, 2):
+        one, two = (trial.values(on_test=on_test) for trial in (first, second))
+        same = sorted(one) == sorted(two)
+        ordered = [[values[seed] for seed in sorted(values)] for values in (one, two)]
+        pairing = (paired if same else unpaired)(*ordered)
+        yield ComparedPair(
+            first=first.name,
+            second=second.name,
+            **_statistics(pairing),
+            how="paired by seed" if same else "unpaired",
+            p_images=_over_images(images, first.name, second.name),
+            more_seeds=_more(seeds_to_settle(pairing, family), pairing.n),
+            too_few_seeds=pairing.too_few_seeds,
+        )
+
+
+def _against_baselines(
+    trials: Sequence[ComparedTrial], baselines: Sequence[Baseline], *, on_test: bool
+) -> Iterator[ComparedPair]:
+    for trial in trials:
+        values = list(trial.values(on_test=on_test).values())
+        size = trial.results.provenance.data.test_size
+        for baseline in baselines:
+            verdict = against_baseline(values, size, baseline)
+            yield ComparedPair(
+                first=trial.name,
+                second=baseline.key,
+                **_statistics(verdict),
+                how="published",
+                more_seeds=_more(verdict.seeds_needed, len(values)),
+            )
+
+
+def _statistics(found: Any) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in ("difference", "low", "high", "p_value")}
+
+
+def _more(needed: int | None, seeds: int) -> int | None:
+    return None if needed is None else max(0, needed - seeds)
+
+
+def _over_images(images: Mapping[str, _Predictions], first: str, second: str) -> float:
+    """McNemar's test for each seed of both (or for their pairs in order), merged."""
+    if not images:
+        return math.nan
+    labels, one, two = images[""][0], images[first], images[second]
+    pairs = zip(sorted(one), sorted(two), strict=False)
+    return merged([mcnemar(one[a], two[b], labels).mid_p for a, b in pairs])
+
+
+def _adjusted(pairs: Sequence[ComparedPair]) -> Iterator[ComparedPair]:
+    over_seeds = holm([pair.p_value for pair in pairs])
+    over_images = holm([pair.p_images for pair in pairs])
+    for pair, seeds, images in zip(pairs, over_seeds, over_images, strict=True):
+        yield replace(pair, p_adjusted=seeds, p_images=images)
+
+
+def _alerts(found: Comparison) -> Iterator[str]:
+    provenance = found.trials[0].results.provenance
+    if any(trial.results.provenance.rehearsal for trial in found.trials):
+        yield "Rehearsal (--quick): too few epochs and seeds. These numbers are not a result."
+    if provenance.selects_on_test:
+        yield "Protocol notebook: configurations were selected on the test set, so that they look better than they are."
+    if not provenance.data.full:
+        yield "Embedded digits, not the full MNIST."

@@ -1,0 +1,67 @@
+"""Prose of reports: sentences rendered from the templates in `templates/`."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from mnist_tune.metrics import ACCURACY
+from mnist_tune.reports import formatting
+from mnist_tune.reports.documents import Section
+from mnist_tune.statistics.means import FEW_SEEDS, SECOND_LOOK_ALPHA
+
+
+def paragraphs(template: str, **values: Any) -> tuple[str, ...]:
+    """Render a template: blank lines separate paragraphs, of which each becomes one line."""
+    text = environment().get_template(f"{template}.jinja").render(values)
+    blocks = (" ".join(block.split()) for block in text.split("\n\n"))
+    return tuple(block for block in blocks if block)
+
+
+def sections_of(template: str, **values: Any) -> list[Section]:
+    """The same in sections, each below a paragraph `## key | title`."""
+    found: list[Section] = []
+    for line in paragraphs(template, **values):
+        if line.startswith("## "):
+            key, title = line[3:].split(" | ")
+            found.append(Section(key=key, title=title))
+        else:
+            found[-1] = replace(found[-1], text=(*found[-1].text, line))
+    return found
+
+
+@cache
+def environment() -> Environment:
+    """Templates with the functions that write numbers; a page of HTML is escaped."""
+    found = Environment(
+        loader=FunctionLoader(_source),
+        autoescape=lambda name: ".html" in (name or ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.globals |= {
+        name: getattr(formatting, name) for name in vars(formatting) if name[0] != "_"
+    }
+    found.globals |= {
+        "ACCURACY": ACCURACY,
+        "few_seeds": FEW_SEEDS,
+        "second_look": SECOND_LOOK_ALPHA,
+    }
+    found.filters |= {
+        "quoted": shlex.quote,
+        "describe": lambda entry, results: results.describe(entry),
+    }
+    found.tests["nan"] = math.isnan
+    return found
+
+
+def _source(name: str) -> str:
+    return (resources.files("mnist_tune.reports") / "templates" / name).read_text(encoding="utf-8")

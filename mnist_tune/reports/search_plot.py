@@ -1,0 +1,283 @@
+"""The numbers of a study's main figure: the metric against what was searched, and the test result.
+
+Where a single parameter varies, and is a number, it stands on the x axis; else the number of parameters
+does; where all networks have the same size, the trial number. `search_drawing` draws it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from mnist_tune.metrics import ACCURACY, Metric
+from mnist_tune.reports import formatting
+from mnist_tune.reports.configurations import RankedTrial
+from mnist_tune.reports.figures import warned
+from mnist_tune.reports.provenance import SearchedParameter
+from mnist_tune.reports.results import StudyResults
+from mnist_tune.statistics.means import Summary, wilson
+
+Standing = Literal["best", "like best", "worse", "unknown"]
+
+_SHORT = 14  # characters
+_CROWD = 100  # points; the intervals of more make a wall
+_FAR = 10  # distances between the quartiles of all means
+_DECADES = 100  # values that span more than this factor stand on a log axis
+_TITLES = {
+    "l2": "L2 factor λ",
+    "learning_rate": "Learning rate",
+    "batch_size": "Batch size",
+    "latent": "Latent size",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAxis:
+    """The x axis of the search.
+
+    Attributes:
+        title: with unit where there is one.
+        scale: `symlog` is a log axis with a zero.
+        whole: whether only integers make sense.
+        least: the smallest value above zero, where a `symlog` axis turns linear.
+    """
+
+    title: str
+    scale: Literal["linear", "log", "symlog"]
+    whole: bool = True
+    least: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """One configuration, or the test result of the confirmed one.
+
+    Attributes:
+        x: its place on the axis.
+        name: such as `500-300`.
+        trial: its number.
+        values: of all seeds; accuracies are in 0–1.
+        summary: of the values.
+        standing: against the best.
+        labelled: whether its name is written beside it.
+    """
+
+    x: float
+    name: str
+    trial: int
+    values: tuple[float, ...]
+    summary: Summary
+    standing: Standing
+    labelled: bool = False
+
+    @property
+    def tag(self) -> str:
+        """The name, or where it would run into its neighbours the number of the trial."""
+        return self.name if len(self.name) <= _SHORT else f"trial {self.trial}"
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A published accuracy and what other test sets of its size would show (95 %, Wilson)."""
+
+    name: str
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlot:
+    """All numbers of the figure.
+
+    Attributes:
+        name: of the file, without suffix.
+        caption: one or two sentences.
+        warning: written into the figure itself; empty for a plain result.
+        axis: of the search.
+        points: complete configurations by x, then name.
+        images: `validation` or `test`, which the points are measured on.
+        confirmed: test result of the confirmed configuration.
+        band: the study's baseline, where a test result can be compared with it.
+        metric: on the y axis.
+        front: x and mean of the points that none further left matches; empty where x is no size.
+    """
+
+    name: str
+    caption: str = ""
+    warning: str
+    axis: SearchAxis
+    points: tuple[Marker, ...]
+    images: str
+    confirmed: Marker | None
+    band: Band | None
+    metric: Metric = ACCURACY
+    front: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether seeds and intervals of all points would hide each other."""
+        return len(self.points) > _CROWD
+
+    @property
+    def beyond(self) -> tuple[Marker, ...]:
+        """Of a crowd, the points so far off that the axis leaves them out, such as failed trainings."""
+        if not self.crowded:
+            return ()
+        scores = self.metric.sign * np.array([point.summary.mean for point in self.points])
+        lower, upper = np.quantile(scores, (0.25, 0.75))
+        fence = lower - _FAR * (upper - lower) if upper > lower else -np.inf
+        return tuple(p for p, score in zip(self.points, scores, strict=True) if score < fence)
+
+
+def search_plot(results: StudyResults) -> SearchPlot | None:
+    """Make the numbers of the study's figure; None if no trial is complete."""
+    complete = results.complete
+    if not complete:
+        return None
+    declared = results.provenance.parameters
+    varied = _varied(declared, complete)
+    if len(varied) == 1 and varied[0].numeric and _all_have(varied[0], complete):
+        name = varied[0].name
+        xs = [float(entry.trial.params[name]) for entry in complete]
+        return _plot(results, _parameter_axis(varied[0], xs), re.sub(r"\W+", "_", name), xs)
+    sizes = [float(entry.trial.parameters) for entry in complete]
+    if len(set(sizes)) > 1:
+        axis = SearchAxis("Number of parameters", "log")
+        return _plot(results, axis, "parameters", sizes, sized=True)
+    numbers = [float(entry.number) for entry in complete]
+    return _plot(results, SearchAxis("Trial", "linear"), "trial", numbers)
+
+
+def cost_plot(results: StudyResults) -> SearchPlot | None:
+    """The same against multiply-adds, where parameters do not tell what a network costs.
+
+    None where all networks cost the same.
+    """
+    costs = [float(results.multiply_adds.get(entry.number, 0)) for entry in results.complete]
+    axis = SearchAxis("Multiply-adds per image", "log")
+    return _plot(results, axis, "multiply_adds", costs, sized=True) if len(set(costs)) > 1 else None
+
+
+def _plot(
+    results: StudyResults,
+    axis: SearchAxis,
+    against: str,
+    xs: Sequence[float],
+    *,
+    sized: bool = False,
+) -> SearchPlot:
+    metric, smallest = results.metric, results.smallest if sized else None
+    points = [
+        Marker(
+            x=x,
+            name=results.describe(entry),
+            trial=entry.number,
+            values=tuple(entry.values.values()),
+            summary=entry.summary,
+            standing=_standing(entry),
+            labelled=smallest is not None and (entry.best or entry is smallest),
+        )
+        for x, entry in zip(xs, results.complete, strict=True)
+        if entry.summary
+    ]
+    found = SearchPlot(
+        name=f"{metric.key}_against_{against}",
+        warning=results.provenance.warning,
+        axis=axis,
+        points=tuple(sorted(points, key=lambda point: (point.x, point.name))),
+        images=results.provenance.validation_name,
+        confirmed=_confirmed(results),
+        band=_band(results),
+        metric=metric,
+        front=_front(points, metric) if sized else (),
+    )
+    return replace(found, caption=_caption(results, found))
+
+
+def _front(points: Sequence[Marker], metric: Metric) -> tuple[tuple[float, float], ...]:
+    """Where no point further left is as good: x and mean, from the left."""
+    found: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda p: (p.x, -metric.sign * p.summary.mean)):
+        if not found or metric.sign * (point.summary.mean - found[-1][1]) > 0:
+            found.append((point.x, point.summary.mean))
+    return tuple(found)
+
+
+def _varied(
+    parameters: Sequence[SearchedParameter], complete: Sequence[RankedTrial]
+) -> Sequence[SearchedParameter]:
+    """Those that differ between configurations; all of them, if none does."""
+    values = {p.name: {str(e.trial.params.get(p.name)) for e in complete} for p in parameters}
+    return [p for p in parameters if len(values[p.name]) > 1] or parameters
+
+
+def _all_have(parameter: SearchedParameter, complete: Sequence[RankedTrial]) -> bool:
+    return all(parameter.name in entry.trial.params for entry in complete)
+
+
+def _parameter_axis(parameter: SearchedParameter, values: Sequence[float]) -> SearchAxis:
+    title = _TITLES.get(parameter.name, parameter.name.replace("_", " ").capitalize())
+    positive = [value for value in values if value > 0]
+    least, whole = min(positive, default=1.0), parameter.kind == "int"
+    wide = bool(positive) and max(positive) > _DECADES * least
+    if not (parameter.log or wide) or min(values) < 0 or not positive:
+        return SearchAxis(title, "linear", whole, least)
+    return SearchAxis(title, "log" if len(positive) == len(values) else "symlog", whole, least)
+
+
+def _standing(entry: RankedTrial) -> Standing:
+    if entry.best:
+        return "best"
+    if entry.approx_best is None:
+        return "unknown"
+    return "like best" if entry.approx_best else "worse"
+
+
+def _confirmed(results: StudyResults) -> Marker | None:
+    latest = results.latest
+    if latest is None or latest.confirmation is None:
+        return None
+    name = results.describe(results.trial(latest.trial_number))
+    values = tuple(latest.values.values())
+    return Marker(0.0, name, latest.trial_number, values, latest.summary, "best")
+
+
+def _band(results: StudyResults) -> Band | None:
+    if results.comparison is None:
+        return None
+    baseline = results.comparison.baseline
+    interval = wilson(baseline.accuracy, baseline.test_size)
+    return Band(baseline.cited, baseline.accuracy, interval.low, interval.high)
+
+
+def _caption(results: StudyResults, found: SearchPlot) -> str:
+    name, title = found.metric.name, found.axis.title
+    title = title[0].lower() + title[1:] if title[1:2].islower() else title
+    lead = warned(found.images.capitalize(), found.warning)
+    parts = [f"{lead} {name} against {title}: {_marks(found)}."]
+    if found.metric is not ACCURACY:
+        parts.append("Lower is better.")
+    if found.beyond:
+        marked = formatting.plural(len(found.beyond), "configuration")
+        parts.append(f"Far beyond the axis, marked by triangles at its edge: {marked}.")
+    if len(found.front) > 1:
+        parts.append("Step line: the front, which nothing further left matches.")
+    if found.confirmed is not None and results.latest is not None:
+        sizes = f"retrained, on {results.latest.test_size:,} images"
+        parts.append(f"Right: test {name} of {found.confirmed.name}, {sizes}.")
+    return " ".join(parts)
+
+
+def _marks(found: SearchPlot) -> str:
+    if found.crowded:
+        named = " and of those named" if any(point.labelled for point in found.points) else ""
+        return (
+            f"each dot is the mean of a configuration; of the best{named}, each seed and the "
+            "95 % interval too"
+        )
+    return "each dot is one seed, markers are means, bars their 95 % intervals"

@@ -1,0 +1,113 @@
+"""The figures of a study and of its trials, in the order in which they are read.
+
+Which ones there are is known without matplotlib and without an epoch or an image: each is read and drawn
+when somebody wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from mnist_tune.reports import confusions, parameter_plane
+from mnist_tune.reports.configurations import RankedTrial
+from mnist_tune.reports.figures import Content, Figure
+from mnist_tune.reports.results import StudyResults
+from mnist_tune.reports.search_plot import SearchPlot, cost_plot, search_plot
+
+_CONFUSIONS = (
+    "Confusions on the test set, images per run, mean over {seeds} seeds: rows are true digits; the "
+    "right answers on the diagonal have no colour."
+)
+_MISCLASSIFIED = (
+    "The test digits that most seeds get wrong: true digit → most frequent wrong answer, and how many of "
+    "the {seeds} seeds err; red where all do."
+)
+
+
+def study_figures(connection: Connection, results: StudyResults) -> tuple[Figure, ...]:
+    """All there is to see of a study, while the connection is open.
+
+    What needs the test images is not at hand where they are not.
+    """
+    return (
+        *_search_figures(results),
+        *_learning_figures(connection, results),
+        *_error_figures(connection, results),
+        *(network_figure(results, entry) for _, entry in results.selected_networks),
+    )
+
+
+def learning_figure(connection: Connection, results: StudyResults, entry: RankedTrial) -> Figure:
+    """The learning curves of one trial."""
+
+    def read() -> Content:
+        from mnist_tune.reports import learning_curves as curves
+
+        found = curves.curves_of(connection, results, entry)
+        return "", partial(curves.draw_curves, found, results.provenance.warning)
+
+    return Figure("learning_curves", read)
+
+
+def network_figure(results: StudyResults, entry: RankedTrial) -> Figure:
+    """The layers of the network of one trial."""
+
+    def read() -> Content:
+        from mnist_tune.reports.network_diagram import draw_network
+
+        network = entry.network
+        caption = (
+            f"The network of {results.describe(entry)}: each box a layer with its kind, the shape of "
+            f"its output for one image and its number of parameters, {network.parameters:,} in all."
+        )
+        return caption, partial(draw_network, network)
+
+    return Figure(f"network_trial_{entry.number}", read)
+
+
+def _search_figures(results: StudyResults) -> Iterator[Figure]:
+    def read(plot: SearchPlot) -> Content:
+        from mnist_tune.reports.search_drawing import draw_search
+
+        return plot.caption, partial(draw_search, plot)
+
+    for plot in filter(None, (search_plot(results), cost_plot(results))):
+        yield Figure(plot.name, partial(read, plot))
+    plane = parameter_plane.parameter_plane(results)
+    if plane is not None:
+        name = f"{results.metric.key}_over_{plane.names[0]}_and_{plane.names[1]}"
+        draw = partial(parameter_plane.draw_plane, plane, results.provenance.warning)
+        yield Figure(name, lambda: (plane.caption, draw))
+
+
+def _learning_figures(connection: Connection, results: StudyResults) -> Iterator[Figure]:
+    def read() -> Content | None:
+        from mnist_tune.reports import learning_curves as curves
+
+        found = curves.best_curves(connection, results)
+        draw = partial(curves.draw_curves, found, results.provenance.warning)
+        return (curves.curves_caption(results, found), draw) if found else None
+
+    if any(entry.complete for entry in results.trials):
+        yield Figure("learning_curves", read)
+
+
+def _error_figures(connection: Connection, results: StudyResults) -> Iterator[Figure]:
+    def read(draw: Any, caption: str, *, missed: bool) -> Content | None:
+        errors = confusions.found_errors(connection, results)
+        if not isinstance(errors, confusions.PredictionErrors) or missed > errors.misses.any():
+            return None
+        described = caption.format(seeds=len(errors.predicted))
+        return described, partial(draw, errors, results.provenance.warning)
+
+    if results.latest is None or not confusions.has_predictions(connection, results):
+        return
+    matrix = partial(read, confusions.draw_confusions, _CONFUSIONS, missed=False)
+    yield Figure("confusion_matrix", matrix, confirmed=True)
+    if min(results.latest.values.values()) < 1:
+        misses = partial(read, confusions.draw_misclassified, _MISCLASSIFIED, missed=True)
+        yield Figure("misclassified", misses, confirmed=True)
