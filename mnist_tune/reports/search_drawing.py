@@ -1,4 +1,4 @@
-"""DeviceRandom a plot as PNG and SVG: the same numbers give the same bytes. No window, no global state."""
+"""Draws the main figure of a study: configurations, their seeds and intervals, and the test result."""
 
 from __future__ import annotations
 
