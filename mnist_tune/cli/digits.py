@@ -215,8 +215,8 @@ def _networks(
     """Find everything, and say so, before any work is done."""
     from mnist_tune import candidates
     from mnist_tune.data.sources import load_source
-    from mnist_tune.denoising.analyses import check_writable
     from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
+    from mnist_tune.reports.export import check_writable
 
     first = candidates.find_candidate(location, DENOISING_ERROR, autoencoder)
     second = candidates.find_candidate(location, ACCURACY, classifier, first.sha256)

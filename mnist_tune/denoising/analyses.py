@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnist_tune.errors import InputError
-from mnist_tune.files import write_atomically
 from mnist_tune.reports.columns import Table
+from mnist_tune.reports.export import write_files
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.table_formats import frame_files, frame_of, markdown_table, reader_files
 from mnist_tune.storage.records import AnalysisRow, PictureRow, plain
@@ -70,36 +67,13 @@ class Analysis:
         }
 
 
-def check_writable(folder: Path) -> None:
-    """Make the folder, and see whether files can be written there, before any work is done.
-
-    Raises:
-        InputError: they cannot.
-    """
-    probe = folder / f".mnist-tune.{os.getpid()}.part"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-
-
 def write_analysis(analysis: Analysis, folder: Path) -> list[Path]:
     """Write all files; those of the same names are replaced. Equal analyses give equal bytes.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return [write_atomically(folder / name, content) for name, content in _files(analysis)]
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-
-
-def _not_writable(folder: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write to {folder}: {error.strerror or error}; give another --out")
+    return write_files(folder, _files(analysis))
 
 
 def _files(analysis: Analysis) -> Iterator[tuple[str, bytes]]:
@@ -120,6 +94,6 @@ def _summary(analysis: Analysis) -> str:
     lines += ["\n".join(f"- {line}" for line in analysis.text)]
     lines += [f"![{f.caption}]({f.name}.png)\n\n{f.caption}" for f in analysis.figures]
     for table in analysis.tables:
-        heading = re.sub("_", " ", table.name).capitalize()
+        heading = table.name.replace("_", " ").capitalize()
         lines += [f"## {heading}", table.caption, markdown_table(table.text())]
     return "\n\n".join(lines) + "\n"

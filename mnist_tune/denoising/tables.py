@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_tune.data.idx import Bytes
 from mnist_tune.denoising.gains import Estimate, HelpfulRange
 from mnist_tune.denoising.measuring import Measured, Treated
 from mnist_tune.networks import CLASSES
@@ -224,9 +225,7 @@ def _wide(rows: Sequence[object], group: int, columns: Sequence[Column]) -> Tabl
     return Table("", list(zip(*[iter(rows)] * group, strict=True)), columns)
 
 
-def true_positive_rates(
-    treated: Treated, labels: NDArray[np.uint8], digit: int
-) -> NDArray[np.float64]:
+def true_positive_rates(treated: Treated, labels: Bytes, digit: int) -> NDArray[np.float64]:
     """Share [L, S] of a digit's images that are recognised; NaN where there is none in the test set."""
     own = treated.right[:, :, labels == digit]
     return own.mean(axis=2) if own.shape[2] else np.full(own.shape[:2], np.nan)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from numpy.typing import NDArray
 
+from mnist_tune.data.idx import Bytes
 from mnist_tune.generation.recognition import Recognised, Share
 from mnist_tune.reports.figures import (
     BLUE,
@@ -29,9 +29,7 @@ _GAP_INCHES = 0.06
 _MARGIN = 0.04
 
 
-def sheet(
-    groups: Sequence[Recognised], paths: Sequence[tuple[str, NDArray[np.uint8]]], warning: str
-) -> Figure:
+def sheet(groups: Sequence[Recognised], paths: Sequence[tuple[str, Bytes]], warning: str) -> Figure:
     """Two rows of digits for each way, and one for each path.
 
     Args:
@@ -65,7 +63,7 @@ def shares(groups: Sequence[Recognised], warning: str) -> Figure:
     )
 
 
-def _strip(images: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
+def _strip(images: Bytes, rows: int) -> Bytes:
     """The first images side by side, [rows*28, COLUMNS*28]; white where there are no more."""
     strip = np.zeros((rows, 28, COLUMNS, 28), np.uint8)
     for place, image in enumerate(images[: rows * COLUMNS]):
@@ -82,9 +80,7 @@ def _wrapped(way: str) -> str:
     return f"{way[:middle]}\n{way[middle + 1 :]}" if middle else way
 
 
-def _draw_sheet(
-    drawing: Drawing, rows: Sequence[tuple[str, NDArray[np.uint8]]], warning: str
-) -> None:
+def _draw_sheet(drawing: Drawing, rows: Sequence[tuple[str, Bytes]], warning: str) -> None:
     """Rows from the top on. By hand: a layout engine would give rows of one image other sizes."""
     drawing.set_layout_engine("none")
     width, height = drawing.get_size_inches()

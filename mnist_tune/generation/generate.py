@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_tune.data.idx import Bytes
 from mnist_tune.data.splits import Part
 from mnist_tune.denoising.analyses import Analysis
 from mnist_tune.denoising.measuring import Classify
@@ -193,7 +194,7 @@ def _npz(synthetic: Sequence[Recognised]) -> bytes:
     return file.getvalue()
 
 
-def _paths(subject: GenerationInput, codes: Codes) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _paths(subject: GenerationInput, codes: Codes) -> Iterator[tuple[str, Bytes]]:
     """From the first training digit of one class to that of another."""
     places = {d: np.flatnonzero(subject.train.labels == d) for d in range(CLASSES)}
     for first, second in _PATHS:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_tune.data.idx import Bytes
 from mnist_tune.generation.ways import NO_DIGIT, Codes
 from mnist_tune.networks import CLASSES
 from mnist_tune.statistics.means import Interval, wilson
@@ -54,7 +55,7 @@ class Recognised:
 
     way: str
     definition: str
-    images: NDArray[np.uint8]
+    images: Bytes
     codes: Codes | None
     intended: NDArray[np.int8]
     probabilities: NDArray[np.float32]
@@ -129,9 +130,9 @@ def recognise(
     )
 
 
-def as_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
+def as_bytes(images: NDArray[Any]) -> Bytes:
     """Pixels 0–1 as bytes; bytes stay."""
     if images.dtype == np.uint8:
         return images
-    made: NDArray[np.uint8] = np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
+    made: Bytes = np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
     return made

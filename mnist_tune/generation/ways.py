@@ -5,13 +5,14 @@ All start from the codes of training images. A way that aims at a digit knows wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from mnist_tune.data.idx import Bytes
 from mnist_tune.networks import CLASSES
 
 Codes = NDArray[np.float32]
@@ -37,9 +38,7 @@ class SyntheticCodes:
     intended: NDArray[np.int8]
 
 
-def ways(
-    codes: Codes, labels: NDArray[np.uint8], count: int, seed: int
-) -> Iterator[SyntheticCodes]:
+def ways(codes: Codes, labels: Bytes, count: int, seed: int) -> Iterator[SyntheticCodes]:
     """All ways, `count` new codes of each.
 
     Args:
@@ -58,11 +57,7 @@ def ways(
 
 
 def perturbed(
-    codes: Codes,
-    labels: NDArray[np.uint8],
-    targets: NDArray[np.uint8],
-    size: float,
-    draw: Generator,
+    codes: Codes, labels: Bytes, targets: Bytes, size: float, draw: Generator
 ) -> SyntheticCodes:
     """Codes of real digits plus normal noise, `size` times the spread of each number."""
     first = _drawn(labels, targets, draw)
@@ -77,12 +72,7 @@ def perturbed(
 
 
 def between(
-    codes: Codes,
-    labels: NDArray[np.uint8],
-    targets: NDArray[np.uint8],
-    draw: Generator,
-    *,
-    same: bool,
+    codes: Codes, labels: Bytes, targets: Bytes, draw: Generator, *, same: bool
 ) -> SyntheticCodes:
     """Codes on the straight line between those of two real digits of one class, or of two."""
     first = _drawn(labels, targets, draw)
@@ -109,7 +99,7 @@ def gaussian(codes: Codes, count: int, draw: Generator) -> SyntheticCodes:
 
 
 def gaussian_by_digit(
-    codes: Codes, labels: NDArray[np.uint8], targets: NDArray[np.uint8], draw: Generator
+    codes: Codes, labels: Bytes, targets: Bytes, draw: Generator
 ) -> SyntheticCodes:
     """Samples of one normal distribution for each class."""
     made = np.empty((len(targets), codes.shape[1]))
@@ -130,18 +120,11 @@ def path(first: Codes, second: Codes, steps: int) -> Codes:
     return _float((1 - share) * first + share * second)
 
 
-def _drawn(
-    labels: NDArray[np.uint8], targets: NDArray[np.uint8] | Sequence[int], draw: Generator
-) -> NDArray[np.intp]:
+def _drawn(labels: Bytes, targets: Bytes, draw: Generator) -> NDArray[np.intp]:
     """Place of a random image of each digit that is asked for."""
     places = [np.flatnonzero(labels == digit) for digit in range(CLASSES)]
-    picks = draw.random(len(targets))
-    return np.array(
-        [
-            places[digit][int(pick * len(places[digit]))]
-            for digit, pick in zip(targets, picks, strict=True)
-        ]
-    )
+    picks = zip(targets, draw.random(len(targets)), strict=True)
+    return np.array([places[digit][int(pick * len(places[digit]))] for digit, pick in picks])
 
 
 def _normal(codes: Codes, count: int, draw: Generator) -> NDArray[np.float64]:

@@ -6,8 +6,8 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,14 @@ from mnist_tune.errors import DataError, DefinitionError, Incomplete
 from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import DETAIL, SPARE, USEFUL, Column, Table, reader_column
-from mnist_tune.reports.comparisons import ResultOnTest
+from mnist_tune.reports.configurations import RankedTrial
 from mnist_tune.reports.confusions import stored_test_part
 from mnist_tune.reports.documents import Document
 from mnist_tune.reports.prose import sections_of
 from mnist_tune.reports.provenance import Provenance
-from mnist_tune.reports.results import StudyResults, read_results
+from mnist_tune.reports.results import ResultOnTest, StudyResults, read_results
 from mnist_tune.reports.tables import difference_columns, metric_heading
-from mnist_tune.statistics.means import ALPHA, Summary, summarise
+from mnist_tune.statistics.means import ALPHA, summarise
 from mnist_tune.statistics.pairs import holm, mcnemar, merged, paired, seeds_to_settle, unpaired
 from mnist_tune.statistics.published import against_baseline
 from mnist_tune.storage import statements, tables
@@ -42,20 +42,16 @@ class ComparedTrial:
     Attributes:
         name: `study:trial`.
         results: of its study.
-        trial_number: of the configuration.
+        entry: its trial in the search.
         confirmed: its latest test result, if it was confirmed.
+        values: seed → value of the metric, on validation images until all are confirmed.
     """
 
     name: str
     results: StudyResults
-    trial_number: int
+    entry: RankedTrial
     confirmed: ResultOnTest | None
-
-    def values(self, *, on_test: bool) -> Mapping[int, float]:
-        """Seed → value of the metric."""
-        if on_test and self.confirmed is not None:
-            return self.confirmed.values
-        return self.results.trial(self.trial_number).values
+    values: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +137,12 @@ def compare_references(connection: Connection, references: Sequence[str]) -> Com
     on_test = confirmed or trials[0].results.provenance.selects_on_test
     if baselines and not on_test:
         raise DefinitionError(_sealed(next(trial for trial in trials if trial.confirmed is None)))
+    if on_test:
+        trials = tuple(
+            replace(t, values=t.confirmed.values if t.confirmed else t.values) for t in trials
+        )
     images, missing = _by_image(connection, trials) if confirmed else ({}, "not confirmed")
-    pairs = [
-        *_between(trials, images, on_test=on_test),
-        *_against_baselines(trials, baselines, on_test=on_test),
-    ]
+    pairs = [*_between(trials, images), *_against_baselines(trials, baselines)]
     return Comparison(trials, baselines, tuple(_adjusted(pairs)), on_test, missing)
 
 
@@ -187,43 +184,26 @@ def pairs_table(found: Comparison) -> Table:
 
 def compared_table(found: Comparison) -> Table:
     """One row for each configuration and each published number."""
-    rows = [_trial_row(found, trial) for trial in found.trials]
+    write = partial(formatting.mean_std, scale=found.metric.scale)
+    rows: list[tuple[Any, ...]] = [
+        (t.name, t.results.describe(t.entry), t.entry.trial.parameters, summary, summary.n)
+        for t in found.trials
+        for summary in (summarise(list(t.values.values())),)
+    ]
     rows += [
-        SimpleNamespace(
-            name=baseline.key,
-            what=f"{baseline.authors}: {baseline.name}",
-            parameters=None,
-            mean=baseline.accuracy,
-            std=math.nan,
-            n=None,
-            written=formatting.metric_value(baseline.accuracy),
-        )
-        for baseline in found.baselines
+        (b.key, f"{b.authors}: {b.name}", None, summarise([b.accuracy]), None)
+        for b in found.baselines
     ]
     columns = (
-        Column("name", dtype="str", heading="name", align="left"),
-        Column("what", dtype="str", heading="what", align="left", drop=USEFUL),
-        Column("parameters", "", "Int64", "parameters", formatting.count, drop=DETAIL),
-        Column("mean"),
-        Column("std"),
-        reader_column(metric_heading(found.metric), "written"),
-        Column("n", "", "Int64", "seeds", formatting.count),
+        Column("name", "0", "str", "name", align="left"),
+        Column("what", "1", "str", "what", align="left", drop=USEFUL),
+        Column("parameters", "2", "Int64", "parameters", formatting.count, drop=DETAIL),
+        Column("mean", "3.mean"),
+        Column("std", "3.std"),
+        reader_column(metric_heading(found.metric), "3", write),
+        Column("n", "4", "Int64", "seeds", formatting.count),
     )
     return Table("compared", rows, columns)
-
-
-def _trial_row(found: Comparison, trial: ComparedTrial) -> SimpleNamespace:
-    entry = trial.results.trial(trial.trial_number)
-    summary: Summary = summarise(list(trial.values(on_test=found.on_test).values()))
-    return SimpleNamespace(
-        name=trial.name,
-        what=trial.results.describe(entry),
-        parameters=entry.trial.parameters,
-        mean=summary.mean,
-        std=summary.std,
-        n=summary.n,
-        written=formatting.mean_std(summary, found.metric.scale),
-    )
 
 
 def _sealed(trial: ComparedTrial) -> str:
@@ -246,12 +226,13 @@ def _compared_trial(connection: Connection, reference: str) -> ComparedTrial:
     if number and not number.isdecimal():
         raise DefinitionError(f"{reference}: {number!r} is not the number of a trial")
     trial = int(number) if number else _default_trial(results)
-    known = [entry.number for entry in results.trials if entry.complete]
+    known = {entry.number: entry for entry in results.trials if entry.complete}
     if trial not in known:
-        listed = formatting.numbers_in_short(known) if known else "none"
+        listed = formatting.numbers_in_short(list(known)) if known else "none"
         raise DefinitionError(f"{reference}: the complete trials of {name} are {listed}; give one")
-    own = [r for r in results.on_test if r.confirmation and r.trial_number == trial]
-    return ComparedTrial(f"{name}:{trial}", results, trial, own[-1] if own else None)
+    own = [None, *(r for r in results.confirmed if r.trial_number == trial)]
+    entry = known[trial]
+    return ComparedTrial(f"{name}:{trial}", results, entry, own[-1], entry.values)
 
 
 def _default_trial(results: StudyResults) -> int:
@@ -327,11 +308,11 @@ def _predictions(connection: Connection, trial: ComparedTrial) -> _Predictions:
 
 
 def _between(
-    trials: Sequence[ComparedTrial], images: Mapping[str, _Predictions], *, on_test: bool
+    trials: Sequence[ComparedTrial], images: Mapping[str, _Predictions]
 ) -> Iterator[ComparedPair]:
     family = max(1, len(trials) * (len(trials) - 1) // 2)
     for first, second in combinations(trials, 2):
-        one, two = (trial.values(on_test=on_test) for trial in (first, second))
+        one, two = first.values, second.values
         same = sorted(one) == sorted(two)
         ordered = [[values[seed] for seed in sorted(values)] for values in (one, two)]
         pairing = (paired if same else unpaired)(*ordered)
@@ -347,10 +328,10 @@ def _between(
 
 
 def _against_baselines(
-    trials: Sequence[ComparedTrial], baselines: Sequence[Baseline], *, on_test: bool
+    trials: Sequence[ComparedTrial], baselines: Sequence[Baseline]
 ) -> Iterator[ComparedPair]:
     for trial in trials:
-        values = list(trial.values(on_test=on_test).values())
+        values = list(trial.values.values())
         size = trial.results.provenance.data.test_size
         for baseline in baselines:
             verdict = against_baseline(values, size, baseline)

@@ -166,15 +166,23 @@ def smallest_like_best(ranked: Sequence[RankedTrial]) -> RankedTrial | None:
     return min(like, key=lambda entry: entry.trial.parameters)
 
 
-def pareto_front(ranked: Sequence[RankedTrial]) -> tuple[RankedTrial, ...]:
-    """The complete trials that no smaller or equally small one matches, smallest first."""
+def pareto_front(
+    ranked: Sequence[RankedTrial], sizes: Mapping[int, float] | None = None
+) -> tuple[RankedTrial, ...]:
+    """The complete trials that no smaller or equally small one matches, smallest first.
+
+    `sizes` are those by number of the trial, by default the numbers of parameters.
+    """
 
     def score(entry: RankedTrial) -> float:
         return entry.metric.sign * entry.summary.mean if entry.summary else -math.inf
 
-    complete = [entry for entry in ranked if entry.complete and entry.summary]
+    def size(entry: RankedTrial) -> float:
+        return sizes[entry.number] if sizes else entry.trial.parameters
+
     found: list[RankedTrial] = []
-    for entry in sorted(complete, key=lambda e: (e.trial.parameters, -score(e))):
+    complete = [entry for entry in ranked if entry.complete and entry.summary]
+    for entry in sorted(complete, key=lambda entry: (size(entry), -score(entry))):
         if not found or score(entry) > score(found[-1]):
             found.append(entry)
     return tuple(found)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -56,12 +58,9 @@ def write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
+    with _blaming(f"to {folder}", "folder"):
         folder.mkdir(parents=True, exist_ok=True)
         return [write_atomically(folder / name, content) for name, content in files]
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot write to {folder}: {reason}; give another folder") from error
 
 
 def write_file(path: Path, content: bytes) -> Path:
@@ -70,11 +69,30 @@ def write_file(path: Path, content: bytes) -> Path:
     Raises:
         InputError: it cannot be written.
     """
-    try:
+    with _blaming(str(path), "file"):
         return write_atomically(path, content)
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder, and see whether files can be written there, before any work is done.
+
+    Raises:
+        InputError: they cannot.
+    """
+    probe = folder / f".mnist-tune.{os.getpid()}.part"
+    with _blaming(f"to {folder}", "--out"):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+
+
+@contextmanager
+def _blaming(what: str, other: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"cannot write {path}: {reason}; give another file") from error
+        raise InputError(f"cannot write {what}: {reason}; give another {other}") from error
 
 
 def _files(connection: Connection, results: StudyResults) -> Iterator[tuple[str, bytes]]:

@@ -5,7 +5,7 @@ matplotlib is imported when something is drawn: who only asks which figures ther
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -40,7 +40,7 @@ _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
 }
 
-Content = tuple[str, "Callable[[], Drawing] | bytes"]
+FigureContent = tuple[str, "Callable[[], Drawing] | bytes"]
 """A caption of one to three sentences, and what draws the figure, or its PNG."""
 
 
@@ -55,12 +55,12 @@ class Figure:
     """
 
     name: str
-    read: Callable[[], Content | None]
+    read: Callable[[], FigureContent | None]
     confirmed: bool = False
     _drawn: dict[tuple[str, int], bytes] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
-    def _content(self) -> Content | None:
+    def _content(self) -> FigureContent | None:
         return self.read()
 
     @property
@@ -146,18 +146,16 @@ def warn(drawing: Drawing, warning: str) -> None:
         title.set(y=1 - 0.03 / drawing.get_figheight(), verticalalignment="top")
 
 
-def legend_below(drawing: Drawing, axes: Axes, columns: int, **spacing: float) -> None:
-    """One legend below all axes, of what is labelled in one of them."""
-    handles, labels = axes.get_legend_handles_labels()
-    drawing.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        fontsize=6,
-        **spacing,
-    )
+def legend_below(
+    drawing: Drawing, labelled: Axes | Mapping[str, Any], columns: int, **spacing: float
+) -> None:
+    """One legend below all axes, of label → handle, or of what is labelled in one of the axes."""
+    if isinstance(labelled, Mapping):
+        handles, labels = list(labelled.values()), list(labelled)
+    else:
+        handles, labels = labelled.get_legend_handles_labels()
+    look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": 6, **spacing}
+    drawing.legend(handles, labels, loc="outside lower center", **look)
 
 
 def warned(caption: str, warning: str) -> str:

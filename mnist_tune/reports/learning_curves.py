@@ -16,6 +16,7 @@ from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
 from mnist_tune.reports import figures
 from mnist_tune.reports.configurations import RankedTrial
 from mnist_tune.reports.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from mnist_tune.reports.prose import caption
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.storage import tables
 
@@ -98,19 +99,14 @@ def curves_of(
 
 def curves_caption(results: StudyResults, curves: Sequence[LearningCurve]) -> str:
     """What the figure shows."""
-    several = max(len(curve.values) for curve in curves) > 1
-    band = "; bands reach from the lowest to the highest seed" if several else ""
     searched = {curve.name for curve in curves if not curve.name.endswith(_CONFIRMED)}
-    best = f"the {len(searched)} best configurations"
-    caption = (
-        f"Learning curves of {'the best configuration' if len(searched) == 1 else best}: means over "
-        f"seeds after each epoch, in training (dashed) and {results.provenance.validation_name} "
-        f"(solid){band}. In training, dropout and noise are on, and an epoch's value is the mean over "
-        "its steps."
+    return caption(
+        "curves",
+        searched=len(searched),
+        several=max(len(curve.values) for curve in curves) > 1,
+        images=results.provenance.validation_name,
+        confirmed=len({curve.name for curve in curves}) > len(searched),
     )
-    if len({curve.name for curve in curves}) > len(searched):
-        caption += " The confirmed configuration was trained on all training images, so that it has no validation."
-    return caption
 
 
 def draw_curves(curves: Sequence[LearningCurve], warning: str) -> Drawing:

@@ -53,16 +53,9 @@ class ParameterPlane:
         return [name.replace("_", " ") for name in self.names]
 
     @property
-    def caption(self) -> str:
-        """What the figure shows."""
-        layers = "two or more" if self.deeper else "two"
-        of = f" of networks with {layers} hidden layers" if self.names == _WIDTHS else ""
-        mark = "cell" if self.full else "dot"
-        return (
-            f"Mean {self.images} {self.metric.name}{of} over {' and '.join(self.titles)}: each {mark} is "
-            "a configuration trained to the end, the ringed one the best of them; the worse half shares "
-            "the darkest colour."
-        )
+    def of_widths(self) -> bool:
+        """Whether the two numbers are widths of hidden layers."""
+        return self.names == _WIDTHS
 
 
 def parameter_plane(results: StudyResults) -> ParameterPlane | None:

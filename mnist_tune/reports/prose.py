@@ -24,6 +24,11 @@ def paragraphs(template: str, **values: Any) -> tuple[str, ...]:
     return tuple(block for block in blocks if block)
 
 
+def caption(kind: str, **values: Any) -> str:
+    """What a figure shows."""
+    return paragraphs("captions", kind=kind, **values)[0]
+
+
 def sections_of(template: str, **values: Any) -> list[Section]:
     """The same in sections, each below a paragraph `## key | title`."""
     found: list[Section] = []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
 from pathlib import PurePath
 from typing import Any
 
 from sqlalchemy import Connection, select
 
+from mnist_tune.data.sources import Source
 from mnist_tune.errors import StorageError
 from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
@@ -21,25 +21,6 @@ _OF_THE_ROW = (
     *("uid", "name", "question", "protocol", "rehearsal", "baseline", "planned_trials", "seeds"),
     *("overrides", "fingerprint", "versions"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataSource:
-    """The images. Where they lie is left out: it is the machine's business.
-
-    Attributes:
-        kind: how they were found, such as `folder` or `embedded`.
-        sha256: of the content.
-        full: whether this is the whole of MNIST; if not, no published number is comparable.
-        train_size: number of training images.
-        test_size: number of test images.
-    """
-
-    kind: str
-    sha256: str
-    full: bool
-    train_size: int
-    test_size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +70,7 @@ class Provenance:
         pruner: `none`, `median` or `hyperband`.
         overrides: what the command line changed.
         fingerprint: of the definition.
-        data: the images.
+        data: the images; where they lie is the machine's business, and not for show.
         versions: package → version.
         metric: what trials are judged by.
         noise: lowest and highest noise level of autoencoders; None of classifiers.
@@ -112,7 +93,7 @@ class Provenance:
     pruner: str
     overrides: Mapping[str, Any]
     fingerprint: str
-    data: DataSource
+    data: Source
     versions: Mapping[str, str]
     metric: Metric = ACCURACY
     noise: tuple[float, float] | None = None
@@ -177,9 +158,7 @@ def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> 
         searched_recipe=searched,
         sampler=plan.get("sampler", "grid"),
         pruner=definition.get("pruner", "none"),
-        data=DataSource(
-            **{field.name: study.data[field.name] for field in dataclass_fields(DataSource)}
-        ),
+        data=Source.from_json(study.data),
         metric=network.metric if network else ACCURACY,
         noise=network.noise if isinstance(network, Denoiser) else None,
         parameters=_parameters(definition.get("space", {}), plan.get("points", [])),

@@ -11,15 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from mnist_tune.baselines import BASELINES, Baseline, find_baseline
 from mnist_tune.errors import Incomplete
-from mnist_tune.metrics import Metric
+from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.networks import Cnn, ConvAutoencoder
-from mnist_tune.reports.comparisons import (
-    BaselineComparison,
-    ResultOnTest,
-    against_published,
-    results_on_test,
-)
 from mnist_tune.reports.configurations import (
     RankedTrial,
     RunValues,
@@ -29,8 +24,53 @@ from mnist_tune.reports.configurations import (
 )
 from mnist_tune.reports.formatting import parameter_values
 from mnist_tune.reports.provenance import Provenance, read_provenance
+from mnist_tune.statistics.means import Summary, summarise
+from mnist_tune.statistics.published import Verdict, against_baseline
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import ReferenceRow, TrialRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultOnTest:
+    """Test results of one configuration.
+
+    Attributes:
+        trial_number: of the configuration.
+        confirmation: which opening of the test set, from 1 on; None for the search itself, whose
+            validation images are the test images under protocol `notebook`.
+        values: seed → value of the metric; accuracies are in 0–1.
+        test_size: images that each was measured on.
+        optimistic: whether the configuration was selected on these very images.
+        psnr: of an autoencoder's images for each seed, dB; empty of a classifier.
+        metric: of the values.
+    """
+
+    trial_number: int
+    confirmation: int | None
+    values: Mapping[int, float]
+    test_size: int
+    optimistic: bool
+    psnr: Sequence[float] = ()
+    metric: Metric = ACCURACY
+
+    @property
+    def how_selected(self) -> str:
+        """On which images the configuration was selected, in a few words."""
+        return "selected on it" if self.optimistic else f"confirmation {self.confirmation}"
+
+    @property
+    def summary(self) -> Summary:
+        """Of the values."""
+        return summarise(list(self.values.values()), self.metric.interval_scale)
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineComparison:
+    """Test accuracies against one published number."""
+
+    result: ResultOnTest
+    baseline: Baseline
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,13 +202,13 @@ def read_results(connection: Connection, name: str) -> StudyResults:
         raise Incomplete(f"no trial of {name} has ended yet: type `{command}`")
     searched, confirmed = _read_runs(connection, provenance)
     trials = rank(rows, searched, provenance.metric)
-    on_test = results_on_test(provenance, confirmed, trials[0] if trials[0].best else None)
+    on_test = _results_on_test(provenance, confirmed, trials[0] if trials[0].best else None)
     own = tables.references.c.study_uid == provenance.uid
     return StudyResults(
         provenance=provenance,
         trials=trials,
         on_test=on_test,
-        comparisons=against_published(provenance, on_test),
+        comparisons=_against_published(provenance, on_test),
         confirmed_seeds={number: len(runs.by_seed) for number, runs in confirmed.items()},
         references=statements.find(connection, ReferenceRow, tables.references, where=own),
         multiply_adds=_multiply_adds(trials),
@@ -229,3 +269,63 @@ def _in_label(provenance: Provenance, trials: Sequence[RankedTrial]) -> frozense
     """What is counted, where the networks' labels differ: these stand for it."""
     differ = len({entry.trial.label for entry in trials}) > 1
     return frozenset(p.name for p in provenance.parameters if differ and p.kind == "int")
+
+
+def _results_on_test(
+    provenance: Provenance, confirmed: Mapping[int, RunValues], best: RankedTrial | None
+) -> tuple[ResultOnTest, ...]:
+    """Collect the test results: one for each finished confirmation, the first first.
+
+    Under protocol `notebook` and without a confirmation, the search's own.
+    `confirmed` is what the runs of each confirmation measured on the test set.
+    """
+    found = [
+        _result(provenance, row.trial_number, row.confirmation, row.test_size, confirmed)
+        for row in provenance.confirmations
+        if row.state == "complete" and row.confirmation in confirmed
+    ]
+    if not found and provenance.selects_on_test and best is not None and best.values:
+        searched = {0: RunValues(dict(best.values))}
+        found = [_result(provenance, best.number, None, provenance.data.test_size, searched)]
+    return tuple(found)
+
+
+def _against_published(
+    provenance: Provenance, results: Sequence[ResultOnTest]
+) -> tuple[BaselineComparison, ...]:
+    """Compare each test result with each published number, the study's own baseline first.
+
+    Nothing is compared where the data is not the full MNIST, or the metric is no accuracy.
+    """
+    if not provenance.data.full or provenance.metric is not ACCURACY:
+        return ()
+    first = find_baseline(provenance.baseline)
+    baselines = [first, *(entry for entry in BASELINES.values() if entry != first)]
+    return tuple(
+        BaselineComparison(
+            entry,
+            baseline,
+            against_baseline(list(entry.values.values()), entry.test_size, baseline),
+        )
+        for entry in results
+        for baseline in baselines
+    )
+
+
+def _result(
+    provenance: Provenance,
+    trial_number: int,
+    confirmation: int | None,
+    test_size: int,
+    measured: Mapping[int, RunValues],
+) -> ResultOnTest:
+    runs = measured[confirmation or 0]
+    return ResultOnTest(
+        trial_number=trial_number,
+        confirmation=confirmation,
+        values=runs.by_seed,
+        test_size=test_size,
+        optimistic=provenance.selects_on_test,
+        psnr=runs.psnr,
+        metric=provenance.metric,
+    )

@@ -22,6 +22,7 @@ from mnist_tune.reports.figures import (
     LIGHT_BLUE,
     VERMILION,
     blank,
+    legend_below,
     warn,
 )
 from mnist_tune.reports.search_plot import Band, Marker, SearchAxis, SearchPlot, Standing
@@ -49,12 +50,8 @@ _MOST_OF_INTERVALS = 0.25  # of the height of what was measured, above and below
 _ONE_SEED = "one seed"
 _FRONT = "front"
 _BEYOND = "far beyond the axis"
-_LEGEND: dict[Standing, str] = {
-    "best": "best",
-    "like best": "≈ best",
-    "worse": "worse",
-    "unknown": "other",
-}
+_LEGEND: dict[Standing, str] = {"best": "best", "like best": "≈ best", "worse": "worse"}
+_LEGEND |= {"unknown": "other"}
 
 
 def draw_search(plot: SearchPlot) -> Figure:
@@ -132,15 +129,9 @@ def _draw_front(axes: Axes, plot: SearchPlot) -> None:
     if len(plot.front) < 2:
         return
     places, means = zip(*plot.front, strict=True)
-    axes.step(
-        places,
-        [plot.metric.scale * mean for mean in means],
-        where="post",
-        color=GREY,
-        linewidth=0.7,
-        zorder=1,
-        label=_FRONT,
-    )
+    heights = [plot.metric.scale * mean for mean in means]
+    look: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "zorder": 1, "label": _FRONT}
+    axes.step(places, heights, where="post", **look)
 
 
 def _draw_confirmed(axes: Axes, point: Marker, plot: SearchPlot) -> None:
@@ -181,15 +172,12 @@ def _draw_points(axes: Axes, points: Sequence[Marker], metric: Metric, label: st
     values = [metric.scale * value for point in repeated for value in point.values]
     lows, highs = _intervals(repeated, metric.scale)
     axes.plot(places, values, transform=_moved(axes, -_APART), color=look["color"], **_SEEDS)
-    axes.errorbar(
-        [point.x for point in repeated],
-        means,
-        yerr=[means - lows, highs - means],
-        transform=_moved(axes, _APART),
-        label=None if single else label,
-        **look,
-        **_MEAN,
-    )
+    bars: dict[str, Any] = {
+        "yerr": [means - lows, highs - means],
+        "label": None if single else label,
+    }
+    xs = [point.x for point in repeated]
+    axes.errorbar(xs, means, transform=_moved(axes, _APART), **bars, **look, **_MEAN)
 
 
 def _draw_crowd(axes: Axes, points: Sequence[Marker], plot: SearchPlot, label: str) -> None:
@@ -210,20 +198,11 @@ def _draw_beyond(axes: Axes, plot: SearchPlot) -> None:
     if not plot.beyond:
         return
     edge, inwards, marker = (0, 3, "v") if plot.metric.sign > 0 else (1, -3, "^")
-    at_edge = offset_copy(
-        axes.get_xaxis_transform(), axes.get_figure(root=True), y=inwards, units="points"
-    )
-    axes.plot(
-        [point.x for point in plot.beyond],
-        [edge] * len(plot.beyond),
-        marker,
-        markersize=3,
-        markeredgewidth=0,
-        color=GREY,
-        alpha=0.6,
-        transform=at_edge,
-        label=_BEYOND,
-    )
+    place, figure = axes.get_xaxis_transform(), axes.get_figure(root=True)
+    at_edge = offset_copy(place, figure, y=inwards, units="points")
+    look: dict[str, Any] = {"markersize": 3, "markeredgewidth": 0, "color": GREY, "alpha": 0.6}
+    xs = [point.x for point in plot.beyond]
+    axes.plot(xs, [edge] * len(xs), marker, transform=at_edge, label=_BEYOND, **look)
 
 
 def _means(points: Sequence[Marker], scale: float) -> NDArray[np.float64]:
@@ -292,14 +271,7 @@ def _draw_legend(figure: Figure, panels: Any) -> None:
         found |= dict(zip(labels, handles, strict=True))
     # The configurations first, then the front, the published number last.
     first = (_ONE_SEED, *_LEGEND.values(), _BEYOND, _FRONT)
-    labels = sorted(found, key=lambda label: first.index(label) if label in first else len(first))
-    figure.legend(
-        [found[label] for label in labels],
-        labels,
-        loc="outside lower center",
-        ncols=3 if len(labels) > 4 else 4,
-        frameon=False,
-        fontsize=6,
-        columnspacing=1.0,
-        handletextpad=0.4,
-    )
+    order = sorted(found, key=lambda label: first.index(label) if label in first else len(first))
+    ordered = {label: found[label] for label in order}
+    columns = 3 if len(order) > 4 else 4
+    legend_below(figure, ordered, columns, columnspacing=1.0, handletextpad=0.4)

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 
 from mnist_tune.metrics import ACCURACY, Metric
-from mnist_tune.reports import formatting
-from mnist_tune.reports.configurations import RankedTrial
+from mnist_tune.reports.configurations import RankedTrial, pareto_front
 from mnist_tune.reports.figures import warned
+from mnist_tune.reports.prose import caption
 from mnist_tune.reports.provenance import SearchedParameter
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.statistics.means import Summary, wilson
@@ -141,8 +141,8 @@ def search_plot(results: StudyResults) -> SearchPlot | None:
         return None
     declared = results.provenance.parameters
     varied = _varied(declared, complete)
-    if len(varied) == 1 and varied[0].numeric and _all_have(varied[0], complete):
-        name = varied[0].name
+    name = varied[0].name if len(varied) == 1 and varied[0].numeric else ""
+    if name and all(name in entry.trial.params for entry in complete):
         xs = [float(entry.trial.params[name]) for entry in complete]
         return _plot(results, _parameter_axis(varied[0], xs), re.sub(r"\W+", "_", name), xs)
     sizes = [float(entry.trial.parameters) for entry in complete]
@@ -172,9 +172,10 @@ def _plot(
     sized: bool = False,
 ) -> SearchPlot:
     metric, smallest = results.metric, results.smallest if sized else None
+    places = {entry.number: x for x, entry in zip(xs, results.complete, strict=True)}
     points = [
         Marker(
-            x=x,
+            x=places[entry.number],
             name=results.describe(entry),
             trial=entry.number,
             values=tuple(entry.values.values()),
@@ -182,9 +183,10 @@ def _plot(
             standing=_standing(entry),
             labelled=smallest is not None and (entry.best or entry is smallest),
         )
-        for x, entry in zip(xs, results.complete, strict=True)
+        for entry in results.complete
         if entry.summary
     ]
+    front = pareto_front(results.complete, places) if sized else ()
     found = SearchPlot(
         name=f"{metric.key}_against_{against}",
         warning=results.provenance.warning,
@@ -194,18 +196,11 @@ def _plot(
         confirmed=_confirmed(results),
         band=_band(results),
         metric=metric,
-        front=_front(points, metric) if sized else (),
+        front=tuple((places[e.number], e.summary.mean) for e in front if e.summary),
     )
-    return replace(found, caption=_caption(results, found))
-
-
-def _front(points: Sequence[Marker], metric: Metric) -> tuple[tuple[float, float], ...]:
-    """Where no point further left is as good: x and mean, from the left."""
-    found: list[tuple[float, float]] = []
-    for point in sorted(points, key=lambda p: (p.x, -metric.sign * p.summary.mean)):
-        if not found or metric.sign * (point.summary.mean - found[-1][1]) > 0:
-            found.append((point.x, point.summary.mean))
-    return tuple(found)
+    title = axis.title[0].lower() + axis.title[1:] if axis.title[1:2].islower() else axis.title
+    written = caption("search", plot=found, title=title, latest=results.latest)
+    return replace(found, caption=warned(written, found.warning))
 
 
 def _varied(
@@ -214,10 +209,6 @@ def _varied(
     """Those that differ between configurations; all of them, if none does."""
     values = {p.name: {str(e.trial.params.get(p.name)) for e in complete} for p in parameters}
     return [p for p in parameters if len(values[p.name]) > 1] or parameters
-
-
-def _all_have(parameter: SearchedParameter, complete: Sequence[RankedTrial]) -> bool:
-    return all(parameter.name in entry.trial.params for entry in complete)
 
 
 def _parameter_axis(parameter: SearchedParameter, values: Sequence[float]) -> SearchAxis:
@@ -231,11 +222,8 @@ def _parameter_axis(parameter: SearchedParameter, values: Sequence[float]) -> Se
 
 
 def _standing(entry: RankedTrial) -> Standing:
-    if entry.best:
-        return "best"
-    if entry.approx_best is None:
-        return "unknown"
-    return "like best" if entry.approx_best else "worse"
+    known: dict[bool | None, Standing] = {None: "unknown", True: "like best", False: "worse"}
+    return "best" if entry.best else known[entry.approx_best]
 
 
 def _confirmed(results: StudyResults) -> Marker | None:
@@ -253,31 +241,3 @@ def _band(results: StudyResults) -> Band | None:
     baseline = results.comparison.baseline
     interval = wilson(baseline.accuracy, baseline.test_size)
     return Band(baseline.cited, baseline.accuracy, interval.low, interval.high)
-
-
-def _caption(results: StudyResults, found: SearchPlot) -> str:
-    name, title = found.metric.name, found.axis.title
-    title = title[0].lower() + title[1:] if title[1:2].islower() else title
-    lead = warned(found.images.capitalize(), found.warning)
-    parts = [f"{lead} {name} against {title}: {_marks(found)}."]
-    if found.metric is not ACCURACY:
-        parts.append("Lower is better.")
-    if found.beyond:
-        marked = formatting.plural(len(found.beyond), "configuration")
-        parts.append(f"Far beyond the axis, marked by triangles at its edge: {marked}.")
-    if len(found.front) > 1:
-        parts.append("Step line: the front, which nothing further left matches.")
-    if found.confirmed is not None and results.latest is not None:
-        sizes = f"retrained, on {results.latest.test_size:,} images"
-        parts.append(f"Right: test {name} of {found.confirmed.name}, {sizes}.")
-    return " ".join(parts)
-
-
-def _marks(found: SearchPlot) -> str:
-    if found.crowded:
-        named = " and of those named" if any(point.labelled for point in found.points) else ""
-        return (
-            f"each dot is the mean of a configuration; of the best{named}, each seed and the "
-            "95 % interval too"
-        )
-    return "each dot is one seed, markers are means, bars their 95 % intervals"

@@ -14,18 +14,10 @@ from sqlalchemy import Connection
 
 from mnist_tune.reports import confusions, parameter_plane
 from mnist_tune.reports.configurations import RankedTrial
-from mnist_tune.reports.figures import Content, Figure
+from mnist_tune.reports.figures import Figure, FigureContent
+from mnist_tune.reports.prose import caption
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.reports.search_plot import SearchPlot, cost_plot, search_plot
-
-_CONFUSIONS = (
-    "Confusions on the test set, images per run, mean over {seeds} seeds: rows are true digits; the "
-    "right answers on the diagonal have no colour."
-)
-_MISCLASSIFIED = (
-    "The test digits that most seeds get wrong: true digit → most frequent wrong answer, and how many of "
-    "the {seeds} seeds err; red where all do."
-)
 
 
 def study_figures(connection: Connection, results: StudyResults) -> tuple[Figure, ...]:
@@ -44,7 +36,7 @@ def study_figures(connection: Connection, results: StudyResults) -> tuple[Figure
 def learning_figure(connection: Connection, results: StudyResults, entry: RankedTrial) -> Figure:
     """The learning curves of one trial."""
 
-    def read() -> Content:
+    def read() -> FigureContent:
         from mnist_tune.reports import learning_curves as curves
 
         found = curves.curves_of(connection, results, entry)
@@ -56,21 +48,17 @@ def learning_figure(connection: Connection, results: StudyResults, entry: Ranked
 def network_figure(results: StudyResults, entry: RankedTrial) -> Figure:
     """The layers of the network of one trial."""
 
-    def read() -> Content:
+    def read() -> FigureContent:
         from mnist_tune.reports.network_diagram import draw_network
 
-        network = entry.network
-        caption = (
-            f"The network of {results.describe(entry)}: each box a layer with its kind, the shape of "
-            f"its output for one image and its number of parameters, {network.parameters:,} in all."
-        )
-        return caption, partial(draw_network, network)
+        name, network = results.describe(entry), entry.network
+        return caption("network", name=name, network=network), partial(draw_network, network)
 
     return Figure(f"network_trial_{entry.number}", read)
 
 
 def _search_figures(results: StudyResults) -> Iterator[Figure]:
-    def read(plot: SearchPlot) -> Content:
+    def read(plot: SearchPlot) -> FigureContent:
         from mnist_tune.reports.search_drawing import draw_search
 
         return plot.caption, partial(draw_search, plot)
@@ -81,11 +69,11 @@ def _search_figures(results: StudyResults) -> Iterator[Figure]:
     if plane is not None:
         name = f"{results.metric.key}_over_{plane.names[0]}_and_{plane.names[1]}"
         draw = partial(parameter_plane.draw_plane, plane, results.provenance.warning)
-        yield Figure(name, lambda: (plane.caption, draw))
+        yield Figure(name, lambda: (caption("plane", plane=plane), draw))
 
 
 def _learning_figures(connection: Connection, results: StudyResults) -> Iterator[Figure]:
-    def read() -> Content | None:
+    def read() -> FigureContent | None:
         from mnist_tune.reports import learning_curves as curves
 
         found = curves.best_curves(connection, results)
@@ -97,17 +85,17 @@ def _learning_figures(connection: Connection, results: StudyResults) -> Iterator
 
 
 def _error_figures(connection: Connection, results: StudyResults) -> Iterator[Figure]:
-    def read(draw: Any, caption: str, *, missed: bool) -> Content | None:
+    def read(kind: str, draw: Any, *, missed: bool) -> FigureContent | None:
         errors = confusions.found_errors(connection, results)
         if not isinstance(errors, confusions.PredictionErrors) or missed > errors.misses.any():
             return None
-        described = caption.format(seeds=len(errors.predicted))
-        return described, partial(draw, errors, results.provenance.warning)
+        drawing = partial(draw, errors, results.provenance.warning)
+        return caption(kind, seeds=len(errors.predicted)), drawing
 
     if results.latest is None or not confusions.has_predictions(connection, results):
         return
-    matrix = partial(read, confusions.draw_confusions, _CONFUSIONS, missed=False)
+    matrix = partial(read, "confusions", confusions.draw_confusions, missed=False)
     yield Figure("confusion_matrix", matrix, confirmed=True)
     if min(results.latest.values.values()) < 1:
-        misses = partial(read, confusions.draw_misclassified, _MISCLASSIFIED, missed=True)
+        misses = partial(read, "misclassified", confusions.draw_misclassified, missed=True)
         yield Figure("misclassified", misses, confirmed=True)

@@ -154,7 +154,7 @@ def _tables(
         yield "verdict", Table("verdict", published.rows[:1], published.columns)
         yield "baselines", published
     origin = asdict(results.provenance)
-    del origin["uid"]
+    del origin["uid"], origin["data"]["path"]
     for row in origin["confirmations"]:
         del row["study_uid"]
     columns = [Column(name, dtype="str") for name in origin]

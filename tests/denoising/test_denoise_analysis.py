@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 from mnist_tune.denoising import tables
-from mnist_tune.denoising.analyses import Analysis, check_writable, write_analysis
+from mnist_tune.denoising.analyses import Analysis, write_analysis
 from mnist_tune.denoising.denoise import analyse_denoising
 from mnist_tune.denoising.gains import helpful_ranges
 from mnist_tune.denoising.measuring import measure
 from mnist_tune.errors import InputError
+from mnist_tune.reports.export import check_writable
 from mnist_tune.reports.table_formats import frame_of
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location

@@ -19,6 +19,7 @@ from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp
 from mnist_tune.reports import confusions, network_diagram, parameter_plane
 from mnist_tune.reports.configurations import pareto_front
 from mnist_tune.reports.learning_curves import best_curves
+from mnist_tune.reports.prose import caption
 from mnist_tune.reports.results import read_results
 from mnist_tune.reports.search_plot import cost_plot, search_plot
 from mnist_tune.reports.study_figures import study_figures
@@ -255,10 +256,10 @@ def test_deeper_networks_join_the_plane_where_two_layers_are_too_few(read: Read)
     assert depths == {1, 2, 3}
     having = [e for e in results.trials if e.complete and e.trial.params["depth"] > 1]
     assert len(found.points) == len(having)
-    assert "of networks with two or more hidden layers" in found.caption
+    assert "of networks with two or more hidden layers" in caption("plane", plane=found)
     two = parameter_plane.parameter_plane(read(two_layers()))
     assert two is not None
-    assert "of networks with two hidden layers" in two.caption
+    assert "of networks with two hidden layers" in caption("plane", plane=two)
 
 
 def test_networks_of_one_cost_are_not_drawn_against_it(read: Read) -> None:
@@ -275,7 +276,9 @@ def test_what_judges_the_search_is_called_by_its_name(stored: Stored) -> None:
     assert {curve.images for curve in best_curves(connection, results)} == {"training", "test"}
     found = parameter_plane.parameter_plane(results)
     assert found is not None
-    assert found.caption.startswith("Mean test accuracy of networks with two hidden")
+    assert caption("plane", plane=found).startswith(
+        "Mean test accuracy of networks with two hidden"
+    )
 
 
 def test_a_plane_of_all_pairs_is_drawn_as_cells(read: Read) -> None:
@@ -291,7 +294,7 @@ def test_a_plane_of_all_pairs_is_drawn_as_cells(read: Read) -> None:
     full = parameter_plane.parameter_plane(read(sample))
     assert full is not None
     assert full.full
-    assert "each cell" in full.caption
+    assert "each cell" in caption("plane", plane=full)
     pruned = replace(sample.trials[0], state="pruned")
     without = parameter_plane.parameter_plane(
         read(replace(sample, trials=(pruned, *sample.trials[1:])))
