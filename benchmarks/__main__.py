@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from benchmarks import (
+    batches,
     checkpoints,
     cli,
     dashboard,
@@ -18,7 +19,6 @@ from benchmarks import (
     networks,
     reading,
     scaling,
-    stacks,
     startup,
     study,
     trainer,
@@ -74,15 +74,15 @@ def networks_command(fast: bool, json_file: Path | None, **given: int | None) ->
     _show([lambda: _networks(fast, **given)], json_file)
 
 
-@app.command("stacks")
+@app.command("batches")
 @click.option("--trials", type=_COUNT, default=8, show_default=True, help="In a stack.")
 @epochs_option
 @repetitions_option
 @fast_option
 @json_option
-def stacks_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
+def batches_command(fast: bool, json_file: Path | None, **given: int | None) -> None:
     """Trials that train together beside the same ones one after the other (10 minutes)."""
-    _show([lambda: _stacks(fast, **given)], json_file)
+    _show([lambda: _batches(fast, **given)], json_file)
 
 
 @app.command("study")
@@ -255,7 +255,7 @@ def all_command(fast: bool, json_file: Path | None) -> None:
         _memory,
         _trainer,
         _networks,
-        _stacks,
+        _batches,
         _study,
     ]
     _show([partial(make, fast) for make in every], json_file)
@@ -271,9 +271,9 @@ def _networks(fast: bool, **given: int | None) -> Report:
     return networks.run(**_chosen(usual, given), fast=fast, say=_say)
 
 
-def _stacks(fast: bool, **given: int | None) -> Report:
+def _batches(fast: bool, **given: int | None) -> Report:
     usual = {"epochs": 1, "repetitions": 1} if fast else {"epochs": 5, "repetitions": 3}
-    return stacks.run(**_chosen({"trials": 8, **usual}, given), fast=fast, say=_say)
+    return batches.run(**_chosen({"trials": 8, **usual}, given), fast=fast, say=_say)
 
 
 def _study(fast: bool, **given: int | None) -> Report:

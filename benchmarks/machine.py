@@ -13,7 +13,7 @@ import psutil
 
 from mnist_tune.data.sources import Source
 from mnist_tune.trainer.runtime import available_cores
-from mnist_tune.workers.machine import visible_gpus
+from mnist_tune.workers.specs import visible_gpus
 
 _PACKAGES = ("mnist-tune", "tensorflow", "keras", "numpy", "optuna", "distributed", "click")
 _GIB = 2**30

@@ -26,10 +26,9 @@ from mnist_tune.data.splits import final
 from mnist_tune.networks import Denoiser, Mlp, network_from_json
 from mnist_tune.noise import salt_and_pepper
 from mnist_tune.recipes import Adam, Recipe, Sgd, recipe_from_json
-from mnist_tune.trainer.batches import Member, Progress
 from mnist_tune.trainer.keras_models import keras_model
 from mnist_tune.trainer.runtime import device
-from mnist_tune.trainer.training import Trainer
+from mnist_tune.trainer.training import EpochProgress, Trainer, TrainingRun
 
 Result = dict[str, Any]
 Measurement = Callable[[], Result]
@@ -57,13 +56,13 @@ def trainer(*, network: dict[str, Any], epochs: int, seeds: int, threads: int) -
     def measure() -> Result:
         ends = [time.perf_counter()]
 
-        def after_epoch(_progress: Progress) -> bool:
+        def after_epoch(_progress: EpochProgress) -> bool:
             ends.append(time.perf_counter())
             return True
 
         ours = Trainer(train, None, where)
         states = [ours.start(described, recipe, seed) for seed in range(seeds)]
-        ours.train(described, recipe, states, after_epoch)
+        ours.train([TrainingRun(described, recipe, state) for state in states], after_epoch)
         return {
             "seconds": time.perf_counter() - ends[0],
             "epoch_seconds": [b - a for a, b in itertools.pairwise(ends)],
@@ -111,26 +110,25 @@ def any_network(
         began = time.perf_counter()
         ours = Trainer(train, None, where)
         states = [ours.start(described, wanted, seed) for seed in range(seeds)]
-        ours.train(described, wanted, states, lambda _progress: True)
+        runs = [TrainingRun(described, wanted, state) for state in states]
+        ours.train(runs, lambda _progress: True)
         return {"seconds": time.perf_counter() - began}
 
     return measure
 
 
-def stack(
+def batch(
     *,
     network: dict[str, Any],
     trials: int,
     seeds: int,
     epochs: int,
     threads: int,
-    together: bool,
-    one_program: bool = False,
+    one_program: bool,
 ) -> Measurement:
     """Seconds of training configurations that differ in their L2 factor, from the images on."""
     where, train = device(threads), final(load_dataset())[0]
-    if one_program:
-        where = replace(where, stacks_runs=True)
+    where = replace(where, shares_programs=one_program)
     recipe = Recipe(
         epochs=epochs, batch_size=BATCH_SIZE, optimizer=Sgd(learning_rate=LEARNING_RATE)
     )
@@ -139,12 +137,13 @@ def stack(
     def measure() -> Result:
         began = time.perf_counter()
         ours = Trainer(train, None, where)
-        members = [
-            Member(each, recipe, tuple(ours.start(each, recipe, seed) for seed in range(seeds)))
+        runs = [
+            TrainingRun(each, recipe, ours.start(each, recipe, seed))
             for each in described
+            for seed in range(seeds)
         ]
-        for group in [members] if together else [[member] for member in members]:
-            ours.train_together(group, lambda progress: progress)
+        for group in [runs] if one_program else [[run] for run in runs]:
+            ours.train(group, lambda _progress: True)
         return {"seconds": time.perf_counter() - began}
 
     return measure
@@ -161,7 +160,7 @@ MEASUREMENTS: dict[str, Callable[..., Measurement]] = {
     "product": product,
     "keras_fit": keras_fit,
     "any_network": any_network,
-    "stack": stack,
+    "batch": batch,
 }
 
 

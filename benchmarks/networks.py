@@ -12,8 +12,7 @@ from benchmarks.table import Report, Target, medians, ratios
 from mnist_tune.data.sources import load_dataset
 from mnist_tune.networks import Autoencoder, Block, Cnn, Network, network_to_json
 from mnist_tune.recipes import Adam, Recipe, Sgd, recipe_to_json
-from mnist_tune.workers.machine import this_machine as found
-from mnist_tune.workers.specs import Wish, plan
+from mnist_tune.workers.specs import WorkerOptions, this_machine, worker_specs
 
 _MANY_RUNS = 10**6
 _CNN = Cnn(blocks=(Block(filters=32, pool=1), Block(filters=64, pool=3, dropout=0.4)), dense=(64,))
@@ -73,8 +72,8 @@ def run(*, repetitions: int, images: int, fast: bool, say: Callable[[str], Any])
     """
     source = load_dataset(log=say).source
     images = min(images, source.train_size)
-    seats = plan(Wish(), found(), _MANY_RUNS)
-    workers, threads = len(seats), seats[0].threads
+    specs = worker_specs(WorkerOptions(), this_machine(), _MANY_RUNS)
+    workers, threads = len(specs), specs[0].threads
     scale = source.train_size / images
     rows = []
     for case in CASES:

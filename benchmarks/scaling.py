@@ -25,8 +25,7 @@ from benchmarks import sleepers
 from benchmarks.table import Report, Row, Target
 from mnist_tune.data.sources import Source
 from mnist_tune.definitions.definition import Overrides, define
-from mnist_tune.search.coordinator import search_trials
-from mnist_tune.search.progress import Audience
+from mnist_tune.search.coordinator import SearchCoordinator
 from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
@@ -125,23 +124,23 @@ def _busy(kind: str, location: Location, workers: int, epochs: int, folder: Path
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = parse_address(f"tcp://127.0.0.1:{free.getsockname()[1]}")
-    fleet = ListeningPool(address)
+    pool = ListeningPool(address)
     name = f"scaling-{kind}-{workers}"
     with ExitStack() as stack:
         database = stack.enter_context(open_database(location, create=True))
         session = _session(database, folder, name, trials=workers * _TRIALS, epochs=epochs)
-        cluster = stack.enter_context(Executor(fleet, events, work=sleepers.sleep))
+        executor = stack.enter_context(Executor(pool, events, work=sleepers.sleep))
         stack.enter_context(_sleepers(str(address), workers))
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while fleet.workers < workers:
-            cluster.tend()
+        while pool.workers < workers:
+            pool.tend()
             if time.monotonic() > deadline:
-                raise OSError(f"only {fleet.workers} of {workers} sleepers have come")
+                raise OSError(f"only {pool.workers} of {workers} sleepers have come")
             time.sleep(0.1)
         stop = stack.enter_context(StopRequests(events))
         process = psutil.Process()
         before, began = process.cpu_times(), time.monotonic()
-        search_trials(session, Scheduler(cluster, events), stop, Audience())
+        SearchCoordinator(session, Scheduler(executor, session.definition.study), stop).run()
         seconds, after = time.monotonic() - began, process.cpu_times()
         memory = process.memory_info().rss
     cpu = after.user + after.system - before.user - before.system

@@ -9,42 +9,40 @@ import asyncio
 import logging
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from distributed import Worker, get_worker
 
 from mnist_tune.trainer.states import EpochMetrics
-from mnist_tune.workers.tasks import Outcome, Results, Task
+from mnist_tune.workers.tasks import EpochMessage, RunResult, Task, TaskResults, Timing
 from mnist_tune.workers.worker import topic
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
-def sleep(task: Task) -> Results:
+def sleep(task: Task) -> TaskResults:
     """Take the recipe's batch size as milliseconds of an epoch, and sleep."""
     worker, began = get_worker(), time.monotonic()
-    (piece,) = task.pieces
-    job, seeds = piece.job, piece.seeds
-    seconds = job.recipe.batch_size / 1_000
+    recipe = task.runs[0].trial.recipe
+    seconds = recipe.batch_size / 1_000
+    history: list[EpochMetrics] = []
 
-    def publish(metrics: list[Any], *, trained: bool) -> None:
-        message = {"task": task.name, "trained": trained, "metrics": metrics, "over": []}
-        worker.log_event(topic(task.run), message | {"worker": worker.address})
+    def publish(message: EpochMessage) -> None:
+        event = replace(message, worker=worker.address).to_event()
+        worker.log_event(topic(task.coordinator), event)
 
-    publish([], trained=False)
-    histories: dict[int, tuple[EpochMetrics, ...]] = dict.fromkeys(seeds, ())
-    for epoch in range(1, job.recipe.epochs + 1):
+    publish(EpochMessage(task.name, "begun"))
+    for epoch in range(1, recipe.epochs + 1):
         time.sleep(max(0.0, began + epoch * seconds - time.monotonic()))
-        done = EpochMetrics(
-            epoch=epoch, train_loss=0.1, train_accuracy=0.9, val_loss=0.1, val_accuracy=0.9
+        history.append(
+            EpochMetrics(
+                epoch=epoch, train_loss=0.1, train_accuracy=0.9, val_loss=0.1, val_accuracy=0.9
+            )
         )
-        histories = {seed: (*history, done) for seed, history in histories.items()}
-        publish([[job.key, seed, [asdict(done)]] for seed in seeds], trained=True)
-    outcome = Outcome(
-        finished=True,
-        histories=histories,
+        of_runs = tuple((index, history[-1]) for index in range(len(task.runs)))
+        publish(EpochMessage(task.name, "trained", of_runs))
+    timing = Timing(
         started_at=NOW,
         finished_at=NOW,
         train_seconds=time.monotonic() - began,
@@ -52,7 +50,7 @@ def sleep(task: Task) -> Results:
         device="none",
         threads=1,
     )
-    return {job.key: outcome}
+    return tuple(RunResult(finished=True, history=tuple(history), timing=timing) for _ in task.runs)
 
 
 async def _join(address: str, count: int) -> None:

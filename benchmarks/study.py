@@ -21,8 +21,7 @@ from benchmarks.processes import Tool, measure
 from benchmarks.table import Report, Row, Target
 from mnist_tune.data.sources import load_dataset
 from mnist_tune.networks import Mlp, network_to_json
-from mnist_tune.workers.machine import this_machine as found
-from mnist_tune.workers.specs import Wish, plan
+from mnist_tune.workers.specs import WorkerOptions, this_machine, worker_specs
 
 FACTORS = (1e-6, 0.00025075, 0.0005005, 0.00075025, 1e-3)  # linspace(1e-6, 1e-3, 5)
 RUNS_OF_A_FACTOR = 3
@@ -65,7 +64,7 @@ def run(*, epochs: int, baseline_runs: int, fast: bool, say: Callable[[str], Any
         say(f"study: {len(networks) - half} of the notebook's runs")
         more_starts, more_runs = _notebook(networks[half:], epochs)
         starts, runs = starts + more_starts, runs + more_runs
-    workers = len(plan(Wish(), found(), RUNS))
+    workers = len(worker_specs(WorkerOptions(), this_machine(), RUNS))
     return Report(
         name="study",
         fast=fast,

@@ -19,8 +19,7 @@ from benchmarks.table import Report, Row, Target, medians, ratios
 from mnist_tune.data.sources import Source, load_dataset
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.trainer.runtime import available_cores
-from mnist_tune.workers.machine import this_machine as found
-from mnist_tune.workers.specs import Wish, plan
+from mnist_tune.workers.specs import WorkerOptions, this_machine, worker_specs
 
 _PRODUCTS = 10
 _MANY_RUNS = 10**6
@@ -57,8 +56,8 @@ def run(
 ) -> Report:
     """Measure both networks, in turns with the notebook's loop."""
     source = load_dataset(log=say).source
-    seats = plan(Wish(), found(), _MANY_RUNS)
-    workers, threads = len(seats), seats[0].threads
+    specs = worker_specs(WorkerOptions(), this_machine(), _MANY_RUNS)
+    workers, threads = len(specs), specs[0].threads
     limits: list[float] = []
     samples = [_Samples() for _ in CASES]
     for repetition in range(repetitions):

@@ -13,8 +13,8 @@ with every number in little-endian order. Metrics keep all their digits, so a ru
 from its file gives the same bits as one that was never interrupted.
 
 Contract: one process at a time writes a path, any number read it. A writer that is killed leaves
-the file as it was, and at most one temporary file beside it, which the next `save` writes over
-and `remove` removes. What another program or a broken disk did to a file is noticed by `load`.
+the file as it was, and at most one temporary file beside it, which the next write replaces
+and `remove` removes. What another program or a broken disk did to a file is noticed on loading.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_tune.errors import MnistTuneError
+from mnist_tune.errors import MnistTuneError, StorageError
 from mnist_tune.files import partial_of, write_atomically
 from mnist_tune.trainer.states import Arrays, EpochMetrics, RunState
 
@@ -49,7 +49,7 @@ class CheckpointError(MnistTuneError):
     """A checkpoint cannot be used; the message is one line with the file and the reason."""
 
 
-class Cadence:
+class CheckpointTimer:
     """Says when to save: at most once in a number of seconds, and for at most 2 % of the time.
 
     Large networks on slow disks are thus saved less often than was asked for.
@@ -87,31 +87,37 @@ def save_checkpoint(path: Path, state: RunState, identity: str) -> None:
         identity: digest of all that decides the run's numbers.
 
     Raises:
-        OSError: the disk is full, the folder is not writable, and so on; the old file stays.
+        StorageError: the disk is full, the folder is not writable, and so on; the old file stays.
     """
-    write(path, _pieces(state, identity))
+    write_checkpoint(path, _pieces(state, identity))
 
 
-def write(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file of which another machine has made the content, as `save` does.
+def write_checkpoint(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a file of which another machine has made the content, as `save_checkpoint` does.
 
     Raises:
-        OSError: as of `save`.
+        StorageError: as of `save_checkpoint`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, pieces, one_writer=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content, one_writer=True)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror}): make room there, or make its folder "
+            "writable, and type the same command again; what was stored before is safe"
+        ) from error
 
 
 def load_checkpoint(path: Path, identity: str) -> RunState | None:
     """Read a state back; None if there is no such file.
 
     Args:
-        path: that `save` was given.
+        path: that `save_checkpoint` was given.
         identity: that the state must belong to.
 
     Raises:
         CheckpointError: the file is broken, foreign, of another format, of another identity or
-            not readable. The run can start anew and comes to the same result.
+            not readable. The run can restart and comes to the same result.
     """
     try:
         content = path.read_bytes()

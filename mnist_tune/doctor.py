@@ -125,10 +125,9 @@ def _device() -> Check:
 
 def _workers() -> Check:
     """What `run` would start for a study of many runs."""
-    from mnist_tune.workers.machine import this_machine
-    from mnist_tune.workers.specs import Wish, plan, told
+    from mnist_tune.workers.specs import WorkerOptions, describe_workers, this_machine, worker_specs
 
-    return Check("workers", True, told(plan(Wish(), this_machine())))
+    return Check("workers", True, describe_workers(worker_specs(WorkerOptions(), this_machine())))
 
 
 def _storage(location: Location) -> Check:

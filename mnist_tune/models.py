@@ -26,8 +26,8 @@ from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import RunRow, StudyRow, TrialRow
 from mnist_tune.storage.store import Store
 from mnist_tune.trainer.states import RunState
-from mnist_tune.workers.tasks import Piece, Task, TrialSpec
-from mnist_tune.workers.worker import carry_out
+from mnist_tune.workers.tasks import Run, Task, TrialSpec
+from mnist_tune.workers.worker import train_task
 
 Say = Callable[[str], object]
 
@@ -187,14 +187,14 @@ def trained_run(
         source: the study's images, wherever they lie now.
         say: takes a line where the run must be trained again, which may take long.
     """
-    job = _job(location, winner, source)
-    state = _kept(job, winner.seed)
+    run = _run(location, winner, source)
+    state = _kept(run)
     if state is None:
         say(
             f"training seed {winner.seed} of {winner.study.name} again, since its weights were not "
-            f"kept: {job.recipe.epochs} epochs, with the same result"
+            f"kept: {run.trial.recipe.epochs} epochs, with the same result"
         )
-        state = _trained_again(job, winner.seed)
+        state = _trained_again(run)
     return TrainedRun(winner, state)
 
 
@@ -282,9 +282,9 @@ def _measured(winner: Winner, model: Any, part: Part) -> tuple[float, float]:
     return float((classes == part.labels).mean()), max(1.5 / len(part), tipped)
 
 
-def _job(location: Location, winner: Winner, source: Source) -> TrialSpec:
+def _run(location: Location, winner: Winner, source: Source) -> Run:
     confirmation = winner.run.confirmation
-    return TrialSpec(
+    trial = TrialSpec(
         trial_number=winner.trial.trial_number,
         confirmation=confirmation,
         network=winner.network,
@@ -297,28 +297,26 @@ def _job(location: Location, winner: Winner, source: Source) -> TrialSpec:
         if confirmation
         else None,
     )
+    return Run(trial, winner.seed)
 
 
-def _kept(job: TrialSpec, seed: int) -> RunState | None:
-    if job.weights is None:
+def _kept(run: Run) -> RunState | None:
+    if run.weights is None:
         return None
     try:
-        return checkpoints.load_checkpoint(job.kept_weights(seed), job.identity(seed))
+        return checkpoints.load_checkpoint(run.weights, run.identity)
     except CheckpointError:
         return None  # trained again, with the same result
 
 
-def _trained_again(job: TrialSpec, seed: int) -> RunState:
+def _trained_again(run: Run) -> RunState:
     with tempfile.TemporaryDirectory() as folder:
-        job = replace(job, checkpoints=Path(folder), weights=None)
-        results = carry_out(
-            Task(name=job.key, pieces=(Piece(job, (seed,)),), checkpoint_seconds=1e9),
-            lambda _message: None,
-        )
-        result = results[job.key]
+        run = replace(run, trial=replace(run.trial, checkpoints=Path(folder), weights=None))
+        task = Task(name=run.trial.key, runs=(run,), checkpoint_seconds=1e9)
+        (result,) = train_task(task, lambda _message: None)
         if isinstance(result, Diverged):  # it did not when it was trained first
             raise result
-        state = checkpoints.load_checkpoint(job.checkpoint(seed), job.identity(seed))
+        state = checkpoints.load_checkpoint(run.checkpoint, run.identity)
     assert state is not None
     return state
 

@@ -14,16 +14,14 @@ from hypothesis import strategies as st
 from mnist_tune.data.sources import load_dataset
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import WorkerFailed
-from mnist_tune.search.coordinator import confirm_trial, search_trials
-from mnist_tune.search.progress import Observer
-from mnist_tune.search.scheduler import Scheduler
+from mnist_tune.search.coordinator import ConfirmationCoordinator, SearchCoordinator
 from mnist_tune.search.session import open_session
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.workers.tasks import Task
 from tests.cli.conftest import STUDY
-from tests.search.test_coordinator import Scripted
+from tests.search.test_coordinator import Scripted, scheduler_of
 from tests.storage.study_samples import make_analysis
 
 SEARCHED = '''"""Which of all these?"""
@@ -58,7 +56,7 @@ class Enough(Exception):
 
 def work(workers: Scripted, task: Task) -> None:
     """What a worker without a network does with a task."""
-    if task.lead.trial_number == 3 and not task.lead.confirmation:
+    if task.runs[0].trial.trial_number == 3 and not task.runs[0].trial.confirmation:
         workers.fail(task, WorkerFailed("no luck"))
     else:
         workers.train(task)
@@ -66,7 +64,7 @@ def work(workers: Scripted, task: Task) -> None:
 
 def _until(trial_number: int) -> Callable[[Scripted, Task], None]:
     def deed(workers: Scripted, task: Task) -> None:
-        if task.lead.trial_number == trial_number:
+        if task.runs[0].trial.trial_number == trial_number:
             raise Enough
         work(workers, task)
 
@@ -81,22 +79,18 @@ def make_database(folder: Path) -> Path:
     source = load_dataset(Path("embedded")).source
     with open_database(Location.parse(path), create=True) as database:
         session = open_session(database, define(str(folder / "tiny.py"), Overrides()), source)
-        workers = Scripted(work)
-        crew, stop = Scheduler(workers, workers.events), StopRequests(workers.events)
-        search_trials(session, crew, stop, Observer())
-        confirm_trial(session, crew, stop, Observer(), session.store.best_trial(session.row))
+        executor = Scripted(work)
+        working = scheduler_of(executor, session), StopRequests(executor.events)
+        SearchCoordinator(session, *working).run()
+        ConfirmationCoordinator(session, *working).run()
         session.optuna.set_note("A note.")
         make_analysis(database, "denoise", "tiny")
     with open_database(Location.parse(path), create=True) as database:
         session = open_session(database, define(str(folder / "searched.py"), Overrides()), source)
-        workers = Scripted(_until(12))
+        executor = Scripted(_until(12))
+        working = scheduler_of(executor, session), StopRequests(executor.events)
         try:
-            search_trials(
-                session,
-                Scheduler(workers, workers.events),
-                StopRequests(workers.events),
-                Observer(),
-            )
+            SearchCoordinator(session, *working).run()
         except Enough:
             session.optuna.ask()  # so that one is running, and one waits
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -291,7 +291,7 @@ def test_every_command_and_option_has_help() -> None:
         "trainer",
         "networks",
         "peers",
-        "stacks",
+        "batches",
         "study",
         "cli",
         "memory",

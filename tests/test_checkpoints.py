@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import struct
 import subprocess
@@ -18,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_tune import checkpoints
-from mnist_tune.checkpoints import Cadence, CheckpointError
+from mnist_tune.checkpoints import CheckpointError, CheckpointTimer
 from mnist_tune.trainer.states import EpochMetrics, RunState
 
 IDENTITY = "2c26b46b68ffc68ff99b453c1d304134"
@@ -268,13 +267,14 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_checkpoints import IDENTITY, some_state
 from mnist_tune import checkpoints
+from mnist_tune.errors import StorageError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     checkpoints.save_checkpoint(Path(sys.argv[2]), some_state(width=20_000), IDENTITY)
-except OSError as error:
-    print(error.errno)
+except StorageError as error:
+    print(error)
 """
 
 
@@ -284,12 +284,12 @@ def test_a_full_disk_keeps_the_old_file_and_is_reported(tmp_path: Path) -> None:
     checkpoints.save_checkpoint(path, some_state(), IDENTITY)
     command = [sys.executable, "-c", DISK_FULL, str(Path(__file__).parent), str(path)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert os.strerror(int(printed)) == "File too large"
+    assert f"{path} cannot be written (File too large)" in printed
     assert_equal(checkpoints.load_checkpoint(path, IDENTITY), some_state())
     assert list(tmp_path.iterdir()) == [path]
 
 
-# --- cadence ---
+# --- timer ---
 
 
 class Clock:
@@ -303,44 +303,44 @@ class Clock:
 
 def test_saving_is_due_at_most_once_per_wait() -> None:
     clock = Clock()
-    cadence = Cadence(10, clock)
-    assert not cadence.due()
+    timer = CheckpointTimer(10, clock)
+    assert not timer.due()
     clock.now += 9.9
-    assert not cadence.due()
+    assert not timer.due()
     clock.now += 0.1
-    assert cadence.due()
-    assert not cadence.due()
+    assert timer.due()
+    assert not timer.due()
     clock.now += 25
-    assert cadence.due()
+    assert timer.due()
     clock.now += 5  # a late save moves the next one: the waits are not made up for
-    assert not cadence.due()
+    assert not timer.due()
     clock.now += 5
-    assert cadence.due()
+    assert timer.due()
 
 
 def test_slow_saves_are_made_less_often() -> None:
     clock = Clock()
-    cadence = Cadence(10, clock)
+    timer = CheckpointTimer(10, clock)
     clock.now += 10
-    assert cadence.due()
+    assert timer.due()
     clock.now += 0.5  # the save
-    cadence.saved()
+    timer.saved()
     clock.now += 24.4
-    assert not cadence.due()
+    assert not timer.due()
     clock.now += 0.2  # 25 seconds after it began
-    assert cadence.due()
+    assert timer.due()
     clock.now += 0.1
-    cadence.saved()  # quick this time
+    timer.saved()  # quick this time
     clock.now += 10
-    assert cadence.due()
+    assert timer.due()
 
 
 def test_a_wait_of_0_seconds_saves_at_every_chance() -> None:
-    cadence = Cadence(0, Clock())
-    assert [cadence.due() for _ in range(3)] == [True] * 3
+    timer = CheckpointTimer(0, Clock())
+    assert [timer.due() for _ in range(3)] == [True] * 3
 
 
 def test_the_wall_clock_plays_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    cadence = Cadence(3_600)
+    timer = CheckpointTimer(3_600)
     monkeypatch.setattr(time, "time", lambda: 1e12)
-    assert not cadence.due()
+    assert not timer.due()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -131,7 +132,7 @@ def test_trial_whose_workers_die_fails_and_is_made_good_under_its_number(
     drawn, second = place.rows(parameters), place.rows("SELECT * FROM trials WHERE number = 1")
 
     again = place.done("resume", "--retry-failed", *ARGUMENTS)
-    assert "failed trials begin again: 0" in again.stderr
+    assert "failed trials restart: 0" in again.stderr
     assert place.states() == ["COMPLETE"] * 2
     assert place.rows(parameters) == drawn
     assert place.rows("SELECT * FROM trials WHERE number = 1") == second  # not trained again
@@ -150,7 +151,7 @@ def test_study_goes_on_after_trials_that_diverge(tmp_path: Path) -> None:
     assert place.states() == ["FAIL", "FAIL", "COMPLETE"]
     assert "no longer finite in epoch 1 " in finished.stderr
     assert finished.stderr.count("failed (diverged)") == 2
-    assert place.epochs_seen(1) >= 1  # it learnt before
+    assert re.search(r"no longer finite in epoch ([2-9]|1\d) ", finished.stderr)  # it learnt before
     assert "attempt" not in finished.stderr
     assert "2 trials failed (diverged 2)" in finished.stdout
     assert status(place, "diverging")["state"] == "finished (2 failed: 2 diverged)"

@@ -302,16 +302,16 @@ def without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands train with workers that invent their results; nothing is drawn or served."""
 
     @contextmanager
-    def cluster(_fleet: object, events: Any, **_: object) -> Iterator[Scripted]:
-        workers = Scripted(work)
-        workers.events = events
-        yield workers
+    def executor(_pool: object, events: Any, **_: object) -> Iterator[Scripted]:
+        scripted = Scripted(work)
+        scripted.events = events
+        yield scripted
 
     @contextmanager
     def silence(_session: object, _say: object) -> Iterator[None]:
         yield
 
-    monkeypatch.setattr(running, "Executor", cluster)
+    monkeypatch.setattr(running, "Executor", executor)
     monkeypatch.setattr(publisher, "publishing", silence)
     monkeypatch.setattr(server, "serve", lambda _, listening: listening.close())
     monkeypatch.setattr(doctor, "_device", lambda: doctor.Check("device", True, "none"))

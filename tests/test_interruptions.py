@@ -62,28 +62,6 @@ study = Study(
 )
 '''
 
-# Trials 7 and 9 learn nothing, which the median of the first six shows after a fifth of the epochs.
-PRUNED = '''"""Which learning rate?"""
-
-from mnist_tune.networks import Mlp
-from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.study import Configuration, Grid, Study, Trial
-
-
-def suggest(trial: Trial) -> Configuration:
-    rate = trial.suggest_float("rate", 1e-9, 1.0)
-    return Configuration(network=Mlp(hidden=(64, 64)), learning_rate=rate)
-
-
-study = Study(
-    suggest=suggest,
-    recipe=Recipe(epochs=25, batch_size=4, optimizer=Sgd()),
-    plan=Grid.product(rate=(1e-3, 1.1e-3, 1.2e-3, 1.3e-3, 1.4e-3, 1.5e-3, 0.01, 1e-9, 0.011, 2e-9)),
-    pruner="median",
-    seeds=2,
-)
-'''
-
 # An epoch that takes a minute: nobody waits for its end.
 ENDLESS = '''"""How long is an epoch?"""
 
@@ -174,7 +152,7 @@ def test_ctrl_c_saves_and_the_command_it_prints_goes_on(
     assert "Traceback" not in running.stderr
 
     resumed = place.done(*resume_command(running.stderr))
-    assert "anew" not in resumed.stderr  # no checkpoint was passed over
+    assert "restarts" not in resumed.stderr  # no checkpoint was passed over
     assert_nothing_shows(place, undisturbed)
 
 
@@ -200,7 +178,7 @@ def test_sigterm_in_the_search_then_in_the_confirmation(
     assert [name for name in place.checkpoints() if "confirmation" in name]
 
     resumed = place.done("resume")  # without a name, since no other study is unfinished
-    assert "anew" not in resumed.stderr
+    assert "restarts" not in resumed.stderr
     assert place.rows("SELECT state FROM mnist_tune_confirmations") == [("complete",)]
     assert_nothing_shows(place, undisturbed)
 
@@ -253,55 +231,6 @@ def test_kill_of_a_worker_is_made_good(place: Place, undisturbed: dict[str, byte
         assert victim not in running.trainers()
         running.gone()
     assert_nothing_shows(place, undisturbed)
-
-
-@pytest.mark.thorough
-def test_stacked_trials_are_interrupted_as_others_are(
-    place: Place, undisturbed: dict[str, bytes]
-) -> None:
-    """And may go on in other stacks, or alone."""
-    stacked = ("--data", "embedded", *SAVE_OFTEN, "--stack", 3, "--workers")
-    with place.start("run", "patience.py", *stacked, 1) as running:
-        running.until(lambda: place.epochs_seen(2) >= 2, "three trials were under way")
-        os.kill(running.trainers()[0], signal.SIGKILL)
-        running.until(lambda: "worker_lost" in running.stderr, "it was missed")
-        seen = place.epochs_seen(2)
-        running.until(lambda: place.epochs_seen(2) > seen, "they went on")
-        running.ctrl_c()
-        assert_all_is_saved(place, running)
-    assert "trials 0, 1, 2 train together" in running.stderr
-    assert "trials 0, 1, 2: worker_lost" in running.stderr
-    assert resume_command(running.stderr) == ["resume", "patience", "--stack", "3"]
-    assert place.states() == ["WAITING"] * 3
-
-    with place.start("resume", *stacked, 2) as running:
-        seen = place.epochs_seen(2)
-        running.until(lambda: place.epochs_seen(2) > seen, "they went on")
-        running.kill()
-        running.gone()
-    assert "trials 0, 1 train together" in running.stderr
-    place.done("resume", "--stack", "off")
-    assert_nothing_shows(place, undisturbed)
-
-
-@pytest.mark.thorough
-def test_a_trial_that_is_pruned_leaves_its_stack(tmp_path: Path) -> None:
-    """And is finished at once, while the others go on."""
-    place = Place(tmp_path)
-    place.study("pruned", PRUNED)
-    options = ("--data", "embedded", "--workers", 1, "--stack", 6, *SAVE_OFTEN, "--no-confirm")
-    with place.start("run", "pruned.py", *options) as running:
-        running.until(lambda: place.states()[6:].count("PRUNED") == 2, "two were pruned")
-        assert place.states() == ["COMPLETE"] * 6 + ["RUNNING", "PRUNED"] * 2
-        running.until(
-            lambda: {name[:7] for name in place.checkpoints()} <= {"trial-6", "trial-8"},
-            "their checkpoints were removed",
-        )
-        assert running.code() == 0, running.stderr
-    assert place.states() == ["COMPLETE"] * 6 + ["COMPLETE", "PRUNED"] * 2
-    assert place.checkpoints() == []
-    timed = place.rows("SELECT trial_number FROM mnist_tune_timings WHERE train_seconds > 0")
-    assert sorted(timed) == [(number,) for number in range(10)]
 
 
 def test_tpe_draws_the_same_after_a_kill(tmp_path: Path) -> None:

@@ -149,22 +149,21 @@ def test_a_worker_that_joins_gives_the_same_tables(
 
 
 @pytest.mark.thorough
-def test_trials_are_stacked_where_workers_have_gpus(
+def test_trials_train_in_one_batch_where_workers_have_gpus(
     place: Place, guest: Place, undisturbed: Place, address: str
 ) -> None:
     """Who has one is for the machines to say; without any in truth the tables are the same, too."""
+    started = "SELECT DISTINCT started_at FROM mnist_tune_timings WHERE confirmation = 0"
     with guest.start("worker", address, CUDA_VISIBLE_DEVICES="0") as helper:
-        done = place.done(*RUN, "--listen", address)
+        place.done(*RUN, "--listen", address)
         helper.terminate()
-    assert "trials 0, 1 train together" in done.stderr
+    assert len(place.rows(started)) == 1
     assert_nothing_shows(place, undisturbed)
     guest.study("spread", PATIENT)
-    told = guest.done(*RUN, CUDA_VISIBLE_DEVICES="0").stderr
-    assert "on GPU 0" in told
-    assert "trials 0, 1 train together" in told
+    assert "on GPU 0" in guest.done(*RUN, CUDA_VISIBLE_DEVICES="0").stderr
+    assert len(guest.rows(started)) == 1
     assert_nothing_shows(guest, undisturbed)
-    alone = guest.done(*RUN, "--name", "off", "--stack", "off", CUDA_VISIBLE_DEVICES="0").stderr
-    assert "together" not in alone
+    assert len(undisturbed.rows(started)) == 2
 
 
 @pytest.mark.thorough

@@ -28,7 +28,7 @@ from tests.denoising.network_samples import (
     autoencoder,
     classifier,
     embedded,
-    job_of,
+    spec_of,
     store,
 )
 
@@ -90,16 +90,19 @@ def test_kept_weights_are_used_without_training(location: Location) -> None:
 def test_weights_that_are_gone_or_broken_are_trained_again(location: Location) -> None:
     sample = autoencoder()
     store(location, sample)
-    job = job_of(location, sample)
-    job.kept_weights(SEEDS[0]).unlink()
-    job.kept_weights(SEEDS[1]).write_bytes(b"nothing")
+    trial = spec_of(location, sample)
+    paths = [run.weights for run in trial.runs]
+    assert paths[0] is not None
+    assert paths[1] is not None
+    paths[0].unlink()
+    paths[1].write_bytes(b"nothing")
     said: list[str] = []
     first, second = trained_runs(location, "codes", say=said.append)
     assert [f"seed {seed}" in line for seed, line in zip(SEEDS, said, strict=True)] == [True, True]
     assert (first.state.epoch, second.state.epoch) == (1, 1)
     again = trained_run(location, first.winner, embedded())
     assert np.array_equal(again.state.weights[0], first.state.weights[0])
-    assert not list(job.checkpoints.glob("*")) if job.checkpoints.exists() else True
+    assert not list(trial.checkpoints.glob("*")) if trial.checkpoints.exists() else True
 
 
 @pytest.mark.parametrize("sample", [autoencoder(), classifier()], ids=lambda sample: sample.name)

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
@@ -71,16 +71,14 @@ class Case:
     """A kind of study.
 
     With more than one worker the order in which trials end is a matter of luck, on which samplers
-    and pruners depend: only a plan without a pruner promises the same result then. Stacked ones are held
-    against ones that are not. Quick ones train an epoch in milliseconds, so that much happens before a
-    process hears of it.
+    and pruners depend: only a plan without a pruner promises the same result then. Quick ones train
+    an epoch in milliseconds, so that much happens before a process hears of it.
     """
 
     name: str
     plan: str
     pruner: str
     workers: int
-    stack: str = "off"
     quick: bool = False
 
     @property
@@ -109,10 +107,8 @@ class Case:
 CASES = (
     Case("grid", _GRID, "none", 2),
     Case("grid_pruned", _GRID, "median", 1),
-    Case("grid_stacked", _GRID, "none", 2, "3"),
     Case("random", _RANDOM, "none", 1),
     Case("random_pruned", _RANDOM, "hyperband", 1),
-    Case("random_stacked", _RANDOM, "none", 1, "3"),
     Case("tpe", _TPE, "none", 1),
     Case("tpe_pruned", _TPE, "median", 1),
     Case("quick_random_pruned", _MANY_RANDOM, "median", 1, quick=True),
@@ -211,7 +207,7 @@ class Torturer:
         """Disturb studies of one kind so many times."""
         if case.name not in self._undisturbed:
             place = self._place(case, "undisturbed")
-            with place.start(*_arguments(replace(case, stack="off"))) as running:
+            with place.start(*_arguments(case)) as running:
                 assert self._code(running) == 0, running.stderr
             self._undisturbed[case.name] = place.tables(case.study)
         while disturbances > 0:
@@ -373,7 +369,7 @@ def _differences(found: dict[str, bytes], wanted: dict[str, bytes]) -> Iterator[
 
 
 def _arguments(case: Case) -> tuple[object, ...]:
-    options = ("--data", "embedded", "--workers", case.workers, "--stack", case.stack)
+    options = ("--data", "embedded", "--workers", case.workers)
     return ("run", f"{case.study}.py", *options, "--checkpoint-seconds", _CHECKPOINT_SECONDS)
 
 

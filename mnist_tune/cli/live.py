@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mnist_tune.cli.progress import duration, mean_std, parameters_line
 from mnist_tune.metrics import Metric
-from mnist_tune.search.progress import described, duration, mean_std
 from mnist_tune.storage.live import Ended, Live, UnderWay
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -172,7 +172,7 @@ def _best(live: Live, metric: Metric) -> str:
     shown = metric.shown(best.objective)
     if seeds > 1:
         shown = f"{mean_std(metric, live.best_values)} ({seeds} seeds)"
-    return f"best {shown}, trial {best.trial_number}  {described(best.params)}"
+    return f"best {shown}, trial {best.trial_number}  {parameters_line(best.params)}"
 
 
 def _running(live: Live, metric: Metric) -> Table:
@@ -180,7 +180,7 @@ def _running(live: Live, metric: Metric) -> Table:
     for trial in live.running:
         table.add_row(
             Text(f"trial {trial.number}"),
-            Text(described(trial.params), overflow="ellipsis", no_wrap=True),
+            Text(parameters_line(trial.params), overflow="ellipsis", no_wrap=True),
             Text(_epoch(trial, live.epochs)),
             Text(sparkline(list(trial.values.values()), metric.sign), style="cyan"),
             Text(_latest(trial, metric).strip()),
@@ -193,7 +193,7 @@ def _ended(live: Live, metric: Metric) -> Table:
     for trial in live.ended[: -_LATEST - 1 : -1]:
         table.add_row(
             Text(f"trial {trial.number}", style="dim"),
-            Text(described(trial.params), style="dim", overflow="ellipsis", no_wrap=True),
+            Text(parameters_line(trial.params), style="dim", overflow="ellipsis", no_wrap=True),
             Text(trial.label, style="dim", overflow="ellipsis", no_wrap=True),
             Text(_outcome(trial, metric), style="dim"),
             Text(duration(trial.elapsed_seconds), style="dim"),

@@ -120,25 +120,30 @@ def worker_command(
     It ends with Ctrl-C or SIGTERM, or when no coordinator has been there for long.
     """
     from mnist_tune.workers.network import find_tls, parse_address
-    from mnist_tune.workers.specs import Wish, told
+    from mnist_tune.workers.specs import (
+        WorkerOptions,
+        describe_workers,
+        this_machine,
+        worker_specs,
+    )
 
     tls = find_tls(tls_ca, tls_cert, tls_key)
     where = parse_address(address, tls, insecure=insecure)
-    wish = Wish(workers=workers, gpus=gpus, workers_per_gpu=workers_per_gpu)
+    options = WorkerOptions(workers=workers, gpus=gpus, workers_per_gpu=workers_per_gpu)
     limit = None if memory_limit is None else _bytes(memory_limit)
-    from mnist_tune.workers.hands import seats_here
-    from mnist_tune.workers.joining import join
+    from mnist_tune.workers.joining import JoiningMachine
 
-    seats = seats_here(wish)
-    click.echo(told(seats), err=True)
-    join(
-        where,
-        seats,
+    # With one thread no result can depend on it, whatever the study.
+    specs = worker_specs(options, this_machine(), one_thread=True)
+    click.echo(describe_workers(specs), err=True)
+    JoiningMachine(
+        address=where,
+        specs=specs,
         wait_seconds=wait_seconds,
         memory_limit=limit,
         name=name,
-        say=lambda line: click.echo(line, err=True),
-    )
+        log=lambda line: click.echo(line, err=True),
+    ).work()
 
 
 def _bytes(text: str) -> int:

@@ -20,8 +20,6 @@ import click
 from mnist_tune.errors import MnistTuneError
 from mnist_tune.storage.location import Location
 
-_MOST_STACKED = 64
-
 Command = TypeVar("Command", bound=Callable[..., object])
 Decorator = Callable[[Command], Command]
 
@@ -135,26 +133,6 @@ hang_seconds = click.option(
 )
 
 
-def _most_stacked(_context: click.Context, _option: click.Parameter, value: str) -> int | None:
-    """How many trials may train together: None for `auto`, 1 for `off`."""
-    if value == "auto":
-        return None
-    if value == "off":
-        return 1
-    if value.isdecimal() and 1 <= int(value) <= _MOST_STACKED:
-        return int(value)
-    raise click.BadParameter(f"{value!r}: give auto, off, or a number from 1 to {_MOST_STACKED}")
-
-
-stack = click.option(
-    "--stack",
-    callback=_most_stacked,
-    default="auto",
-    show_default=True,
-    metavar="auto|off|N",
-    help="Trials of dense networks that train together in one program: auto, on GPUs, where none "
-    "depends on another; N, up to so many on any device.",
-)
 retry_failed = click.option(
     "--retry-failed", is_flag=True, help="Train failed trials again, under their old numbers."
 )

@@ -53,7 +53,6 @@ _OVERRIDES = options.stacked(
 @_OVERRIDES
 @options.no_confirm
 @options.retry_failed
-@options.stack
 @running.how
 @options.storage
 @options.data
@@ -85,7 +84,6 @@ def run_command(
 @click.argument("study", required=False)
 @options.no_confirm
 @options.retry_failed
-@options.stack
 @running.how
 @options.storage
 @options.data
@@ -128,7 +126,7 @@ def confirm_command(
             definition, study=replace(definition.study, confirm_seeds=confirm_seeds)
         )
     with _interruptible(location, definition.name):
-        confirm_study(location, definition, source, how.options(location), _console(), again=again)
+        confirm_study(location, definition, source, how.options(location), _display(), again=again)
     _report(location, definition.name)
 
 
@@ -153,7 +151,7 @@ def _carry_out(location: Location, definition: Definition, source: Source, how: 
         _introduce(location, definition, source)
 
     with _interruptible(location, definition.name, how):
-        run_study(location, definition, source, how.options(location), _console(), introduce)
+        run_study(location, definition, source, how.options(location), _display(), introduce)
     _report(location, definition.name)
 
 
@@ -199,7 +197,7 @@ def _introduce(location: Location, definition: Definition, source: Source) -> No
 
 def _likes_bfloat16() -> bool:
     from mnist_tune.processor import computes_bfloat16
-    from mnist_tune.workers.machine import visible_gpus
+    from mnist_tune.workers.specs import visible_gpus
 
     return computes_bfloat16() is not False or bool(visible_gpus())
 
@@ -230,10 +228,12 @@ def _amount(study: Study) -> str:
     return " × ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in amounts.items())
 
 
-def _console() -> Any:
+def _display() -> Any:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    from mnist_tune.cli.progress import TerminalDisplay
+
+    return TerminalDisplay(Console(stderr=True, highlight=False))
 
 
 def _found(folder: Path | None) -> Source:

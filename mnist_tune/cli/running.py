@@ -22,7 +22,7 @@ from mnist_tune.storage.location import VARIABLE, Location
 if TYPE_CHECKING:
     from mnist_tune.search.running import Attend, Options
     from mnist_tune.search.session import Session
-    from mnist_tune.workers.hands import Hands
+    from mnist_tune.workers.specs import WorkerOptions
 
 _OPTIONS = options.stacked(
     options.workers,
@@ -34,7 +34,7 @@ _OPTIONS = options.stacked(
         help="Let workers of other machines join (`mnist-tune worker`), such as tls://0.0.0.0:8786.",
     ),
     click.option(
-        "--cluster", metavar="ADDRESS", help="Use the workers of a Dask cluster that is there."
+        "--cluster", metavar="ADDRESS", help="Use the workers of an existing Dask cluster."
     ),
     click.option(
         "--priority",
@@ -77,17 +77,13 @@ class How:
     hang_seconds: float
     dashboard: bool
     tensorboard: Path | None
-    stack: int | None = None
     no_confirm: bool = False
     retry_failed: bool = False
 
     @property
     def repeated(self) -> str:
         """What must be typed again to go on in the same way: what a result may depend on."""
-        options = " --no-confirm" if self.no_confirm else ""
-        if self.stack is not None:
-            options += f" --stack {'off' if self.stack == 1 else self.stack}"
-        return options
+        return " --no-confirm" if self.no_confirm else ""
 
     def import_ahead(self) -> None:
         """Have TensorFlow imported for the workers of this machine while all else is prepared."""
@@ -96,23 +92,24 @@ class How:
 
             fork_server.start("mnist_tune.cli.main")  # Python runs the main script in each worker
 
-    def hands(self) -> Hands:
+    def worker_options(self) -> WorkerOptions:
         """Which workers there are to be.
 
         Raises:
             DefinitionError: that cannot be.
         """
-        from mnist_tune.workers.hands import Hands
         from mnist_tune.workers.network import find_tls, parse_address
-        from mnist_tune.workers.specs import Wish
+        from mnist_tune.workers.specs import WorkerOptions
 
         tls = find_tls(self.tls_ca, self.tls_cert, self.tls_key)
         listen, cluster = (
             None if text is None else parse_address(text, tls, insecure=self.insecure)
             for text in (self.listen, self.cluster)
         )
-        return Hands(
-            wish=Wish(workers=self.workers, gpus=self.gpus, workers_per_gpu=self.workers_per_gpu),
+        return WorkerOptions(
+            workers=self.workers,
+            gpus=self.gpus,
+            workers_per_gpu=self.workers_per_gpu,
             listen=listen,
             cluster=cluster,
             priority=self.priority,
@@ -131,8 +128,7 @@ class How:
         if self.dashboard:
             attend.append(partial(_dashboard, location))
         return Options(
-            hands=self.hands(),
-            stack=self.stack,
+            workers=self.worker_options(),
             confirm=not self.no_confirm,
             checkpoint_seconds=self.checkpoint_seconds,
             hang_seconds=self.hang_seconds,

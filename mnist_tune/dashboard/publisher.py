@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mnist_tune.errors import Interrupted, StorageError
-from mnist_tune.search.events import TrialEnded
-from mnist_tune.search.progress import Observer
+from mnist_tune.search.events import Event, TrialEnded
 from mnist_tune.search.session import Session
 
 _FIRST_SECONDS = 10.0  # what is over sooner has its note at its end alone
@@ -22,7 +21,7 @@ _LEAST_SECONDS = 2.0  # between two notes
 _REST = 9  # times as long as a note took, so that at most a tenth of a core's time goes into them
 
 
-class Publisher(Observer):
+class Publisher:
     """An observer of a search that publishes what has ended.
 
     Args:
@@ -59,10 +58,11 @@ class Publisher(Observer):
         self._news.set()
         self._thread.join()
 
-    def ended(self, ended: TrialEnded, state: str) -> None:  # noqa: ARG002  as observers are told
-        """There is something to show."""
-        self._any = True
-        self._news.set()
+    def notify(self, event: Event) -> None:
+        """Publish soon, if there is something to show."""
+        if isinstance(event, TrialEnded):
+            self._any = True
+            self._news.set()
 
     def _work(self) -> None:
         self._leaving.wait(_FIRST_SECONDS)

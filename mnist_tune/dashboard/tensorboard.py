@@ -7,23 +7,20 @@ written anew and no epoch stands there twice.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mnist_tune.errors import InputError
-from mnist_tune.search.events import TrialEnded
-from mnist_tune.search.progress import Observer
+from mnist_tune.search.events import EpochDone, Event, TrialEnded, TrialStarted
 from mnist_tune.search.session import Session
-from mnist_tune.trainer.states import EpochMetrics
-from mnist_tune.workers.tasks import TrialSpec
 
 _GROUPS = {"train": "training", "val": "validation", "test": "test"}
 
 
-class EventFiles(Observer):
+class EventFiles:
     """An observer of a search that writes event files.
 
     Args:
@@ -34,32 +31,38 @@ class EventFiles(Observer):
         self._folder = folder
         self._writers: dict[tuple[str, int], Any] = {}
 
-    def began(self, job: TrialSpec, params: Mapping[str, Any]) -> None:
+    def notify(self, event: Event) -> None:
+        """Write what there is to write."""
+        if isinstance(event, TrialStarted):
+            self._open(event)
+        elif isinstance(event, EpochDone):
+            self._write(event)
+        elif isinstance(event, TrialEnded):
+            for key in [key for key in self._writers if key[0] == event.trial.key]:
+                self._writers.pop(key).close()
+
+    def _open(self, started: TrialStarted) -> None:
         """Make a folder for each of the runs, without what an interrupted one has left there."""
         from tensorboardX import SummaryWriter
 
-        for seed in job.seeds:
-            folder = self._folder / f"{job.key}-seed-{seed}"
+        trial = started.trial
+        for seed in trial.seeds:
+            folder = self._folder / f"{trial.key}-seed-{seed}"
             shutil.rmtree(folder, ignore_errors=True)
             writer = SummaryWriter(str(folder))
-            described = " ".join(f"{name}={value}" for name, value in params.items())
-            writer.add_text("configuration", f"{described} {job.network.label}".strip(), 0)
-            self._writers[job.key, seed] = writer
+            params = " ".join(f"{name}={value}" for name, value in started.params.items())
+            writer.add_text("configuration", f"{params} {trial.network.label}".strip(), 0)
+            self._writers[trial.key, seed] = writer
 
-    def epoch(self, job: TrialSpec, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
+    def _write(self, done: EpochDone) -> None:
         """Write an epoch of each run."""
-        for seed, entry in metrics.items():
-            writer = self._writers[job.key, seed]
+        for seed, entry in done.metrics.items():
+            writer = self._writers[done.trial.key, seed]
             for name, value in asdict(entry).items():
                 group, _, measure = name.partition("_")
                 if value is not None and group in _GROUPS:
-                    writer.add_scalar(f"{measure}/{_GROUPS[group]}", value, epoch)
+                    writer.add_scalar(f"{measure}/{_GROUPS[group]}", value, done.epoch)
             writer.flush()
-
-    def ended(self, ended: TrialEnded, state: str) -> None:  # noqa: ARG002  as observers are told
-        """Close the files of a job."""
-        for key in [key for key in self._writers if key[0] == ended.job.key]:
-            self._writers.pop(key).close()
 
     def close(self) -> None:
         """Close what is open."""

@@ -1,79 +1,101 @@
-"""What a crew has to say: how far jobs are, what became of them, and lines for people."""
+"""Typed events of a search, from the scheduler to the coordinator and on to those who observe it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
-from mnist_tune.trainer.states import EpochMetrics, TestMetrics
-from mnist_tune.workers.tasks import Outcome, TrialSpec
+from mnist_tune.trainer.states import EpochMetrics, EvaluationMetrics
+from mnist_tune.workers.tasks import Timing, TrialSpec
+
+Histories = Mapping[int, tuple[EpochMetrics, ...]]
+"""Seed → metrics of its epochs."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStarted:
+    """A trial or a confirmation starts, or resumes after an interruption."""
+
+    trial: TrialSpec
+    params: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Compiling:
-    """A worker has a task of a job: it loads the images and compiles the training program."""
+    """A worker has runs of a trial: it loads the images and compiles the training program."""
 
-    job: TrialSpec
+    trial: TrialSpec
 
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """All seeds of a job have finished an epoch.
+    """All seeds of a trial have finished an epoch.
 
-    Each such epoch is announced once, in order and before the job's `TrialEnded`, no matter whether it
-    came while it was trained, from a checkpoint, or with the outcome of a task that was to end.
+    Each such epoch is announced once, in order and before the trial's `TrialEnded`, no matter whether
+    it came while it was trained, from a checkpoint, or with the results of a task.
 
     Attributes:
-        job: which.
+        trial: which.
         epoch: 1 for the first.
         metrics: seed → what the epoch measured.
     """
 
-    job: TrialSpec
+    trial: TrialSpec
     epoch: int
-    metrics: dict[int, EpochMetrics]
+    metrics: Mapping[int, EpochMetrics]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialEnded:
-    """A job has no task left.
+    """No run of a trial is waiting or under way any more.
 
     Attributes:
-        job: which.
+        trial: which.
+        state: `stopped` if it was asked to end before its last epoch; who asked knows why.
         failure: None, or why it failed: `diverged`, `worker_lost`, `out_of_memory`, `hung` or
             `error`.
         message: the failure in a line.
         attempts: how many failed in a row, the last one included.
-        finished: whether every seed reached the last epoch.
         histories: seed → metrics of its epochs.
-        scores: seed → score on the test set; empty in the search.
-        outcomes: of its tasks, for the timings.
-        elapsed_seconds: since the job was started by this coordinator.
+        tests: seed → metrics on the test set; empty in the search.
+        timings: of its runs in all their tasks.
+        elapsed_seconds: since the trial was started by this coordinator.
     """
 
-    job: TrialSpec
-    failure: str | None
-    message: str
-    attempts: int
-    finished: bool
-    histories: Mapping[int, tuple[EpochMetrics, ...]]
-    scores: Mapping[int, TestMetrics]
-    outcomes: tuple[Outcome, ...]
+    trial: TrialSpec
+    state: Literal["complete", "pruned", "failed", "stopped"]
+    failure: str | None = None
+    message: str = ""
+    attempts: int = 0
+    histories: Histories
+    tests: Mapping[int, EvaluationMetrics]
+    timings: tuple[Timing, ...]
     elapsed_seconds: float
 
+    @property
+    def last(self) -> dict[int, EpochMetrics]:
+        """Seed → metrics of its last epoch, of the seeds that have any."""
+        return {seed: history[-1] for seed, history in self.histories.items() if history}
+
 
 @dataclass(frozen=True, slots=True)
-class Warned:
-    """A worker has something to say to people."""
+class LogLine:
+    """A line for people."""
 
     line: str
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Something has changed that people may want to know."""
-
-    line: str
+class Tick:
+    """A second or so has passed."""
 
 
-Event = Compiling | EpochDone | TrialEnded | Warned | Told
+Event = TrialStarted | Compiling | EpochDone | TrialEnded | LogLine | Tick
+
+
+class Observer(Protocol):
+    """Hears of all events, of `TrialEnded` once it is stored; it must not fail."""
+
+    def notify(self, event: Event) -> None:
+        """Hear of an event."""

@@ -1,4 +1,4 @@
-"""Which tasks have given no sign of life for too long.
+"""Detects tasks that have given no sign of life for too long.
 
 Time is counted only while the coordinator runs: a machine that sleeps, or a coordinator that is
 suspended, makes no task look hung, since it could not have heard of it either.
@@ -15,16 +15,25 @@ _EPOCHS = 20  # times the longest epoch so far, for networks whose epochs take m
 
 
 @dataclass(slots=True)
-class _Sign:
-    """The latest sign of life of a task."""
+class SignsOfLife:
+    """What is known of a task.
 
-    job: str
+    Attributes:
+        at: when the latest sign came, or the task was last found hung.
+        begun: whether a worker has said that it is at work on it.
+        trained: whether it has trained an epoch.
+        longest: of its epochs, seconds.
+        hung_seconds: how long it was silent when it was last found hung.
+    """
+
     at: float
     begun: bool = False
     trained: bool = False
+    longest: float = 0.0
+    hung_seconds: float | None = None
 
 
-class Watch:
+class HangDetector:
     """Counts how long tasks have been silent.
 
     Args:
@@ -36,49 +45,35 @@ class Watch:
         self._hang_seconds = hang_seconds
         self._clock = now
         self._running = 0.0  # seconds in which the coordinator ran
-        self._signs: dict[str, _Sign] = {}
-        self._longest: dict[str, float] = {}  # job → its longest epoch, seconds
+        self._tasks: dict[str, SignsOfLife] = {}
 
     def tick(self, now: float) -> None:
         """Let time pass; call it at least every few seconds."""
         self._running += min(now - self._clock, _LONGEST_TICK_SECONDS)
         self._clock = now
 
-    def begin(self, task: str, job: str) -> None:
-        """Watch a task that has been handed out."""
-        self._signs[task] = _Sign(job, self._running)
+    def start(self, task: str) -> None:
+        """Watch a task that has been submitted."""
+        self._tasks[task] = SignsOfLife(self._running)
 
     def sign(self, task: str, *, trained: bool) -> None:
         """Note a sign of life: of a beginning, or of an epoch that was trained."""
-        sign = self._signs[task]
-        if trained and sign.begun:
-            took = self._running - sign.at
-            self._longest[sign.job] = max(took, self._longest.get(sign.job, 0.0))
-        sign.at, sign.begun, sign.trained = self._running, True, sign.trained or trained
+        known = self._tasks[task]
+        if trained and known.begun:
+            known.longest = max(known.longest, self._running - known.at)
+        known.at, known.begun, known.trained = self._running, True, known.trained or trained
 
-    def has_begun(self, task: str) -> bool:
-        """Whether a worker has said that it is at work on the task."""
-        return self._signs[task].begun
+    def end(self, task: str) -> SignsOfLife:
+        """Watch a task no longer; what was known of it."""
+        return self._tasks.pop(task)
 
-    def end(self, task: str) -> None:
-        """Watch a task no longer."""
-        del self._signs[task]
-
-    def forget(self, job: str) -> None:
-        """Drop what is known of a job that has ended."""
-        self._longest.pop(job, None)
-
-    def hung(self) -> dict[str, float]:
-        """Tasks that have been silent for too long → seconds; each silence is told once."""
-        silent = {
-            task: self._running - sign.at
-            for task, sign in self._signs.items()
-            if self._running - sign.at > self._limit(sign)
-        }
-        for task in silent:
-            self._signs[task].at = self._running
-        return silent
-
-    def _limit(self, sign: _Sign) -> float:
-        usual = self._hang_seconds * (1 if sign.trained else _FIRST_EPOCH)
-        return max(usual, _EPOCHS * self._longest.get(sign.job, 0.0))
+    def hung(self) -> list[str]:
+        """Tasks that have been silent for too long; each silence is reported once."""
+        found = []
+        for task, known in self._tasks.items():
+            usual = self._hang_seconds * (1 if known.trained else _FIRST_EPOCH)
+            silent = self._running - known.at
+            if silent > max(usual, _EPOCHS * known.longest):
+                known.at, known.hung_seconds = self._running, silent
+                found.append(task)
+        return found

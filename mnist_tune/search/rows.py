@@ -1,4 +1,4 @@
-"""From what a job came to, to the rows and attributes that are stored."""
+"""Rows and Optuna attributes of trials that have ended."""
 
 from __future__ import annotations
 
@@ -23,76 +23,63 @@ from mnist_tune.storage.records import (
 from mnist_tune.storage.shown import Shown, of_trial
 from mnist_tune.trainer.states import EpochMetrics
 
+_TEST_METRICS = ("loss", "accuracy", "mse", "psnr")
+
 
 def objective(metric: Metric, metrics: Mapping[int, EpochMetrics]) -> float:
     """Mean of the metric over the seeds, on the validation images."""
-    return fmean(validated(metric, metrics))
+    return fmean(validation_values(metric, metrics))
 
 
 def spread(metric: Metric, metrics: Mapping[int, EpochMetrics]) -> float | None:
     """Standard deviation (ddof 1) of the same over the seeds; None for one seed."""
-    values = validated(metric, metrics)
+    values = validation_values(metric, metrics)
     return stdev(values) if len(values) > 1 else None
 
 
-def validated(metric: Metric, metrics: Mapping[int, EpochMetrics]) -> list[float]:
+def validation_values(metric: Metric, metrics: Mapping[int, EpochMetrics]) -> list[float]:
     """The metric of each seed that has been validated."""
     values = (getattr(entry, f"val_{metric.column}") for entry in metrics.values())
     return [value for value in values if value is not None]
 
 
-def trial_row(uid: str, ended: TrialEnded, state: str, params: Mapping[str, Any]) -> TrialRow:
+def trial_row(uid: str, ended: TrialEnded, params: Mapping[str, Any]) -> TrialRow:
     """The row of a trial that has ended."""
-    job = ended.job
+    trial = ended.trial
     return TrialRow(
         study_uid=uid,
-        trial_number=job.trial_number,
-        state=state,
+        trial_number=trial.trial_number,
+        state=ended.state,
         reason=ended.failure,
         params=dict(params),
-        network=network_to_json(job.network),
-        recipe=recipe_to_json(job.recipe),
-        label=job.network.label,
-        parameters=job.network.parameters,
-        objective=None if state == "failed" else objective(job.network.metric, _last(ended)),
+        network=network_to_json(trial.network),
+        recipe=recipe_to_json(trial.recipe),
+        label=trial.network.label,
+        parameters=trial.network.parameters,
+        objective=None if ended.state == "failed" else objective(trial.network.metric, ended.last),
     )
 
 
-def run_rows(uid: str, ended: TrialEnded, state: str) -> list[RunRow]:
-    """One row for each seed, with the metrics of its last epoch and its score on the test set."""
-    rows = []
+def run_rows(uid: str, ended: TrialEnded) -> list[RunRow]:
+    """One row for each seed, with the metrics of its last epoch and of the test set."""
+    found = []
     for seed, history in ended.histories.items():
         metrics = asdict(history[-1]) if history else {}
         metrics.pop("epoch", None)
-        score = ended.scores.get(seed)
-        rows.append(
-            RunRow(
-                study_uid=uid,
-                confirmation=ended.job.confirmation,
-                trial_number=ended.job.trial_number,
-                seed=seed,
-                state=state,
-                epochs=len(history),
-                test_loss=score.loss if score else None,
-                test_accuracy=score.accuracy if score else None,
-                test_mse=score.mse if score else None,
-                test_psnr=score.psnr if score else None,
-                **metrics,
-            )
+        if seed in ended.tests:
+            test = ended.tests[seed]
+            metrics |= {f"test_{name}": getattr(test, name) for name in _TEST_METRICS}
+        epochs = len(history)
+        found.append(
+            RunRow(**_key(uid, ended), seed=seed, state=ended.state, epochs=epochs, **metrics)
         )
-    return rows
+    return found
 
 
 def epoch_rows(uid: str, ended: TrialEnded) -> list[EpochRow]:
     """One row for each seed and epoch."""
     return [
-        EpochRow(
-            study_uid=uid,
-            confirmation=ended.job.confirmation,
-            trial_number=ended.job.trial_number,
-            seed=seed,
-            **asdict(metrics),
-        )
+        EpochRow(**_key(uid, ended), seed=seed, **asdict(metrics))
         for seed, history in ended.histories.items()
         for metrics in history
     ]
@@ -101,67 +88,64 @@ def epoch_rows(uid: str, ended: TrialEnded) -> list[EpochRow]:
 def prediction_rows(uid: str, ended: TrialEnded) -> list[PredictionRow]:
     """One row for each seed whose answers to the test set are classes."""
     return [
-        PredictionRow(
-            study_uid=uid,
-            confirmation=ended.job.confirmation,
-            trial_number=ended.job.trial_number,
-            seed=seed,
-            classes=score.classes.tobytes(),
-        )
-        for seed, score in ended.scores.items()
-        if score.classes is not None
+        PredictionRow(**_key(uid, ended), seed=seed, classes=test.classes.tobytes())
+        for seed, test in ended.tests.items()
+        if test.classes is not None
     ]
 
 
 def timing_row(uid: str, ended: TrialEnded) -> TimingRow | None:
-    """When, where and how long; None if no task of the job ended well."""
-    outcomes = ended.outcomes
-    if not outcomes:
+    """When, where and how long; None if no task of the trial ended well."""
+    timings = ended.timings
+    if not timings:
         return None
     return TimingRow(
-        study_uid=uid,
-        confirmation=ended.job.confirmation,
-        trial_number=ended.job.trial_number,
-        first_seed=min(ended.job.seeds),
-        seeds=len(ended.job.seeds),
-        started_at=utc_text(min(outcome.started_at for outcome in outcomes)),
-        finished_at=utc_text(max(outcome.finished_at for outcome in outcomes)),
+        **_key(uid, ended),
+        first_seed=min(ended.trial.seeds),
+        seeds=len(ended.trial.seeds),
+        started_at=utc_text(min(timing.started_at for timing in timings)),
+        finished_at=utc_text(max(timing.finished_at for timing in timings)),
         elapsed_seconds=ended.elapsed_seconds,
-        train_seconds=sum(outcome.train_seconds for outcome in outcomes),
-        host=", ".join(sorted({outcome.host for outcome in outcomes})),
-        device=", ".join(sorted({outcome.device for outcome in outcomes})),
-        threads=max(outcome.threads for outcome in outcomes),
+        train_seconds=sum(timing.train_seconds for timing in timings),
+        host=", ".join(sorted({timing.host for timing in timings})),
+        device=", ".join(sorted({timing.device for timing in timings})),
+        threads=max(timing.threads for timing in timings),
     )
 
 
-def attributes(ended: TrialEnded, state: str) -> dict[str, Any]:
+def attributes(ended: TrialEnded) -> dict[str, Any]:
     """What Optuna keeps with the trial, so that the dashboard shows it as columns."""
     columns: dict[str, Any] = {
-        "network": ended.job.network.label,
-        "parameters": ended.job.network.parameters,
-        "multiply_adds": ended.job.network.multiply_adds,
+        "network": ended.trial.network.label,
+        "parameters": ended.trial.network.parameters,
+        "multiply_adds": ended.trial.network.multiply_adds,
     }
-    if state == "failed":
+    if ended.state == "failed":
         return columns | {
             "failure": ended.failure,
             "failure_message": ended.message,
             "failure_attempts": ended.attempts,
         }
-    last, metric = _last(ended), ended.job.network.metric
+    last, metric = ended.last, ended.trial.network.metric
     return columns | {
         f"val_{metric.key}_mean": objective(metric, last),
         f"val_{metric.key}_std": spread(metric, last),
         "n_seeds": len(last),
         "epochs": max(metrics.epoch for metrics in last.values()),
-        "train_seconds": round(sum(outcome.train_seconds for outcome in ended.outcomes), 3),
+        "train_seconds": round(sum(timing.train_seconds for timing in ended.timings), 3),
     }
 
 
-def shown(uid: str, ended: TrialEnded) -> tuple[Shown, ...]:
+def dashboard_files(uid: str, ended: TrialEnded) -> tuple[Shown, ...]:
     """Files that the dashboard will show with the trial; who draws them need not be in a hurry."""
-    network = json.dumps(network_to_json(ended.job.network), sort_keys=True)
-    return of_trial(uid, ended.job.trial_number, network)
+    network = json.dumps(network_to_json(ended.trial.network), sort_keys=True)
+    return of_trial(uid, ended.trial.trial_number, network)
 
 
-def _last(ended: TrialEnded) -> dict[int, EpochMetrics]:
-    return {seed: history[-1] for seed, history in ended.histories.items()}
+def _key(uid: str, ended: TrialEnded) -> dict[str, Any]:
+    trial = ended.trial
+    return {
+        "study_uid": uid,
+        "confirmation": trial.confirmation,
+        "trial_number": trial.trial_number,
+    }

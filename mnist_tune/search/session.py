@@ -77,6 +77,11 @@ class Session:
         if self.lease is not None:
             self.lease.check()
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether there is a confirmation, and none that was interrupted and has to be resumed."""
+        return {row.state for row in self.store.confirmations(self.row.uid)} == {"complete"}
+
     def unfinished_trials(self) -> int:
         """How many trials are still to be finished."""
         return max(0, self.planned_trials - self.optuna.counts().finished)

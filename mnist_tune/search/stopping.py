@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import queue
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-WAKE_UP = "stop"  # put into the crew's events so that it need not wait for its timeout
+WAKE_UP = "stop"  # wakes the scheduler
 
 
 class StopRequests:
@@ -29,12 +29,7 @@ class StopRequests:
         self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -25,8 +25,7 @@ from mnist_tune.layers import (
     Weighted,
 )
 from mnist_tune.trainer.randomness import glorot_uniform
-from mnist_tune.trainer.runtime import tensorflow
-from mnist_tune.trainer.stacked import per_run
+from mnist_tune.trainer.runtime import per_run, tensorflow
 
 Drop = Callable[[Dropout, Any], Any]
 Layers = tuple[Layer, ...]
@@ -46,7 +45,7 @@ def weighted(layers: Sequence[Layer]) -> list[Weighted]:
     return [layer for layer in layers if isinstance(layer, Weighted)]
 
 
-def scores(layers: Layers, weights: list[Any], images: Any, drop: Drop | None, dtype: str) -> Any:
+def logits(layers: Layers, weights: list[Any], images: Any, drop: Drop | None, dtype: str) -> Any:
     """The last layer's outputs before its activation, float32 `[S, B, outputs]`.
 
     Args:

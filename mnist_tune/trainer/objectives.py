@@ -1,48 +1,25 @@
-"""What networks are trained for: to classify images, or to take noise out of them.
+"""Training objectives, to classify images or to take noise out of them, and the images that they take.
 
-A goal says what goes into the network, what should come out, and what is measured of it. All
+An objective says what goes into the network, what should come out, and what is measured of it. Its
 functions work on tensors within a program; sums over images become means outside.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 
-from mnist_tune.trainer.draws import DeviceRandom
-from mnist_tune.trainer.runtime import tensorflow
+import numpy as np
+from numpy.typing import NDArray
 
-Part = tuple[Any, ...]
+from mnist_tune.data.splits import Part
+from mnist_tune.networks import PIXELS, Denoiser, Network
+from mnist_tune.noise import evaluation_images, unit
+from mnist_tune.trainer.randomness import DeviceRandom
+from mnist_tune.trainer.runtime import Device, tensorflow
+
+Tensors = tuple[Any, ...]
 """Tensors with the images of one part of the data along axis 0."""
-
-
-class Objective(Protocol):
-    """What the program of an epoch needs to know.
-
-    Attributes:
-        trained: names of what is measured in training.
-        scored: names of what is measured on other images.
-    """
-
-    @property
-    def trained(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    @property
-    def scored(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    def drawn(self, train: Part, rows: Any, draws: DeviceRandom, inputs: dict[str, Any]) -> Part:
-        """Take training images `[S, B]` by their rows: what goes in, then what should come out."""
-
-    def taken(self, part: Part, rows: Any) -> Part:
-        """Take images for scoring, `[1, B]`: what goes in, then what should come out."""
-
-    def losses(self, scores: Any, wanted: Part) -> Any:
-        """What training makes small, for each image: `[S, B]`."""
-
-    def trainings(self, scores: Any, wanted: Part, losses: Any) -> tuple[Any, ...]:
-        """The values of `trained` for each image: `[S, B]` each."""
-
-    def scores(self, scores: Any, wanted: Part) -> tuple[Any, ...]:
-        """The values of `scored` for each image: `[S, B]` each."""
 
 
 class Classification:
@@ -51,32 +28,34 @@ class Classification:
     trained = ("loss", "accuracy")
     scored = ("loss", "accuracy")
 
-    def drawn(self, train: Part, rows: Any, _draws: DeviceRandom, _inputs: dict[str, Any]) -> Part:
+    def training_batch(
+        self, train: Tensors, rows: Any, _random: DeviceRandom, _inputs: dict[str, Any]
+    ) -> Tensors:
         """Images and labels."""
         tf = tensorflow()
         return _pixels(train[0], rows), tf.gather(train[1], rows)
 
-    def taken(self, part: Part, rows: Any) -> Part:
+    def evaluation_batch(self, part: Tensors, rows: Any) -> Tensors:
         """Images and labels."""
         tf = tensorflow()
         return _pixels(part[0], rows)[tf.newaxis], tf.gather(part[1], rows)[tf.newaxis]
 
-    def losses(self, scores: Any, wanted: Part) -> Any:
+    def losses(self, logits: Any, wanted: Tensors) -> Any:
         """Cross-entropy in nats."""
         tf = tensorflow()
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(_like(wanted[0], scores), scores)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(_like(wanted[0], logits), logits)
 
-    def trainings(self, scores: Any, wanted: Part, losses: Any) -> tuple[Any, ...]:
+    def training_metrics(self, logits: Any, wanted: Tensors, losses: Any) -> tuple[Any, ...]:
         """Cross-entropy and hits."""
-        return losses, self._hits(scores, wanted)
+        return losses, self._hits(logits, wanted)
 
-    def scores(self, scores: Any, wanted: Part) -> tuple[Any, ...]:
+    def evaluation_metrics(self, logits: Any, wanted: Tensors) -> tuple[Any, ...]:
         """Cross-entropy and hits."""
-        return self.losses(scores, wanted), self._hits(scores, wanted)
+        return self.losses(logits, wanted), self._hits(logits, wanted)
 
-    def _hits(self, scores: Any, wanted: Part) -> Any:
+    def _hits(self, logits: Any, wanted: Tensors) -> Any:
         tf = tensorflow()
-        return tf.cast(tf.argmax(scores, -1, output_type=tf.int32) == wanted[0], tf.float32)
+        return tf.cast(tf.argmax(logits, -1, output_type=tf.int32) == wanted[0], tf.float32)
 
 
 class Denoising:
@@ -89,36 +68,38 @@ class Denoising:
     trained = ("loss",)
     scored = ("loss", "mse", "psnr")
 
-    def drawn(self, train: Part, rows: Any, draws: DeviceRandom, inputs: dict[str, Any]) -> Part:
+    def training_batch(
+        self, train: Tensors, rows: Any, random: DeviceRandom, inputs: dict[str, Any]
+    ) -> Tensors:
         """Images with fresh noise, and the clean images with their floors."""
         tf = tensorflow()
         clean = _pixels(train[0], rows)
-        noisy = draws.seasoned(clean, inputs["noise_low"], inputs["noise_high"])
+        noisy = random.noisy(clean, inputs["noise_low"], inputs["noise_high"])
         return noisy, clean, tf.gather(train[1], rows)
 
-    def taken(self, part: Part, rows: Any) -> Part:
+    def evaluation_batch(self, part: Tensors, rows: Any) -> Tensors:
         """Images with their fixed noise, and the clean images with their floors."""
         tf = tensorflow()
         clean, noisy = _pixels(part[0], rows), _pixels(part[2], rows)
         return noisy[tf.newaxis], clean[tf.newaxis], tf.gather(part[1], rows)[tf.newaxis]
 
-    def losses(self, scores: Any, wanted: Part) -> Any:
+    def losses(self, logits: Any, wanted: Tensors) -> Any:
         """Binary cross-entropy above its floor, nats per pixel."""
         tf = tensorflow()
         clean, floors = wanted
-        entropies = tf.nn.sigmoid_cross_entropy_with_logits(_like(clean, scores), scores)
+        entropies = tf.nn.sigmoid_cross_entropy_with_logits(_like(clean, logits), logits)
         return tf.reduce_mean(entropies, -1) - floors
 
-    def trainings(self, _scores: Any, _wanted: Part, losses: Any) -> tuple[Any, ...]:
+    def training_metrics(self, _logits: Any, _wanted: Tensors, losses: Any) -> tuple[Any, ...]:
         """The denoising error."""
         return (losses,)
 
-    def scores(self, scores: Any, wanted: Part) -> tuple[Any, ...]:
+    def evaluation_metrics(self, logits: Any, wanted: Tensors) -> tuple[Any, ...]:
         """Denoising error, mean squared error per pixel, and PSNR in dB."""
         tf = tensorflow()
-        mse = tf.reduce_mean((tf.sigmoid(scores) - wanted[0]) ** 2, -1)
+        mse = tf.reduce_mean((tf.sigmoid(logits) - wanted[0]) ** 2, -1)
         decibels = -10 / tf.math.log(10.0) * tf.math.log(tf.maximum(mse, 1e-12))
-        return self.losses(scores, wanted), mse, decibels
+        return self.losses(logits, wanted), mse, decibels
 
 
 def _pixels(images: Any, rows: Any) -> Any:
@@ -126,7 +107,78 @@ def _pixels(images: Any, rows: Any) -> Any:
     return tf.cast(tf.gather(images, rows), tf.float32) / 255
 
 
-def _like(wanted: Any, scores: Any) -> Any:
+def _like(wanted: Any, logits: Any) -> Any:
     """What is wanted of every seed alike, once for each of them."""
     tf = tensorflow()
-    return tf.broadcast_to(wanted, (scores.shape[0], *wanted.shape[1:]))
+    return tf.broadcast_to(wanted, (logits.shape[0], *wanted.shape[1:]))
+
+
+Objective = Classification | Denoising
+
+
+class DeviceImages:
+    """Images on a device, copied there once, in the form that each objective takes them.
+
+    Args:
+        part: the images.
+        device: where they go.
+    """
+
+    def __init__(self, part: Part, device: Device) -> None:
+        self._part = part
+        self._device = device
+        self._images = self._placed(_flat(part.images))
+        self._noisy: dict[tuple[float, float], Any] = {}
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._part)
+
+    def trained(self, network: Network) -> Tensors:
+        """What a training program takes."""
+        if isinstance(network, Denoiser):
+            return self._images, self._floors
+        return self._images, self._labels
+
+    def scored(self, network: Network) -> Tensors:
+        """What is scored; for a denoiser with its fixed noise."""
+        if isinstance(network, Denoiser):
+            return self._images, self._floors, self._noisy_images(network.noise)
+        return self._images, self._labels
+
+    @cached_property
+    def _labels(self) -> Any:
+        return self._placed(self._part.labels.astype(np.int32))
+
+    @cached_property
+    def _floors(self) -> Any:
+        return self._placed(entropy_floors(self._part))
+
+    def _noisy_images(self, noise: tuple[float, float]) -> Any:
+        if noise not in self._noisy:
+            self._noisy.clear()  # a study has one noise; a worker that goes on to another needs one
+            noisy = evaluation_images(self._part.images, noise)
+            self._noisy[noise] = self._placed(_flat(noisy))
+        return self._noisy[noise]
+
+    def _placed(self, array: NDArray[Any]) -> Any:
+        tf = tensorflow()
+        with tf.device(self._device.placement):
+            return tf.constant(array)
+
+
+def entropy_floors(part: Part) -> NDArray[np.float32]:
+    """The least binary cross-entropy of each image, nats per pixel: grey pixels have an entropy."""
+    # Of 256 possible pixels, so that no image need become floats.
+    shares = unit(np.arange(256, dtype=np.uint8))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.nan_to_num(shares * np.log(shares), nan=0.0)
+    entropy = -(terms + terms[::-1]).astype(np.float32)
+    floor: NDArray[np.float32] = np.array(
+        [entropy[image].mean() for image in _flat(part.images)], np.float32
+    )
+    return floor
+
+
+def _flat(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return images.reshape(len(images), PIXELS)  # -1 would not do for no images at all

@@ -12,10 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mnist_tune.recipes import Adam, AdamW, Optimizer, Sgd
-from mnist_tune.trainer.runtime import tensorflow
-from mnist_tune.trainer.stacked import per_run
-
-Tensors = list[Any]
+from mnist_tune.trainer.runtime import per_run, tensorflow
 
 
 def kind(optimizer: Optimizer) -> str:
@@ -41,13 +38,13 @@ def slots_per_weight(optimizer: Optimizer) -> int:
 
 def update(
     kind: str,
-    weights: Tensors,
-    slots: Tensors,
+    weights: list[Any],
+    slots: list[Any],
     gradients: Sequence[Any],
     hyper: dict[str, Any],
     rate: Any,
     step: Any,
-) -> tuple[Tensors, Tensors]:
+) -> tuple[list[Any], list[Any]]:
     """Take one step.
 
     Args:
@@ -71,7 +68,7 @@ def update(
     return [w + a for w, a in zip(weights, ahead, strict=True)], moved
 
 
-def _moved(before: Tensors, gradients: Sequence[Any], momentum: Any, rate: Any) -> Tensors:
+def _moved(before: list[Any], gradients: Sequence[Any], momentum: Any, rate: Any) -> list[Any]:
     return [
         per_run(momentum, m) * m - per_run(rate, g) * g
         for m, g in zip(before, gradients, strict=True)
@@ -80,13 +77,13 @@ def _moved(before: Tensors, gradients: Sequence[Any], momentum: Any, rate: Any) 
 
 def _adam(
     kind: str,
-    weights: Tensors,
-    slots: Tensors,
+    weights: list[Any],
+    slots: list[Any],
     gradients: Sequence[Any],
     hyper: dict[str, Any],
     rate: Any,
     step: Any,
-) -> tuple[Tensors, Tensors]:
+) -> tuple[list[Any], list[Any]]:
     tf = tensorflow()
     count, half = tf.cast(step + 1, tf.float32), len(weights)
     beta_1, beta_2 = hyper["beta_1"], hyper["beta_2"]

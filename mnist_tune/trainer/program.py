@@ -1,7 +1,7 @@
 """The program of a whole epoch: training of all its runs, validation included, in one call.
 
 Images stay on the device as uint8 and are scaled there; the host hands over the order of the
-epoch and takes back a few numbers. Programs are kept by `Shape`; what differs between trials of
+epoch and takes back a few numbers. Programs are kept by `ProgramSpec`; what differs between trials of
 one shape (L2 factor, rates of learning and dropout, noise levels …) is an input, of each run its
 own.
 
@@ -23,8 +23,8 @@ from mnist_tune.layers import Dropout, Layer
 from mnist_tune.networks import Denoiser, Network
 from mnist_tune.recipes import Recipe
 from mnist_tune.trainer import forward, optimizers
-from mnist_tune.trainer.draws import DeviceRandom
-from mnist_tune.trainer.objectives import Classification, Denoising, Objective, Part
+from mnist_tune.trainer.objectives import Classification, Denoising, Objective, Tensors
+from mnist_tune.trainer.randomness import DeviceRandom
 from mnist_tune.trainer.runtime import Device, tensorflow
 
 _SCORED_AT_ONCE = 1_000  # images; a forward pass of 1,000 is as fast as any larger one
@@ -32,7 +32,7 @@ _PROGRAMS_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ProgramSpec:
     """All that changes the structure of the program; dropout rates are inputs, here they are 0."""
 
     layers: tuple[Layer, ...]
@@ -43,17 +43,17 @@ class Shape:
     compiled: bool
 
     @property
-    def goal(self) -> Objective:
+    def objective(self) -> Objective:
         """What the network is trained for."""
         return Denoising() if self.denoises else Classification()
 
 
-def shape_of(network: Network, recipe: Recipe, device: Device) -> Shape:
+def program_spec(network: Network, recipe: Recipe, device: Device) -> ProgramSpec:
     """The shape that a configuration's program has on a device."""
-    return _shape(network, recipe, compiled=device.compiles(network, recipe))
+    return _spec(network, recipe, compiled=device.compiles(network, recipe))
 
 
-def stack_key(network: Network, recipe: Recipe) -> Hashable | None:
+def program_key(network: Network, recipe: Recipe) -> Hashable | None:
     """What configurations have in common whose runs can be rows of one program, on any device.
 
     None for convolutions: a program takes one run of them.
@@ -61,15 +61,15 @@ def stack_key(network: Network, recipe: Recipe) -> Hashable | None:
     if network.convolutional:
         return None
     noise = network.noise if isinstance(network, Denoiser) else None
-    return _shape(network, recipe, compiled=True), recipe.epochs, recipe.batch_size, noise
+    return _spec(network, recipe, compiled=True), recipe.epochs, recipe.batch_size, noise
 
 
-def _shape(network: Network, recipe: Recipe, *, compiled: bool) -> Shape:
+def _spec(network: Network, recipe: Recipe, *, compiled: bool) -> ProgramSpec:
     layers = tuple(
         replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
         for layer in network.layers
     )
-    return Shape(
+    return ProgramSpec(
         layers=layers,
         denoises=isinstance(network, Denoiser),
         optimizer=optimizers.kind(recipe.optimizer),
@@ -79,7 +79,7 @@ def _shape(network: Network, recipe: Recipe, *, compiled: bool) -> Shape:
     )
 
 
-def inputs_of(network: Network, recipe: Recipe, train_size: int) -> dict[str, float]:
+def program_inputs(network: Network, recipe: Recipe, train_size: int) -> dict[str, float]:
     """The numbers that the program of a configuration takes as inputs."""
     steps = -(-train_size // recipe.batch_size)
     low, high = network.noise if isinstance(network, Denoiser) else (0.0, 0.0)
@@ -94,7 +94,7 @@ def inputs_of(network: Network, recipe: Recipe, train_size: int) -> dict[str, fl
     }
 
 
-def batches(orders: NDArray[np.int32], batch_size: int) -> NDArray[np.int32]:
+def batch_rows(orders: NDArray[np.int32], batch_size: int) -> NDArray[np.int32]:
     """Cut orders `[S, N]` into batches `[steps, S, batch_size]`, the last one filled up with -1."""
     seeds, count = orders.shape
     steps = -(-count // batch_size)
@@ -104,22 +104,22 @@ def batches(orders: NDArray[np.int32], batch_size: int) -> NDArray[np.int32]:
 
 
 @lru_cache(maxsize=_PROGRAMS_KEPT)
-def epoch_program(shape: Shape) -> Any:
+def epoch_program(spec: ProgramSpec) -> Any:
     """Make the program that trains one epoch, and validates after it.
 
     It takes `(train, validation, plan, keys, seeds, first_step, weights, slots, inputs)`: `train`
-    and `validation` are parts as the goal describes them (validation may be empty), `plan` is what
-    `batches` made, `keys` are those of the random draws in this epoch, one for each seed, `seeds`
+    and `validation` are parts as the objective describes them (validation may be empty), `plan` is what
+    `batch_rows` made, `keys` are those of the random draws in this epoch, one for each seed, `seeds`
     int32 `[S]` says which is whose, `first_step` counts the steps before it, and `inputs` are those
-    of `inputs_of`, float32 `[S]`. It returns new weights, new slots, and two lists of float32 `[S]`
+    of `program_inputs`, float32 `[S]`. It returns new weights, new slots, and two lists of float32 `[S]`
     sums over images: what was measured in training, and in validation.
     """
     tf = tensorflow()
-    goal = shape.goal
+    objective = spec.objective
 
     def epoch(
-        train: Part,
-        validation: Part,
+        train: Tensors,
+        validation: Tensors,
         plan: Any,
         keys: Any,
         seeds: Any,
@@ -134,13 +134,13 @@ def epoch_program(shape: Shape) -> Any:
             step = first_step + i
             rows = plan[i]
             present = tf.cast(rows >= 0, tf.float32)
-            draws = DeviceRandom(keys, i, compiled=shape.compiled, seeds=whose)
-            batch = goal.drawn(train, tf.maximum(rows, 0), draws, inputs)
-            gradients, measured = _gradients(tf, shape, weights, batch, present, draws, inputs)
+            random = DeviceRandom(keys, i, compiled=spec.compiled, seeds=whose)
+            batch = objective.training_batch(train, tf.maximum(rows, 0), random, inputs)
+            gradients, measured = _gradients(tf, spec, weights, batch, present, random, inputs)
             gradients = forward.penalty_gradients(weights, gradients, inputs["l2"])
-            rate = _learning_rate(tf, shape, inputs, step)
+            rate = _learning_rate(tf, spec, inputs, step)
             weights, slots = optimizers.update(
-                shape.optimizer, weights, slots, gradients, inputs, rate, step
+                spec.optimizer, weights, slots, gradients, inputs, rate, step
             )
             sums = [
                 total + tf.reduce_sum(values * present, 1)
@@ -148,69 +148,69 @@ def epoch_program(shape: Shape) -> Any:
             ]
             return i + 1, sums, weights, slots
 
-        zeros = [tf.zeros(plan.shape[1]) for _ in goal.trained]
+        zeros = [tf.zeros(plan.shape[1]) for _ in objective.trained]
         steps = tf.constant(plan.shape[0], tf.int64)
         start = (tf.constant(0, tf.int64), zeros, list(weights), list(slots))
         _, sums, weights, slots = tf.while_loop(
             lambda i, *_: i < steps, body, start, parallel_iterations=1
         )
-        scored, _ = _score(tf, shape, weights, validation)
+        scored, _ = _score(tf, spec, weights, validation)
         return weights, slots, sums, scored
 
-    return tf.function(epoch, jit_compile=shape.compiled, autograph=False)
+    return tf.function(epoch, jit_compile=spec.compiled, autograph=False)
 
 
 @lru_cache(maxsize=_PROGRAMS_KEPT)
-def scoring_program(shape: Shape) -> Any:
+def scoring_program(spec: ProgramSpec) -> Any:
     """Make a forward pass: `(weights, part)` → list of sums `[S]`, and classes `[S, N]`.
 
     Of a denoiser the classes are empty.
     """
     tf = tensorflow()
 
-    def score(weights: Any, part: Part) -> Any:
-        return _score(tf, shape, weights, part)
+    def score(weights: Any, part: Tensors) -> Any:
+        return _score(tf, spec, weights, part)
 
-    return tf.function(score, jit_compile=shape.compiled, autograph=False)
+    return tf.function(score, jit_compile=spec.compiled, autograph=False)
 
 
 def _gradients(
     tf: Any,
-    shape: Shape,
+    spec: ProgramSpec,
     weights: list[Any],
-    batch: Part,
+    batch: Tensors,
     present: Any,
-    draws: DeviceRandom,
+    random: DeviceRandom,
     inputs: dict[str, Any],
 ) -> tuple[list[Any], tuple[Any, ...]]:
     """Gradients of each run's mean loss over the images that are present, and what is measured."""
-    goal = shape.goal
+    objective = spec.objective
     images, *wanted = batch
 
     def drop(layer: Dropout, values: Any) -> Any:
-        mask = draws.mask(layer.place, tuple(values.shape[1:]), inputs[layer.name])
+        mask = random.mask(layer.place, tuple(values.shape[1:]), inputs[layer.name])
         return values * tf.cast(mask, values.dtype)
 
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        scores = forward.scores(shape.layers, weights, images, drop, shape.dtype)
-        losses = goal.losses(scores, tuple(wanted))
+        logits = forward.logits(spec.layers, weights, images, drop, spec.dtype)
+        losses = objective.losses(logits, tuple(wanted))
         # Summing over runs mixes nothing: no weight of one takes part in another's loss.
         total = tf.reduce_sum(losses * present / tf.reduce_sum(present, 1, keepdims=True))
-    return tape.gradient(total, weights), goal.trainings(scores, tuple(wanted), losses)
+    return tape.gradient(total, weights), objective.training_metrics(logits, tuple(wanted), losses)
 
 
-def _learning_rate(tf: Any, shape: Shape, inputs: dict[str, Any], step: Any) -> Any:
-    if not shape.cosine:
+def _learning_rate(tf: Any, spec: ProgramSpec, inputs: dict[str, Any], step: Any) -> Any:
+    if not spec.cosine:
         return inputs["learning_rate"]
     share = tf.cast(step, tf.float32) / inputs["all_steps"]
     return inputs["learning_rate"] * 0.5 * (1 + tf.cos(np.pi * share))
 
 
-def _score(tf: Any, shape: Shape, weights: list[Any], part: Part) -> tuple[list[Any], Any]:
+def _score(tf: Any, spec: ProgramSpec, weights: list[Any], part: Tensors) -> tuple[list[Any], Any]:
     """Score every image once: the last block reaches past the end and what is past it is masked."""
-    goal, count, seeds = shape.goal, part[0].shape[0], weights[0].shape[0]
-    zeros = [tf.zeros(seeds) for _ in goal.scored]
+    objective, count, seeds = spec.objective, part[0].shape[0], weights[0].shape[0]
+    zeros = [tf.zeros(seeds) for _ in objective.scored]
     if count == 0:  # a confirmation has no validation images
         return zeros, tf.zeros((seeds, 0), tf.int32)
     blocks = -(-count // _SCORED_AT_ONCE)
@@ -218,20 +218,20 @@ def _score(tf: Any, shape: Shape, weights: list[Any], part: Part) -> tuple[list[
     def body(i: Any, sums: list[Any], classes: Any) -> Any:
         rows = i * _SCORED_AT_ONCE + tf.range(_SCORED_AT_ONCE)
         present = tf.cast(rows < count, tf.float32)
-        images, *wanted = goal.taken(part, tf.minimum(rows, count - 1))
-        scores = forward.scores(shape.layers, weights, images, None, shape.dtype)
-        measured = goal.scores(scores, tuple(wanted))
+        images, *wanted = objective.evaluation_batch(part, tf.minimum(rows, count - 1))
+        logits = forward.logits(spec.layers, weights, images, None, spec.dtype)
+        measured = objective.evaluation_metrics(logits, tuple(wanted))
         sums = [
             total + tf.reduce_sum(values * present, 1)
             for total, values in zip(sums, measured, strict=True)
         ]
-        if not shape.denoises:
-            found = tf.argmax(scores, -1, output_type=tf.int32)
+        if not spec.denoises:
+            found = tf.argmax(logits, -1, output_type=tf.int32)
             places = tf.stack([tf.range(seeds), tf.fill((seeds,), i)], 1)
             classes = tf.tensor_scatter_nd_update(classes, places, found)
         return i + 1, sums, classes
 
-    kept = 0 if shape.denoises else _SCORED_AT_ONCE
+    kept = 0 if spec.denoises else _SCORED_AT_ONCE
     start = (0, zeros, tf.zeros((seeds, blocks, kept), tf.int32))
     _, sums, classes = tf.while_loop(lambda i, *_: i < blocks, body, start, parallel_iterations=1)
     return sums, tf.reshape(classes, (seeds, blocks * kept))[:, :count]

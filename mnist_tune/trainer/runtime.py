@@ -23,7 +23,7 @@ class Device:
         name: what people call it: `CPU` or the GPU's name.
         placement: TensorFlow's name, such as `/CPU:0`.
         threads: CPU threads of one operation.
-        stacks_runs: whether runs in lock-step share one call of the program. A GPU is filled by
+        shares_programs: whether runs in lock-step share one call of the program. A GPU is filled by
             that. On a CPU they take turns within each epoch: weights stay in its cache (500-300
             gains a tenth), one compilation serves any number of seeds, and a run's bits cannot
             depend on its company.
@@ -32,7 +32,7 @@ class Device:
     name: str
     placement: str
     threads: int
-    stacks_runs: bool = False
+    shares_programs: bool = False
 
     def compiles(self, network: Network, recipe: Recipe) -> bool:
         """Whether XLA makes this training faster here."""
@@ -97,7 +97,7 @@ def _set_up(threads: int) -> Device:
     # Which of several, where that was chosen before TensorFlow came in.
     number = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
     name = f"GPU {number} {details.get('device_name', '')}".replace("  ", " ").strip()
-    return Device(name, "/GPU:0", threads, stacks_runs=True)
+    return Device(name, "/GPU:0", threads, shares_programs=True)
 
 
 def available_cores() -> int:
@@ -105,6 +105,16 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def per_run(numbers: Any, values: Any) -> Any:
+    """Numbers `[S]`, one for each run, so that they broadcast over what the runs have in `values`.
+
+    Args:
+        numbers: float32 `[S]`, or a scalar that all runs share.
+        values: `[S, …]`.
+    """
+    return tensorflow().reshape(numbers, (-1, *[1] * (len(values.shape) - 1)))
 
 
 @contextlib.contextmanager

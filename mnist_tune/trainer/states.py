@@ -56,7 +56,7 @@ class RunState:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TestMetrics:
+class EvaluationMetrics:
     """How a trained run does on images that it was not trained on.
 
     Attributes:

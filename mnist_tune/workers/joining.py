@@ -11,6 +11,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import dask
 from distributed import Client, Nanny
@@ -19,66 +20,49 @@ from distributed.system import MEMORY_LIMIT
 
 from mnist_tune.errors import DefinitionError, Incomplete
 from mnist_tune.workers import fork_server
-from mnist_tune.workers.network import Address
+from mnist_tune.workers.network import Address, versions_difference, versions_here
 from mnist_tune.workers.pools import SETTINGS, VERSIONS_KEY, prepare_dask
 from mnist_tune.workers.specs import WorkerSpec
-from mnist_tune.workers.versions import difference, versions_here
 
 _LOOK_SECONDS = 1.0
 _ANSWER_SECONDS = 5.0
 _GRACE_SECONDS = 10.0
 
-Say = Callable[[str], object]
 
+@dataclass(kw_only=True)
+class JoiningMachine:
+    """Workers of this machine for the coordinators at an address.
 
-def join(
-    address: Address,
-    seats: Sequence[WorkerSpec],
-    *,
-    wait_seconds: float,
-    memory_limit: int | None = None,
-    name: str | None = None,
-    say: Say,
-) -> None:
-    """Work for coordinators at an address until told to end, or until none has been there for long.
-
-    Args:
+    Attributes:
         address: of the scheduler.
-        seats: one for each worker.
+        specs: one for each worker.
         wait_seconds: how long to wait for a coordinator, at first and after each one.
         memory_limit: of each worker, in bytes; None shares out what the machine has.
         name: of the first worker, to which the others add a number; None lets Dask choose.
-        say: tells people a line.
-
-    Raises:
-        Incomplete: no coordinator has come.
-        DefinitionError: it has other versions of what results depend on.
+        log: takes a line for people.
     """
-    fork_server.start()
-    prepare_dask()
-    with dask.config.set(SETTINGS):
-        asyncio.run(_Guest(address, seats, wait_seconds, memory_limit, name, say).stay())
 
+    address: Address
+    specs: Sequence[WorkerSpec]
+    wait_seconds: float
+    memory_limit: int | None = None
+    name: str | None = None
+    log: Callable[[str], object]
 
-class _Guest:
-    def __init__(
-        self,
-        address: Address,
-        seats: Sequence[WorkerSpec],
-        wait_seconds: float,
-        memory_limit: int | None,
-        name: str | None,
-        say: Say,
-    ) -> None:
-        self._address = address
-        self._seats = seats
-        self._wait_seconds = wait_seconds
-        self._memory_limit = memory_limit or int(MEMORY_LIMIT / len(seats))
-        self._name = name
-        self._say = say
+    def work(self) -> None:
+        """Work until asked to end, or until no coordinator has been there for long.
+
+        Raises:
+            Incomplete: no coordinator has come.
+            DefinitionError: it has other versions of what results depend on.
+        """
+        fork_server.start()
+        prepare_dask()
+        with dask.config.set(SETTINGS):
+            asyncio.run(self._stay())
+
+    async def _stay(self) -> None:
         self._leaving = asyncio.Event()
-
-    async def stay(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._leaving.set)
@@ -90,21 +74,21 @@ class _Guest:
             served += 1
         if not self._leaving.is_set() and not served:
             raise Incomplete(
-                f"no coordinator has come to {self._address} in {self._wait_seconds:g} s: start one by "
+                f"no coordinator has come to {self.address} in {self.wait_seconds:g} s: start one by "
                 "`mnist-tune run STUDY --listen`, then type the same command again"
             )
-        self._say("left" if self._leaving.is_set() else "no coordinator any more")
+        self.log("left" if self._leaving.is_set() else "no coordinator any more")
 
     async def _found(self) -> bool:
         """Wait for a coordinator; False if none comes, or this machine is to leave."""
-        deadline = time.monotonic() + self._wait_seconds
-        told = False
+        deadline = time.monotonic() + self.wait_seconds
+        logged = False
         while not self._leaving.is_set():
             try:
                 async with Client(
-                    str(self._address),
+                    str(self.address),
                     asynchronous=True,
-                    security=self._address.security(),
+                    security=self.address.security(),
                     timeout=_ANSWER_SECONDS,
                     set_as_default=False,
                 ) as client:
@@ -112,12 +96,12 @@ class _Guest:
             except (OSError, TimeoutError):
                 if time.monotonic() > deadline:
                     return False
-                if not told:
-                    self._say(f"waiting for a coordinator at {self._address}")
-                    told = True
+                if not logged:
+                    self.log(f"waiting for a coordinator at {self.address}")
+                    logged = True
                 await self._pause(_LOOK_SECONDS)
             else:
-                line = difference(versions_here(), theirs) if theirs else None
+                line = versions_difference(versions_here(), theirs) if theirs else None
                 if line is not None:
                     raise DefinitionError(line)
                 return True
@@ -128,21 +112,19 @@ class _Guest:
         with fork_server.signals_kept_from_children():
             nannies = [
                 await Nanny(
-                    str(self._address),
+                    str(self.address),
                     nthreads=1,
-                    name=self._name
-                    if number == 0 or self._name is None
-                    else f"{self._name}-{number}",
-                    env=seat.environment,
-                    memory_limit=self._memory_limit,
-                    security=self._address.security(),
+                    name=self.name if number == 0 or self.name is None else f"{self.name}-{number}",
+                    env=spec.environment,
+                    memory_limit=self.memory_limit or int(MEMORY_LIMIT / len(self.specs)),
+                    security=self.address.security(),
                     dashboard=False,
                     silence_logs=logging.CRITICAL,
                     death_timeout=_GRACE_SECONDS,
                 )
-                for number, seat in enumerate(self._seats)
+                for number, spec in enumerate(self.specs)
             ]
-        self._say(f"joined {self._address}")
+        self.log(f"joined {self.address}")
         try:
             while not self._leaving.is_set() and await self._is_there():
                 if all(nanny.status == Status.closed for nanny in nannies):
@@ -153,14 +135,14 @@ class _Guest:
                 *(nanny.close(timeout=_GRACE_SECONDS) for nanny in nannies), return_exceptions=True
             )
         if not self._leaving.is_set():
-            self._say(f"the coordinator at {self._address} is gone")
+            self.log(f"the coordinator at {self.address} is gone")
 
     async def _is_there(self) -> bool:
         """Whether somebody listens at the address."""
-        host = self._address.host.strip("[]")
+        host = self.address.host.strip("[]")
         try:
             _, writer = await asyncio.wait_for(
-                asyncio.open_connection(host, self._address.port), _ANSWER_SECONDS
+                asyncio.open_connection(host, self.address.port), _ANSWER_SECONDS
             )
         except (OSError, TimeoutError):
             return False

@@ -1,4 +1,4 @@
-"""Addresses of Dask schedulers, and who may reach them.
+"""Addresses of Dask schedulers, who may reach them, and which versions may work together.
 
 Dask's messages are pickles: whoever reaches the port of a scheduler or of a worker runs code there.
 So an address that others can reach wants TLS, or the word of somebody who knows the network.
@@ -7,8 +7,12 @@ So an address that others can reach wants TLS, or the word of somebody who knows
 from __future__ import annotations
 
 import ipaddress
+import platform
 import re
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:  # brings Dask
     from distributed import Security
 
 _ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
+_PACKAGES = ("mnist-tune", "tensorflow", "keras", "numpy", "distributed")  # results depend on them
 _INSECURE = (
     "{address} can be reached by others, and whoever reaches it runs code as you: give --tls-ca, "
     "--tls-cert and --tls-key with a tls:// address, or --insecure in a network that is yours alone"
@@ -123,3 +128,25 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def versions_here() -> dict[str, str]:
+    """Host and versions of this process, of packages on which results depend."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    packages = {package: version(package) for package in _PACKAGES}
+    return {"host": socket.gethostname(), "python": python, **packages}
+
+
+def versions_difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str | None:
+    """Say how the versions of a worker differ from those of its coordinator; None if they do not."""
+    differing = [
+        f"{name} {theirs.get(name, 'none')} instead of {ours[name]}"
+        for name in ours
+        if name != "host" and theirs.get(name) != ours[name]
+    ]
+    if not differing:
+        return None
+    return (
+        f"the worker on {theirs.get('host', 'another machine')} has {', '.join(differing)}: install the same "
+        "versions there (`pip install -r requirements.lock`), since results depend on them"
+    )

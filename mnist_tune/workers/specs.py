@@ -1,33 +1,97 @@
-"""Which worker processes there are on a machine, and what each of them trains on.
+"""Workers that were asked for, what this machine offers, and what each worker process gets.
 
-A pure function of what was asked for and what was found, so that it can be told, stored and tested
-without any GPU.
+Nothing here needs a GPU or TensorFlow.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mnist_tune.errors import DefinitionError
-from mnist_tune.workers.machine import Machine
+from mnist_tune.trainer.runtime import available_cores
+from mnist_tune.workers.network import Address
 
 MOST_WORKERS = 1_024
 THREADS_VARIABLE = "MNIST_TUNE_THREADS"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What people ask for.
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a machine offers to train on.
 
     Attributes:
-        workers: processes; None decides by the machine.
+        cores: that this process may run on.
+        gpus: names of NVIDIA GPUs as CUDA_VISIBLE_DEVICES takes them, such as `0`.
+    """
+
+    cores: int
+    gpus: tuple[str, ...] = ()
+
+
+def this_machine() -> Machine:
+    """Look at this machine, without importing TensorFlow."""
+    return Machine(available_cores(), visible_gpus())
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Names of the GPUs that a process started here would find."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        names = [name.strip() for name in chosen.split(",")]
+        return tuple(name for name in names if name not in ("", "-1"))
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return ()
+    listing = subprocess.run(
+        [command, "--list-gpus"], capture_output=True, text=True, timeout=20, check=False
+    )
+    count = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+    return tuple(map(str, range(count)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What was asked for; changes no result of a plan.
+
+    Attributes:
+        workers: processes on this machine; None decides by the machine.
         gpus: `auto` takes all that are visible, `none` no one, else their names with commas.
         workers_per_gpu: processes that share a GPU.
+        listen: where workers of other machines join; None lets nobody join.
+        cluster: scheduler of an existing Dask cluster that is to be used instead.
+        priority: against other studies on the same cluster; higher ones come first.
+
+    Raises:
+        DefinitionError: some of it excludes the rest.
     """
 
     workers: int | None = None
     gpus: str = "auto"
     workers_per_gpu: int = 1
+    listen: Address | None = None
+    cluster: Address | None = None
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what excludes each other."""
+        if self.cluster is None:
+            return
+        if self.listen is not None:
+            raise DefinitionError("--listen and --cluster exclude each other: leave one out")
+        if self.about_this_machine:
+            raise DefinitionError(
+                "--workers, --gpus and --workers-per-gpu are about this machine: give them to "
+                "`mnist-tune worker`, or leave --cluster out"
+            )
+
+    @property
+    def about_this_machine(self) -> bool:
+        """Whether workers of this machine were asked for."""
+        return (self.workers, self.gpus, self.workers_per_gpu) != (None, "auto", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,66 +116,71 @@ class WorkerSpec:
         return {THREADS_VARIABLE: str(self.threads), **devices}
 
 
-def plan(wish: Wish, machine: Machine, runs: int | None = None) -> tuple[WorkerSpec, ...]:
-    """Decide how many workers there are and what each trains on.
+def worker_specs(
+    options: WorkerOptions, machine: Machine, tasks: int | None = None, *, one_thread: bool = False
+) -> tuple[WorkerSpec, ...]:
+    """Decide how many workers there are on a machine and what each trains on.
 
     On CPUs one thread per worker and as many workers as cores is fastest; a GPU is fed by one
-    worker, unless the wish says otherwise.
+    worker, unless the options say otherwise.
 
     Args:
-        wish: what was asked for.
+        options: what was asked for.
         machine: what was found.
-        runs: how many runs (trial × seed) there are at most at one time; None is any number.
+        tasks: how many tasks there are at most at one time; None is any number.
+        one_thread: whether results may depend on more CPU threads than one.
 
     Raises:
-        DefinitionError: the wish is not a usable one here.
+        DefinitionError: the options are not usable here.
     """
-    if wish.workers is not None and not 1 <= wish.workers <= MOST_WORKERS:
-        raise DefinitionError(f"--workers {wish.workers}: give a number from 1 to {MOST_WORKERS:,}")
-    if wish.workers_per_gpu < 1:
-        raise DefinitionError(f"--workers-per-gpu {wish.workers_per_gpu}: give 1 or more")
-    gpus = _chosen(wish.gpus, machine.gpus)
-    most = MOST_WORKERS if runs is None else runs
-    if not gpus:
-        if wish.workers_per_gpu > 1:
-            raise DefinitionError(
-                f"--workers-per-gpu {wish.workers_per_gpu}: no GPU is used; leave it out, or see what "
-                "`mnist-tune doctor` finds"
-            )
-        count = wish.workers or max(1, min(machine.cores, most))
-        seat = WorkerSpec(max(1, machine.cores // count), hides_gpus=wish.gpus == "none")
-        return (seat,) * count
-    seats = gpus * wish.workers_per_gpu
-    if wish.workers is not None and wish.workers > len(seats):
+    wanted, per_gpu = options.workers, options.workers_per_gpu
+    if wanted is not None and not 1 <= wanted <= MOST_WORKERS:
+        raise DefinitionError(f"--workers {wanted}: give a number from 1 to {MOST_WORKERS:,}")
+    if per_gpu < 1:
+        raise DefinitionError(f"--workers-per-gpu {per_gpu}: give 1 or more")
+    gpus = _chosen(options.gpus, machine.gpus)
+    if not gpus and per_gpu > 1:
         raise DefinitionError(
-            f"--workers {wish.workers}: {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} with "
-            f"{wish.workers_per_gpu} worker{'s' if wish.workers_per_gpu > 1 else ''} each make "
-            f"{len(seats)}; give a larger --workers-per-gpu, or --gpus none"
+            f"--workers-per-gpu {per_gpu}: no GPU is used; leave it out, or see what "
+            "`mnist-tune doctor` finds"
         )
-    count = wish.workers or max(1, min(len(seats), most))
-    threads = max(1, machine.cores // count)
-    return tuple(WorkerSpec(threads, gpu) for gpu in seats[:count])
+    places = gpus * per_gpu
+    if gpus and wanted is not None and wanted > len(places):
+        raise DefinitionError(
+            f"--workers {wanted}: {_counted(len(gpus), 'GPU')} with {_counted(per_gpu, 'worker')} "
+            f"each make {len(places)}; give a larger --workers-per-gpu, or --gpus none"
+        )
+    most = MOST_WORKERS if tasks is None else tasks
+    count = wanted or max(1, min(len(places) if gpus else machine.cores, most))
+    threads = 1 if one_thread else max(1, machine.cores // count)
+    if gpus:
+        return tuple(WorkerSpec(threads, gpu) for gpu in places[:count])
+    return (WorkerSpec(threads, hides_gpus=options.gpus == "none"),) * count
 
 
-def told(seats: tuple[WorkerSpec, ...]) -> str:
+def describe_workers(specs: Sequence[WorkerSpec]) -> str:
     """Say in a few words which workers there are."""
-    count, threads = len(seats), seats[0].threads
-    each = f"with {threads} CPU thread{'s' if threads > 1 else ''} each"
-    workers = f"{count} worker{'s' if count > 1 else ''}"
-    gpus = [seat.gpu for seat in seats if seat.gpu is not None]
-    return f"{workers} {each}" + (f", on GPU {', '.join(gpus)}" if gpus else "")
+    threads = _counted(specs[0].threads, "CPU thread")
+    workers = f"{_counted(len(specs), 'worker')} with {threads} each"
+    gpus = [spec.gpu for spec in specs if spec.gpu is not None]
+    return workers + (f", on GPU {', '.join(gpus)}" if gpus else "")
 
 
-def _chosen(wish: str, visible: tuple[str, ...]) -> tuple[str, ...]:
-    if wish == "auto":
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _chosen(names: str, visible: tuple[str, ...]) -> tuple[str, ...]:
+    """The GPUs of --gpus."""
+    if names == "auto":
         return visible
-    if wish == "none":
+    if names == "none":
         return ()
-    names = tuple(name.strip() for name in wish.split(","))
-    unknown = [name for name in names if name not in visible]
-    if unknown or len(set(names)) < len(names):
+    chosen = tuple(name.strip() for name in names.split(","))
+    unknown = [name for name in chosen if name not in visible]
+    if unknown or len(set(chosen)) < len(chosen):
         there = f"GPU {', '.join(visible)}" if visible else "no GPU"
         raise DefinitionError(
-            f"--gpus {wish}: there is {there} here; give auto, none, or different ones of these with commas"
+            f"--gpus {names}: there is {there} here; give auto, none, or different ones of these with commas"
         )
-    return names
+    return chosen

@@ -1,31 +1,34 @@
-"""What travels between the coordinator and its workers: frozen values, no TensorFlow."""
+"""Values that travel between coordinator and workers: trials, runs, tasks, epoch messages, results.
+
+None of them needs TensorFlow.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from mnist_tune.data.sources import Source
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Network, network_to_json
 from mnist_tune.recipes import Recipe, recipe_to_json
 from mnist_tune.study import SearchProtocol
-from mnist_tune.trainer.states import EpochMetrics, TestMetrics
-
-EPOCH_TOPIC = "mnist-tune-epoch"
+from mnist_tune.trainer.states import EpochMetrics, EvaluationMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSpec:
-    """One configuration with all its seeds: a trial of the search, or a confirmation.
+    """What is trained for a trial of the search, or for a confirmation.
 
     Attributes:
         trial_number: of the configuration.
         confirmation: 0 in the search; else the number of the confirmation, which trains on all
-            training images and is scored on the test set once, after the last epoch.
+            training images and is evaluated on the test set once, after the last epoch.
         network, recipe, seeds: what to train.
         protocol: of the search; a confirmation ignores it.
         source: of the images; workers load them by it.
@@ -51,105 +54,148 @@ class TrialSpec:
 
     @property
     def title(self) -> str:
-        """What people call it."""
-        return (
-            f"confirmation {self.confirmation}"
-            if self.confirmation
-            else f"trial {self.trial_number}"
-        )
+        """Name in messages."""
+        if self.confirmation:
+            return f"confirmation {self.confirmation}"
+        return f"trial {self.trial_number}"
 
-    def checkpoint(self, seed: int) -> Path:
-        """Where the state of one of the runs is kept while it is unfinished."""
-        return self.checkpoints / f"{self.key}-seed-{seed}.ckpt"
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """One for each seed."""
+        return tuple(Run(self, seed) for seed in self.seeds)
 
-    def kept_weights(self, seed: int) -> Path:
-        """Where the final weights of one of the runs stay."""
-        assert self.weights is not None
-        return self.weights / f"seed-{seed}.ckpt"
 
-    def identity(self, seed: int) -> str:
-        """Digest of all that decides the run's numbers; a state belongs to one identity."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The training of a trial with one of its seeds."""
+
+    trial: TrialSpec
+    seed: int
+
+    @property
+    def checkpoint(self) -> Path:
+        """File with its state while the trial is unfinished."""
+        return self.trial.checkpoints / f"{self.trial.key}-seed-{self.seed}.ckpt"
+
+    @property
+    def weights(self) -> Path | None:
+        """File that keeps its final weights, if they are kept."""
+        folder = self.trial.weights
+        return None if folder is None else folder / f"seed-{self.seed}.ckpt"
+
+    @property
+    def identity(self) -> str:
+        """Digest of all that decides its numbers; a state belongs to one identity."""
+        trial = self.trial
         decisive = {
-            "network": network_to_json(self.network),
-            "recipe": recipe_to_json(self.recipe),
-            "images": "all" if self.confirmation else self.protocol,
-            "data": self.source.sha256,
-            "seed": seed,
+            "network": network_to_json(trial.network),
+            "recipe": recipe_to_json(trial.recipe),
+            "images": "all" if trial.confirmation else trial.protocol,
+            "data": trial.source.sha256,
+            "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some seeds of a job."""
-
-    job: TrialSpec
-    seeds: tuple[int, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What one worker trains together.
+    """Runs that one worker trains together; those of different trials share a program.
 
     Attributes:
         name: unique for its coordinator.
-        pieces: of different jobs, which share a program if there are several.
+        runs: what to train.
         checkpoint_seconds: least time between two checkpoints.
-        run: of which coordinator, where several use the same workers.
-        mark: name of a file that the coordinator has put beside its checkpoints; a worker that
+        coordinator: whose task it is, where several use the same workers.
+        marker: name of a file that the coordinator has put beside its checkpoints; a worker that
             does not find it there is on a machine that shares no folder with it. Empty where all
             are on one machine.
     """
 
     name: str
-    pieces: tuple[Piece, ...]
+    runs: tuple[Run, ...]
     checkpoint_seconds: float
-    run: str = ""
-    mark: str = ""
+    coordinator: str = ""
+    marker: str = ""
 
     @property
     def key(self) -> str:
         """Name that is unique on the workers."""
-        return f"{self.name}-{self.run}"
+        return f"{self.name}-{self.coordinator}"
 
-    @property
-    def lead(self) -> TrialSpec:
-        """The first job, for all that they have in common: images, folders, epochs."""
-        return self.pieces[0].job
 
-    def piece_key(self, job_key: str) -> str:
-        """Name of the piece of a job that is unique on the workers."""
-        return f"{self.key}/{job_key}"
+@dataclass(frozen=True, slots=True)
+class EpochMessage:
+    """What a worker says of a task under way.
+
+    Attributes:
+        task: name of the task.
+        phase: `begun`, `compiling` (with the epochs that were restored) or `trained`.
+        epochs: index of a run in the task, and what an epoch of it measured.
+        worker: address of the worker.
+    """
+
+    task: str
+    phase: Literal["begun", "compiling", "trained"]
+    epochs: tuple[tuple[int, EpochMetrics], ...] = ()
+    worker: str = ""
+
+    def to_event(self) -> dict[str, Any]:
+        """Plain values, which is all that Dask's events carry."""
+        epochs = [(index, astuple(metrics)) for index, metrics in self.epochs]
+        return {"task": self.task, "phase": self.phase, "epochs": epochs, "worker": self.worker}
+
+    @staticmethod
+    def from_event(event: Mapping[str, Any]) -> EpochMessage:
+        """The message that became an event."""
+        epochs = tuple((index, EpochMetrics(*values)) for index, values in event["epochs"])
+        return EpochMessage(event["task"], event["phase"], epochs, event["worker"])
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """A task is over, however it ended; the executor has its results."""
+
+    task: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a piece of a task came to.
+class Timing:
+    """When, where and how long a run was trained in a task.
 
     Attributes:
-        finished: False if it was told to stop; its states are then in checkpoints.
-        histories: seed → metrics of each epoch from the first on, restored ones included.
-        scores: on the test set, one per seed; empty in the search and when not finished.
-        warnings: lines for people, such as a checkpoint that had to be ignored.
         started_at, finished_at: with UTC as their time zone.
-        train_seconds: until it ended, compilation included; of a task of several pieces the share
-            that its runs have among all of them.
-        host, device, threads: where it ran.
-        weights: seed → file of its final weights, from a machine that cannot write it itself.
+        train_seconds: compilation included; in a task of several runs, its share.
+        host, device, threads: where.
     """
 
-    finished: bool
-    histories: dict[int, tuple[EpochMetrics, ...]]
-    scores: tuple[TestMetrics, ...] = ()
-    warnings: tuple[str, ...] = ()
     started_at: datetime
     finished_at: datetime
     train_seconds: float
     host: str
     device: str
     threads: int
-    weights: dict[int, bytes] = field(default_factory=dict)
 
 
-Results = dict[str, Outcome | Diverged]
-"""What became of each job of a task; anything else that goes wrong is the end of the whole task."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a run of a task came to.
+
+    Attributes:
+        finished: False if its task was told to end early; its state is then in a checkpoint.
+        history: metrics of each epoch from the first on, restored ones included.
+        timing: of this task.
+        test: metrics on the test set, of a finished run of a confirmation.
+        weights: content of the file of its final weights, from a machine that cannot write it itself.
+        warning: such as a checkpoint that had to be ignored.
+    """
+
+    finished: bool
+    history: tuple[EpochMetrics, ...]
+    timing: Timing
+    test: EvaluationMetrics | None = None
+    weights: bytes | None = None
+    warning: str = ""
+
+
+TaskResults = tuple[RunResult | Diverged, ...]
+"""Of each run of a task; anything else that goes wrong is the end of the whole task."""

@@ -1,4 +1,4 @@
-"""What a worker process does with a task: restore, train, save, report."""
+"""Runs a task in a worker process: restore, train, save checkpoints, report epochs, evaluate."""
 
 from __future__ import annotations
 
@@ -8,40 +8,61 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from mnist_tune import checkpoints
-from mnist_tune.checkpoints import Cadence, CheckpointError
-from mnist_tune.data.sources import Dataset, Source
+from mnist_tune.checkpoints import CheckpointError, CheckpointTimer
+from mnist_tune.data.sources import Dataset, Source, load_dataset, load_source
 from mnist_tune.data.splits import final, split
-from mnist_tune.errors import Diverged, MnistTuneError, StorageError, WorkerFailed
+from mnist_tune.errors import DataError, Diverged, MnistTuneError, WorkerFailed
 from mnist_tune.recipes import compiled_on_cpus
-from mnist_tune.trainer.batches import Member, Progress
 from mnist_tune.trainer.runtime import Device, available_cores, device
-from mnist_tune.trainer.states import EpochMetrics, RunState, TestMetrics
-from mnist_tune.trainer.training import Trainer
-from mnist_tune.workers import control, images
+from mnist_tune.trainer.states import RunState
+from mnist_tune.trainer.training import EpochProgress, Trainer, TrainingRun
 from mnist_tune.workers.specs import THREADS_VARIABLE
-from mnist_tune.workers.tasks import EPOCH_TOPIC, Outcome, Piece, Results, Task, TrialSpec
+from mnist_tune.workers.tasks import (
+    EpochMessage,
+    Run,
+    RunResult,
+    Task,
+    TaskResults,
+    Timing,
+    TrialSpec,
+)
 
-Publish = Callable[[dict[str, Any]], None]
+Publish = Callable[[EpochMessage], object]
 
 # TensorFlow's settings are the process's, and workers that are not ours may have several threads.
 _ONE_AT_A_TIME = threading.Lock()
 
-
-def topic(run: str) -> str:
-    """Of the events by which tasks of one coordinator tell of their epochs."""
-    return f"{EPOCH_TOPIC}-{run}"
+_ending: set[str] = set()  # keys of tasks that were asked to end
+_sent_images: dict[str, Dataset] = {}  # checksum → images that came through the cluster
 
 
-def run_task(task: Task, dataset: Dataset | None = None) -> Results:
-    """Run a task on a Dask worker; epochs are published as events of its coordinator's topic.
+class ImagesMissing(MnistTuneError):
+    """This machine does not have the images; whoever sent the task can send them, too."""
+
+
+def topic(coordinator: str) -> str:
+    """Dask topic of a coordinator's epoch messages."""
+    return f"mnist-tune-epoch-{coordinator}"
+
+
+async def end_tasks(keys: list[str]) -> None:
+    """Ask tasks to save and end after the epoch under way; those not running here are ignored.
+
+    The coordinator calls it in the worker's event loop while the task trains in its thread. A
+    coroutine, since Dask sends nothing else without waiting for its result.
+    """
+    _ending.update(keys)
+
+
+def run_task(task: Task, dataset: Dataset | None = None) -> TaskResults:
+    """Run a task on a Dask worker; its epochs are events of the coordinator's topic.
 
     Args:
         task: to run.
@@ -53,8 +74,9 @@ def run_task(task: Task, dataset: Dataset | None = None) -> Results:
     # Where nobody has shared out the cores. With one thread results cannot depend on it.
     os.environ.setdefault(THREADS_VARIABLE, "1")
 
-    def publish(message: dict[str, Any]) -> None:
-        worker.log_event(topic(task.run), message | {"worker": worker.address})
+    def publish(message: EpochMessage) -> None:
+        event = replace(message, worker=worker.address).to_event()
+        worker.log_event(topic(task.coordinator), event)
 
     def wanted() -> bool:
         # A coordinator that is gone wants nothing any more, and Dask cannot end a thread.
@@ -63,11 +85,11 @@ def run_task(task: Task, dataset: Dataset | None = None) -> Results:
 
     key = worker.get_current_task()
     if dataset is not None:
-        images.take(dataset)
+        _sent_images[dataset.source.sha256] = dataset
     try:
-        publish(_message(task, {}))  # begun, whatever comes of it
+        publish(EpochMessage(task.name, "begun"))
         with _ONE_AT_A_TIME:
-            return carry_out(task, publish, wanted)
+            return train_task(task, publish, wanted)
     except MnistTuneError:
         raise
     except Exception as error:  # whatever it is, the coordinator must be able to read it
@@ -84,256 +106,195 @@ def _in_words(error: Exception) -> WorkerFailed:
     return WorkerFailed(f"{name}: {line}", reason, "".join(traceback.format_exception(error)))
 
 
-def carry_out(task: Task, publish: Publish, wanted: Callable[[], bool] = lambda: True) -> Results:
-    """Train the task's runs from their checkpoints to the end, or until told to end.
+def train_task(
+    task: Task, publish: Publish, wanted: Callable[[], bool] = lambda: True
+) -> TaskResults:
+    """Train a task's runs from their checkpoints to the end, or until told to end.
 
     Args:
-        task: to carry out.
+        task: to train.
         publish: tells the coordinator.
-        wanted: whether anybody still waits for the outcome.
-
-    Returns:
-        What became of each job.
+        wanted: whether anybody still waits for the results.
 
     Raises:
         DataError: the images are not those that the study began with.
     """
-    pieces, lead = here(task), task.lead
-    where = device(_threads(lead))
-    trainer = _trainer(lead.source, "all" if lead.confirmation else lead.protocol, where)
-    restored, warnings = zip(*(_restored(piece) for piece in pieces), strict=True)
-    histories = {
-        piece.job.key: {state.seed: state.history for state in states}
-        for piece, states in zip(pieces, restored, strict=True)
-    }
-    publish(_message(task, histories, compiling=True))
-    effort = _Effort(where, sum(len(piece.seeds) for piece in pieces))
-    epochs = _Epochs(task, pieces, effort, publish, wanted)
-    reached = trainer.train_together(
+    runs = _local_runs(task)
+    trial = runs[0].trial
+    where = device(_threads(trial))
+    trainer = _trainer(trial.source, "all" if trial.confirmation else trial.protocol, where)
+    states, warnings = zip(*map(_restored, runs), strict=True)
+    known = ((i, metrics) for i, state in enumerate(states) for metrics in state.history)
+    publish(EpochMessage(task.name, "compiling", tuple(known)))
+    started_at, began = datetime.now(UTC), time.monotonic()
+    reached = trainer.train(
         [
-            Member(piece.job.network, piece.job.recipe, states)
-            for piece, states in zip(pieces, restored, strict=True)
+            TrainingRun(r.trial.network, r.trial.recipe, s)
+            for r, s in zip(runs, states, strict=True)
         ],
-        epochs.after_each,
+        _EpochReporter(task, runs, publish, wanted).after_epoch,
     )
-    facts = [effort.facts(piece) for piece in pieces]
-    for piece in pieces:
-        control.forget(task.piece_key(piece.job.key))
-    alone = pieces is not task.pieces
-    return {
-        piece.job.key: states
-        if isinstance(states, Diverged)
-        else _outcome(piece, states, trainer, alone=alone, warnings=lines, **known)
-        for piece, states, lines, known in zip(pieces, reached, warnings, facts, strict=True)
-    }
+    _ending.discard(task.key)
+    timing = Timing(
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        train_seconds=(time.monotonic() - began) / len(runs),
+        host=socket.gethostname(),
+        device=where.name,
+        threads=where.threads,
+    )
+    results = _results(runs, reached, timing, trainer, take_weights=runs is not task.runs)
+    return tuple(
+        result if isinstance(result, Diverged) else replace(result, warning=warning)
+        for result, warning in zip(results, warnings, strict=True)
+    )
 
 
-class _Effort:
-    """When, where and how long a task has been trained.
+class _EpochReporter:
+    """Publishes each epoch, saves checkpoints now and then, and says whether training goes on."""
 
-    Args:
-        where: the device.
-        runs: of all pieces together.
-    """
-
-    def __init__(self, where: Device, runs: int) -> None:
-        self._where = where
+    def __init__(
+        self, task: Task, runs: tuple[Run, ...], publish: Publish, wanted: Callable[[], bool]
+    ) -> None:
+        self._task = task
         self._runs = runs
-        self._started_at = datetime.now(UTC)
-        self._began = time.monotonic()
+        self._publish = publish
+        self._wanted = wanted
+        self._timer = CheckpointTimer(task.checkpoint_seconds)
 
-    def facts(self, piece: Piece) -> dict[str, Any]:
-        """What the outcome of a piece that ends now says of it, as plain values."""
-        seconds = time.monotonic() - self._began
-        return {
-            "started_at": self._started_at,
-            "finished_at": datetime.now(UTC),
-            "train_seconds": seconds * len(piece.seeds) / self._runs,
-            "host": socket.gethostname(),
-            "device": self._where.name,
-            "threads": self._where.threads,
-        }
+    def after_epoch(self, progress: EpochProgress) -> bool:
+        self._publish(EpochMessage(self._task.name, "trained", tuple(progress.metrics.items())))
+        going_on = self._goes_on(progress)
+        due = self._timer.due()
+        if due or not going_on:
+            for i, state in progress.snapshot().items():
+                _save(self._runs[i], state)
+        if due:
+            self._timer.saved()
+        return going_on
+
+    def _goes_on(self, progress: EpochProgress) -> bool:
+        failed = {self._runs[i].trial.key for i in progress.diverged}
+        if all(run.trial.key in failed for run in self._runs):
+            return False
+        return self._task.key not in _ending and self._wanted()
 
 
-def _outcome(
-    piece: Piece, states: tuple[RunState, ...], trainer: Trainer, *, alone: bool, **facts: Any
-) -> Outcome:
-    """Save what a piece came to, if it is finished, and score what is to be scored.
+def _results(
+    runs: Sequence[Run],
+    reached: Sequence[RunState | Diverged],
+    timing: Timing,
+    trainer: Trainer,
+    *,
+    take_weights: bool,
+) -> Iterator[RunResult | Diverged]:
+    """Save finished runs, and evaluate those of a confirmation.
 
     Args:
-        piece: of the task.
-        states: that its runs reached.
+        runs: that were trained.
+        reached: of each, its state.
+        timing: of each.
         trainer: that trained them.
-        alone: whether the coordinator cannot read what is saved here.
-        facts: all else that the outcome says.
+        take_weights: whether the coordinator cannot read what is saved here.
     """
-    job = piece.job
-    finished = all(state.epoch == job.recipe.epochs for state in states)
-    scores: tuple[TestMetrics, ...] = ()
-    if finished:
-        for state in states:
-            _save(job, state, final=True)
-        if job.confirmation:
-            scores = trainer.score(job.network, job.recipe, states, _test(job.source))
-    return Outcome(
-        finished=finished,
-        histories={state.seed: state.history for state in states},
-        scores=scores,
-        weights=_taken_along(piece) if finished and alone else {},
-        **facts,
-    )
+    trial = runs[0].trial
+    finished = {
+        i: state
+        for i, state in enumerate(reached)
+        if isinstance(state, RunState) and state.epoch == trial.recipe.epochs
+    }
+    for i, state in finished.items():
+        _save(runs[i], state, final=True)
+    tested = {}
+    if trial.confirmation and finished:
+        trained = [TrainingRun(trial.network, trial.recipe, state) for state in finished.values()]
+        test_images = final(_images(trial.source))[1]
+        tested = dict(zip(finished, trainer.evaluate(trained, test_images), strict=True))
+    for i, outcome in enumerate(reached):
+        if isinstance(outcome, Diverged):
+            yield outcome
+            continue
+        yield RunResult(
+            finished=i in finished,
+            history=outcome.history,
+            timing=timing,
+            test=tested.get(i),
+            weights=_taken_weights(runs[i]) if take_weights and i in finished else None,
+        )
 
 
-def here(task: Task) -> tuple[Piece, ...]:
-    """The task's pieces, with folders of this machine where it shares none with the coordinator.
+def _local_runs(task: Task) -> tuple[Run, ...]:
+    """The task's runs, with folders of this machine where it shares none with the coordinator.
 
     What is saved there serves the next task of the same runs on this machine; on another one they
-    start anew, with the same result.
+    restart, with the same result.
     """
-    if not task.mark or (task.lead.checkpoints / task.mark).is_file():
-        return task.pieces
-    scratch = Path(tempfile.gettempdir(), f"mnist-tune-{os.getuid()}", task.lead.checkpoints.name)
-    return tuple(replace(piece, job=_moved(piece.job, scratch)) for piece in task.pieces)
+    folder = task.runs[0].trial.checkpoints
+    if not task.marker or (folder / task.marker).is_file():
+        return task.runs
+    scratch = Path(tempfile.gettempdir(), f"mnist-tune-{os.getuid()}", folder.name)
+
+    def moved(trial: TrialSpec) -> TrialSpec:
+        weights = None if trial.weights is None else scratch / trial.weights.name
+        return replace(trial, checkpoints=scratch, weights=weights)
+
+    return tuple(replace(run, trial=moved(run.trial)) for run in task.runs)
 
 
-def _moved(job: TrialSpec, folder: Path) -> TrialSpec:
-    weights = None if job.weights is None else folder / job.weights.name
-    return replace(job, checkpoints=folder, weights=weights)
-
-
-def _taken_along(piece: Piece) -> dict[int, bytes]:
-    """Final weights as files for the coordinator; nothing stays on this machine."""
-    job, seeds = piece.job, piece.seeds
-    kept = {} if job.weights is None else {seed: job.kept_weights(seed) for seed in seeds}
-    content = {seed: path.read_bytes() for seed, path in kept.items()}
-    checkpoints.remove([*kept.values(), *(job.checkpoint(seed) for seed in seeds)])
+def _taken_weights(run: Run) -> bytes | None:
+    """Final weights as the content of a file for the coordinator; nothing stays on this machine."""
+    content = None if run.weights is None else run.weights.read_bytes()
+    checkpoints.remove([run.checkpoint, *([run.weights] if run.weights else [])])
     return content
 
 
-class _Epochs:
-    """What happens after each epoch: publish, save now and then, see which pieces are to go on."""
-
-    def __init__(
-        self,
-        task: Task,
-        pieces: tuple[Piece, ...],
-        effort: _Effort,
-        publish: Publish,
-        wanted: Callable[[], bool],
-    ) -> None:
-        self._task = task
-        self._pieces = pieces
-        self._effort = effort
-        self._publish = publish
-        self._wanted = wanted
-        self._cadence = Cadence(task.checkpoint_seconds)
-
-    def after_each(self, reached: Mapping[int, Progress | Diverged]) -> Container[int]:
-        progress = {i: done for i, done in reached.items() if isinstance(done, Progress)}
-        metrics = {
-            self._pieces[i].job.key: {seed: (each,) for seed, each in done.metrics.items()}
-            for i, done in progress.items()
-        }
-        self._publish(_message(self._task, metrics, trained=True))
-        staying = {i for i, done in progress.items() if self._goes_on(self._pieces[i].job, done)}
-        due = self._cadence.due()
-        for i, done in progress.items():
-            if due or i not in staying:
-                for state in done.snapshot():
-                    _save(self._pieces[i].job, state, final=False)
-        if due:
-            self._cadence.saved()
-        if staying and (over := [i for i in reached if i not in staying]):
-            self._publish(_message(self._task, {}, over=[self._over(i, reached[i]) for i in over]))
-        return staying
-
-    def _goes_on(self, job: TrialSpec, done: Progress) -> bool:
-        """Whether a piece does; to end after the last epoch is to finish."""
-        asked = control.should_end(self._task.piece_key(job.key)) or not self._wanted()
-        return not asked or done.epoch == job.recipe.epochs
-
-    def _over(self, i: int, reached: Progress | Diverged) -> list[Any]:
-        why = str(reached) if isinstance(reached, Diverged) else None
-        facts = self._effort.facts(self._pieces[i])
-        plain = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in facts.items()}
-        return [self._pieces[i].job.key, why, plain]
+def _restored(run: Run) -> tuple[RunState, str]:
+    """The state in a run's checkpoint, or the first one, and why it is that."""
+    try:
+        state, warning = checkpoints.load_checkpoint(run.checkpoint, run.identity), ""
+    except CheckpointError as error:
+        again = f"{run.trial.key} restarts its seed {run.seed}, with the same result"
+        state, warning = None, f"{error}; {again}"
+    return state or Trainer.start(run.trial.network, run.trial.recipe, run.seed), warning
 
 
-def _message(
-    task: Task,
-    histories: Mapping[str, Mapping[int, tuple[EpochMetrics, ...]]],
-    *,
-    trained: bool = False,
-    compiling: bool = False,
-    over: Sequence[list[Any]] = (),
-) -> dict[str, Any]:
-    """Epochs as plain values, which is all that Dask's events carry.
-
-    Args:
-        task: that is under way.
-        histories: job → seed → epochs, which may have been trained before.
-        trained: whether the task has just trained them.
-        compiling: whether the first epoch begins now, with the compilation of its program.
-        over: jobs that have ended while others of the task go on: key, why they diverged if they
-            did, and the facts of their outcomes.
-    """
-    return {
-        "task": task.name,
-        "trained": trained,
-        "compiling": compiling,
-        "over": list(over),
-        "metrics": [
-            [job, seed, [asdict(metrics) for metrics in history]]
-            for job, of_job in histories.items()
-            for seed, history in of_job.items()
-        ],
-    }
-
-
-def _restored(piece: Piece) -> tuple[tuple[RunState, ...], tuple[str, ...]]:
-    states, warnings, job = [], [], piece.job
-    for seed in piece.seeds:
-        state = None
-        try:
-            state = checkpoints.load_checkpoint(job.checkpoint(seed), job.identity(seed))
-        except CheckpointError as error:
-            warnings.append(f"{error}; {job.key} starts its seed {seed} anew, with the same result")
-        states.append(state or Trainer.start(job.network, job.recipe, seed))
-    return tuple(states), tuple(warnings)
-
-
-def _save(job: TrialSpec, state: RunState, *, final: bool) -> None:
-    """Save a state.
-
-    Raises:
-        StorageError: nothing can be saved there, so that no other trial could end well either.
-    """
-    paths = [job.checkpoint(state.seed)]
-    paths += [job.kept_weights(state.seed)] if final and job.weights is not None else []
-    for path in paths:
-        try:
-            checkpoints.save_checkpoint(path, state, job.identity(state.seed))
-        except OSError as error:
-            raise StorageError(
-                f"{path} cannot be written ({error.strerror}): make room there, or make its folder "
-                "writable, and type the same command again; what was stored before is safe"
-            ) from error
+def _save(run: Run, state: RunState, *, final: bool = False) -> None:
+    checkpoints.save_checkpoint(run.checkpoint, state, run.identity)
+    if final and run.weights is not None:
+        checkpoints.save_checkpoint(run.weights, state, run.identity)
 
 
 @lru_cache(maxsize=1)
 def _trainer(source: Source, part: str, where: Device) -> Trainer:
     if part == "all":
-        return Trainer(final(images.images(source))[0], None, where)
-    parts = split(images.images(source), "notebook" if part == "notebook" else "holdout")
+        return Trainer(final(_images(source))[0], None, where)
+    parts = split(_images(source), "notebook" if part == "notebook" else "holdout")
     return Trainer(parts.train, parts.validation, where)
 
 
-def _test(source: Source) -> Any:
-    return final(images.images(source))[1]
+@lru_cache(maxsize=1)
+def _images(source: Source) -> Dataset:
+    """The images of a study: from where the coordinator has them, from this machine, or sent along.
+
+    Raises:
+        ImagesMissing: they are nowhere on this machine.
+        DataError: what lies there is something else.
+    """
+    if source.sha256 in _sent_images:
+        return _sent_images[source.sha256]
+    if source.path is None or source.path.exists():
+        return load_source(source)
+    try:
+        local = load_dataset(download=False).source
+    except DataError as error:
+        raise ImagesMissing(str(error)) from error
+    if local.sha256 != source.sha256:
+        raise ImagesMissing(f"{source.path} is not on this machine")
+    return load_source(local)
 
 
-def _threads(job: TrialSpec) -> int:
+def _threads(trial: TrialSpec) -> int:
     """CPU threads of one operation, as the coordinator shared them out, else all cores."""
-    if not compiled_on_cpus(job.network, job.recipe):
+    if not compiled_on_cpus(trial.network, trial.recipe):
         return 1
     return int(os.environ.get(THREADS_VARIABLE, available_cores()))

@@ -18,9 +18,7 @@ from mnist_tune.dashboard.publication import publish
 from mnist_tune.dashboard.publisher import publishing
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, StorageError
-from mnist_tune.search.coordinator import search_trials
-from mnist_tune.search.progress import Audience
-from mnist_tune.search.scheduler import Scheduler
+from mnist_tune.search.coordinator import SearchCoordinator
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import Database, open_database
@@ -28,7 +26,7 @@ from mnist_tune.storage.location import Location
 from mnist_tune.storage.shown import Shown
 from mnist_tune.storage.shown import of_trial as shown_by_trial
 from tests.search.fakes import SOURCE
-from tests.search.test_coordinator import Deed, Scripted, failing, well
+from tests.search.test_coordinator import Deed, Scripted, failing, scheduler_of, well
 
 
 @pytest.fixture
@@ -45,10 +43,10 @@ def opened(database: Database) -> Session:
 def watched(session: Session, deed: Deed = well) -> list[str]:
     """Search to the end with a publisher; what it said."""
     said: list[str] = []
-    workers = Scripted(deed)
-    with publishing(session, said.append) as audience:
-        crew = Scheduler(workers, workers.events)
-        search_trials(session, crew, StopRequests(workers.events), Audience(audience))
+    executor = Scripted(deed)
+    with publishing(session, said.append) as observer:
+        stop = StopRequests(executor.events)
+        SearchCoordinator(session, scheduler_of(executor, session), stop, [observer]).run()
     return said
 
 
@@ -119,7 +117,7 @@ def test_an_unfinished_search_tells_how_far_it_is(database: Database) -> None:
     session = opened(database)
 
     def interrupted(workers: Scripted, task: Any) -> None:
-        if task.lead.trial_number == 3:
+        if task.runs[0].trial.trial_number == 3:
             raise Interrupted
         workers.train(task)
 
@@ -144,7 +142,7 @@ def test_what_shows_the_study_follows_it_while_it_runs(database: Database) -> No
     curves = shown_by_trial(session.row.uid, 0, "{}")[0].id
 
     def looking(workers: Scripted, task: Any) -> None:
-        if task.lead.trial_number:
+        if task.runs[0].trial.trial_number and task.runs[0].seed == 0:
             names = set(kept(session))
             seen.append((content(session, table), content(session, curves), names))
         workers.train(task)
@@ -161,14 +159,14 @@ def test_a_trial_under_way_shows_nothing_yet(database: Database) -> None:
     session, answers = opened(database), []
 
     def looking(workers: Scripted, task: Any) -> None:
-        shown = shown_by_trial(session.row.uid, task.lead.trial_number, "{}")[0]
+        shown = shown_by_trial(session.row.uid, task.runs[0].trial.trial_number, "{}")[0]
         with pytest.raises(HTTPError) as refused:
             content(session, shown.id)
         answers.append(refused.value.status_code)
         workers.train(task)
 
     watched(session, looking)
-    assert answers == [404] * 5
+    assert answers == [404] * 10  # two runs of five trials
     assert kept(session) == {}
 
 
@@ -226,7 +224,7 @@ def test_the_note_is_written_while_the_search_goes_on(
     monkeypatch.setattr(session.optuna, "set_note", noticed)
 
     def waiting(workers: Scripted, task: Any) -> None:
-        if task.lead.trial_number == 1:
+        if task.runs[0].trial.trial_number == 1:
             assert written.wait(60)
             assert "Unfinished, 1 of 5 trials." in note(session)
         workers.train(task)

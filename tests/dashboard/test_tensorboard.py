@@ -11,9 +11,9 @@ from tensorboardX.proto.event_pb2 import Event
 
 from mnist_tune.dashboard.tensorboard import EventFiles, event_files
 from mnist_tune.errors import InputError
-from mnist_tune.search.events import TrialEnded
+from mnist_tune.search.events import EpochDone, TrialEnded, TrialStarted
 from mnist_tune.trainer.states import EpochMetrics
-from tests.search.fakes import job, metrics_of
+from tests.search.fakes import metrics_of, spec
 
 
 def events(folder: Path) -> Iterator[Event]:
@@ -43,23 +43,21 @@ def metrics(number: int, epoch: int, seeds: tuple[int, ...]) -> dict[int, EpochM
 
 def told(folder: Path, epochs: range, *, ends: bool = True) -> None:
     """A trial of two seeds, as a search tells it."""
-    files, trained = EventFiles(folder), job(3, seeds=(0, 1))
-    files.began(trained, {"l2": 1e-4})
+    files, trained = EventFiles(folder), spec(3, seeds=(0, 1))
+    files.notify(TrialStarted(trained, {"l2": 1e-4}))
     for epoch in epochs:
-        files.epoch(trained, epoch, metrics(3, epoch, trained.seeds))
+        files.notify(EpochDone(trained, epoch, metrics(3, epoch, trained.seeds)))
     if ends:
-        ended = TrialEnded(
-            job=trained,
-            failure=None,
-            message="",
-            attempts=0,
-            finished=True,
-            histories={},
-            scores={},
-            outcomes=(),
-            elapsed_seconds=1.0,
+        files.notify(
+            TrialEnded(
+                trial=trained,
+                state="complete",
+                histories={},
+                tests={},
+                timings=(),
+                elapsed_seconds=1.0,
+            )
         )
-        files.ended(ended, "complete")
     files.close()
 
 

@@ -108,13 +108,13 @@ def store(location: Location, *samples: Sample) -> Location:
 
 def keep_weights(location: Location, sample: Sample) -> None:
     """Write the weights that the confirmation would have kept."""
-    job = job_of(location, sample)
-    for seed in job.seeds:
-        state = Trainer.start(sample.network, RECIPE, seed)
-        checkpoints.save_checkpoint(job.kept_weights(seed), state, job.identity(seed))
+    for run in spec_of(location, sample).runs:
+        assert run.weights is not None
+        state = Trainer.start(sample.network, RECIPE, run.seed)
+        checkpoints.save_checkpoint(run.weights, state, run.identity)
 
 
-def job_of(location: Location, sample: Sample) -> TrialSpec:
+def spec_of(location: Location, sample: Sample) -> TrialSpec:
     return TrialSpec(
         trial_number=3,
         confirmation=1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from unittest.mock import DEFAULT, patch
 
@@ -13,47 +13,51 @@ import pytest
 
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, WorkerFailed
-from mnist_tune.search.coordinator import search_trials
-from mnist_tune.search.progress import Observer
+from mnist_tune.search.coordinator import SearchCoordinator
+from mnist_tune.search.events import EpochDone, Event, Tick
 from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
-from mnist_tune.search.stacks import stacks
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import TrialCounts
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Task, TrialSpec
-from tests.search.fakes import SOURCE, FakeWorkers, lost
+from tests.search.fakes import SOURCE, FakeExecutor, lost
 
 Deed = Callable[["Scripted", Task], None]
 
 
-class Scripted(FakeWorkers):
-    """Workers that do with each task at once what a function says."""
+class Scripted(FakeExecutor):
+    """An executor that does with each task at once what a function says."""
 
-    def __init__(self, deed: Deed) -> None:
-        super().__init__(workers=1)
+    def __init__(self, deed: Deed, workers: int = 1) -> None:
+        super().__init__(workers)
         self._deed = deed
-        self.attempts: Counter[int] = Counter()  # by trial
+        self.attempts: Counter[int] = Counter()  # of the first seed, by trial
 
     def submit(self, task: Task) -> None:
         super().submit(task)
-        self.attempts[task.lead.trial_number] += 1
-        for piece in task.pieces:
-            for seed in piece.seeds:
-                piece.job.checkpoint(seed).parent.mkdir(parents=True, exist_ok=True)
-                piece.job.checkpoint(seed).touch()
+        for run in task.runs:
+            self.attempts[run.trial.trial_number] += run.seed == run.trial.seeds[0]
+            run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            run.checkpoint.touch()
         self._deed(self, task)
 
 
 class DieWhenAskedToEnd(Scripted):
     """Workers that go as soon as somebody asks them to end a task."""
 
-    def end(self, pieces: Sequence[tuple[str, str]]) -> None:
-        super().end(pieces)
-        for name in {task for task, _job in pieces}:
+    def end(self, names: Sequence[str]) -> None:
+        super().end(names)
+        for name in names:
             self.lose(self.running[name])
+
+
+class Observe:
+    """An observer to whom nothing matters."""
+
+    def notify(self, event: Event) -> None: ...
 
 
 class Asked(StopRequests):
@@ -74,38 +78,44 @@ def opened(database: Database, *, retry_failed: bool = False) -> Session:
     return open_session(database, definition, SOURCE, retry_failed=retry_failed)
 
 
-def searched(session: Session, deed: Deed, *, workers: int = 1, stack: int | None = 1) -> Scripted:
+def scheduler_of(executor: Scripted, session: Session) -> Scheduler:
+    return Scheduler(executor, session.definition.study)
+
+
+def searched(session: Session, deed: Deed, *, workers: int = 1, gpus: bool = False) -> Scripted:
     """Search with such workers to the end."""
-    scripted = Scripted(deed)
-    scripted.workers = workers
-    crew = Scheduler(scripted, scripted.events, stacks=stacks(session.definition.study, stack))
-    search_trials(session, crew, StopRequests(scripted.events), Observer())
+    scripted = Scripted(deed, workers)
+    scripted.fake_pool.gpus = gpus
+    stop = StopRequests(scripted.events)
+    SearchCoordinator(session, scheduler_of(scripted, session), stop).run()
     return scripted
 
 
-def well(workers: Scripted, task: Task) -> None:
-    workers.train(task)
+def well(executor: Scripted, task: Task) -> None:
+    executor.train(task)
 
 
-def unlucky(workers: Scripted, task: Task) -> None:
-    """Three epochs, of which one is saved; the attempt after two losses goes well."""
-    if workers.attempts[task.lead.trial_number] > 2:
-        workers.train(task)
+def unlucky(executor: Scripted, task: Task) -> None:
+    """Three epochs, of which one is saved; the attempt after two losses of a trial goes well."""
+    run = task.runs[0]
+    if executor.attempts[run.trial.trial_number] > 2 or run.seed != run.trial.seeds[0]:
+        executor.train(task)
         return
     for _ in range(3):
-        workers.epoch(task)
-    workers.restore(task.lead, dict.fromkeys(task.pieces[0].seeds, 1))
-    workers.lose(task)
+        executor.epoch(task)
+    for run in task.runs:
+        executor.restore(run.trial, {run.seed: 1})
+    executor.lose(task)
 
 
 def failing(number: int, error: Exception) -> Deed:
     """One trial fails again and again."""
 
-    def deed(workers: Scripted, task: Task) -> None:
-        if task.lead.trial_number == number:
-            workers.fail(task, error)
+    def deed(executor: Scripted, task: Task) -> None:
+        if task.runs[0].trial.trial_number == number:
+            executor.fail(task, error)
         else:
-            workers.train(task)
+            executor.train(task)
 
     return deed
 
@@ -164,7 +174,7 @@ def test_failed_trial_has_its_reason_and_may_begin_again(
         reason,
         *(None, None),
     ]
-    kept = {f"trial-2-seed-{seed}.ckpt" for seed in range(3)}
+    kept = {"trial-2-seed-0.ckpt"}  # no other was begun
     assert checkpoints(session) == (set() if reason == "diverged" else kept)
 
     again = opened(database, retry_failed=True)
@@ -175,21 +185,34 @@ def test_failed_trial_has_its_reason_and_may_begin_again(
     assert checkpoints(again) == set()
 
 
-def test_worker_lost_while_the_study_stops_leaves_a_trial_to_go_on_with(
+def test_worker_lost_while_the_study_stops_leaves_a_trial_to_resume(
     database: Database, undisturbed: list[object]
 ) -> None:
     session = opened(database)
-    workers = DieWhenAskedToEnd(lambda _workers, _task: stop.note())
-    stop = Asked(workers.events)
+    executor = DieWhenAskedToEnd(lambda _executor, _task: stop.note())
+    stop = Asked(executor.events)
     with pytest.raises(Interrupted):
-        search_trials(session, Scheduler(workers, workers.events), stop, Observer())
+        SearchCoordinator(session, scheduler_of(executor, session), stop).run()
     assert session.optuna.counts() == TrialCounts(waiting=5)
     assert rows(session) == []
     searched(session, well)
     assert rows(session) == undisturbed
 
 
-# --- stacks ---
+def test_a_trial_waits_for_workers_that_come_later(database: Database) -> None:
+    session = opened(database)
+    executor = Scripted(well, workers=0)
+
+    class Arrive(Observe):
+        def notify(self, event: Event) -> None:
+            executor.fake_pool.workers += isinstance(event, Tick)
+
+    stop = StopRequests(executor.events)
+    SearchCoordinator(session, scheduler_of(executor, session), stop, [Arrive()]).run()
+    assert session.optuna.counts() == TrialCounts(complete=5)
+
+
+# --- tasks ---
 
 MIXED = """
 \"\"\"A question.\"\"\"
@@ -205,7 +228,8 @@ study = Study(suggest=suggest, recipe=Recipe(epochs=2), plan=PLAN, seeds=2)
 """
 PLANS = {
     "grid": "Grid.product(l2=(0.0, 1e-3, 1e-2), width=(8, 16))",
-    "random": "Search(sampler='random', trials=9)",
+    "random": "Search(sampler='random', trials=12)",
+    "tpe": "Search(sampler='tpe', trials=3)",
 }
 
 
@@ -217,42 +241,45 @@ def opened_mixed(folder: Path, plan: str) -> tuple[Database, Session]:
     return database, open_session(database, definition, SOURCE)
 
 
-def numbers(workers: Scripted) -> list[list[int]]:
-    return [[piece.job.trial_number for piece in task.pieces] for task in workers.submitted]
+def numbers(executor: Scripted) -> list[list[int]]:
+    return [[run.trial.trial_number for run in task.runs] for task in executor.submitted]
 
 
-@pytest.mark.parametrize(
-    ("count", "stack", "tasks"),
-    [
-        (1, 3, [[0, 1, 2], [3, 4]]),
-        (1, 9, [[0, 1, 2, 3, 4]]),
-        (2, 9, [[0, 1, 2], [3, 4]]),
-        (4, 9, [[0, 1], [2], [3], [4]]),
-    ],
-)
-def test_trials_are_stacked_and_spread_over_the_workers(
-    database: Database, undisturbed: list[object], count: int, stack: int, tasks: list[list[int]]
+@pytest.mark.parametrize("workers", [1, 2, 4, 16])
+def test_no_worker_idles_while_there_are_runs(
+    database: Database, undisturbed: list[object], workers: int
 ) -> None:
     session = opened(database)
-    held: list[Task] = []
+    most: list[int] = []
+    done: list[str] = []
 
-    def hold(workers: Scripted, task: Task) -> None:
+    def hold(executor: Scripted, _task: Task) -> None:
         """Train none before all that can be are at work."""
-        held.append(task)
-        if len(held) in (count, len(tasks)):
-            for each in held:
-                if each.name in workers.running:
-                    workers.train(each)
+        most.append(len(executor.running))
+        if len(executor.running) == min(workers, 15 - len(done)):
+            done.extend(executor.running)
+            executor.train_all()
 
-    assert numbers(searched(session, hold, workers=count, stack=stack)) == tasks
+    executor = searched(session, hold, workers=workers)
+    assert max(most) == min(workers, 15)
+    assert [len(task.runs) for task in executor.submitted] == [1] * 15
     assert rows(session) == undisturbed
     assert checkpoints(session) == set()
 
 
-def test_those_that_share_a_program_are_found_wherever_they_are_in_the_plan(tmp_path: Path) -> None:
-    database, session = opened_mixed(tmp_path / "stacked", "grid")
-    assert numbers(searched(session, well, workers=1, stack=2)) == [[0, 2], [1, 3], [4], [5]]
-    other_database, other = opened_mixed(tmp_path / "other", "grid")
+@pytest.mark.parametrize(
+    ("plan", "tasks"),
+    [
+        ("grid", [[0, 0, 2, 2, 4, 4], [1, 1, 3, 3, 5, 5]]),
+        ("tpe", [[0, 0], [1, 1], [2, 2]]),
+    ],
+)
+def test_gpus_train_what_shares_a_program_in_batches(
+    tmp_path: Path, plan: str, tasks: list[list[int]]
+) -> None:
+    database, session = opened_mixed(tmp_path / "batches", plan)
+    assert numbers(searched(session, well, gpus=True)) == tasks
+    other_database, other = opened_mixed(tmp_path / "other", plan)
     searched(other, well)
     assert rows(session) == rows(other)
     database.close()
@@ -260,23 +287,22 @@ def test_those_that_share_a_program_are_found_wherever_they_are_in_the_plan(tmp_
 
 
 def test_drawn_trials_are_those_that_would_be_drawn_alone(tmp_path: Path) -> None:
-    database, session = opened_mixed(tmp_path / "stacked", "random")
-    tasks = numbers(searched(session, well, workers=1, stack=3))
-    assert sorted(number for task in tasks for number in task) == list(range(9))
-    assert max(map(len, tasks)) > 1
+    database, session = opened_mixed(tmp_path / "batches", "random")
+    tasks = numbers(searched(session, well, gpus=True))
+    assert sorted({number for task in tasks for number in task}) == list(range(12))
+    widths = {trial.number: trial.params["width"] for trial in session.optuna.study.get_trials()}
+    assert [{widths[number] for number in task} for task in tasks] == [{8}, {16}]
     other_database, other = opened_mixed(tmp_path / "other", "random")
     searched(other, well)
     assert rows(session) == rows(other)
-    widths = {trial.number: trial.params["width"] for trial in session.optuna.study.get_trials()}
-    assert all(len({widths[number] for number in task}) == 1 for task in tasks)
     database.close()
     other_database.close()
 
 
-def test_a_stack_that_was_lost_does_not_show(database: Database, undisturbed: list[object]) -> None:
+def test_a_batch_that_was_lost_does_not_show(database: Database, undisturbed: list[object]) -> None:
     session = opened(database)
-    workers = searched(session, unlucky, workers=1, stack=5)
-    assert numbers(workers) == [[0, 1, 2, 3, 4]] * 3
+    executor = searched(session, unlucky, gpus=True)
+    assert [len(task.runs) for task in executor.submitted] == [15] * 3
     assert rows(session) == undisturbed
 
 
@@ -285,17 +311,17 @@ def test_fewer_workers_than_tasks_start_nothing(database: Database) -> None:
     session = opened(database)
     most: list[int] = []
 
-    def leave(workers: Scripted, task: Task) -> None:
-        if len(workers.submitted) == 2:
-            workers.workers = 1
-        elif len(workers.submitted) == 1:
+    def leave(executor: Scripted, _task: Task) -> None:
+        if len(executor.submitted) == 2:
+            executor.fake_pool.workers = 1
+        elif len(executor.submitted) == 1:
             return
         most.append(session.optuna.counts().running)
-        for each in list(workers.running.values()):
-            workers.train(each)
+        for each in list(executor.running.values()):
+            executor.train(each)
 
     searched(session, leave, workers=2)
-    assert max(most) == 2
+    assert max(most) <= 2
     assert session.optuna.counts() == TrialCounts(complete=5)
 
 
@@ -326,9 +352,9 @@ REPORTED = (
 )
 
 
-def bumpy(job: TrialSpec, seed: int, epochs: int) -> tuple[EpochMetrics, ...]:
+def bumpy(trial: TrialSpec, seed: int, epochs: int) -> tuple[EpochMetrics, ...]:
     """What a run measures where some later trials are worse than earlier ones."""
-    bump = math.sin(9 * job.trial_number + job.network.l2 * 1e3) / 9
+    bump = math.sin(9 * trial.trial_number + trial.network.l2 * 1e3) / 9
     accuracies = [bump + epoch / 20 + seed / 1e3 for epoch in range(1, epochs + 1)]
     return tuple(
         EpochMetrics(epoch, 1.0, accuracy, 1.0, accuracy)
@@ -340,7 +366,7 @@ class Killed(BaseException):
     """The coordinator ends here."""
 
 
-class Disturbing(Observer):
+class Disturbing(Observe):
     """Disturbs each trial once, at the first, second, third or last epoch that it hears of.
 
     Args:
@@ -357,9 +383,11 @@ class Disturbing(Observer):
         self.disturbed: set[int] = set()
         self._how = how
 
-    def epoch(self, job: TrialSpec, epoch: int, metrics: Mapping[int, EpochMetrics]) -> None:
-        if self._how in ("stopped", "killed") and epoch == 1 + job.trial_number % 4:
-            self._disturb(job.trial_number)
+    def notify(self, event: Event) -> None:
+        if not isinstance(event, EpochDone) or self._how not in ("stopped", "killed"):
+            return
+        if event.epoch == 1 + event.trial.trial_number % 4:
+            self._disturb(event.trial.trial_number)
 
     def before_tell(self, trial: optuna.Trial, *_args: object, **_kwargs: object) -> object:
         if self._how == "killed before it is told":
@@ -396,10 +424,11 @@ def search_pruned(folder: Path, pruner: str, observer: Disturbing, saved: int = 
     """
 
     def deed(workers: Scripted, task: Task) -> None:
-        diverges = task.lead.trial_number == DIVERGING
-        if task.lead.trial_number in observer.disturbed:
+        trial = task.runs[0].trial
+        diverges = trial.trial_number == DIVERGING
+        if trial.trial_number in observer.disturbed:
             restored = min(saved, 2) if diverges else saved
-            workers.restore(task.lead, dict.fromkeys(task.lead.seeds, restored))
+            workers.restore(trial, dict.fromkeys(trial.seeds, restored))
             workers.announce(task)
         while workers.done(task) < (2 if diverges else 4):
             workers.epoch(task)
@@ -418,9 +447,8 @@ def search_pruned(folder: Path, pruner: str, observer: Disturbing, saved: int = 
         )
         with session.optuna.database, told:
             try:
-                search_trials(
-                    session, Scheduler(scripted, scripted.events), observer.stop, observer
-                )
+                scheduler = scheduler_of(scripted, session)
+                SearchCoordinator(session, scheduler, observer.stop, [observer]).run()
             except (Interrupted, Killed):
                 continue
             return [*rows(session), *session.optuna.database.rows(REPORTED)]

@@ -1,8 +1,8 @@
-"""Several configurations in one stack: each comes to what it comes to alone, whatever the others do."""
+"""Batches of runs of several configurations: each run gets its result, whatever the others do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,15 +12,13 @@ from mnist_tune.data.splits import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp, Network
 from mnist_tune.recipes import Adam, AdamW, Recipe, Sgd
-from mnist_tune.trainer.batches import Member, Progress
-from mnist_tune.trainer.program import epoch_program, shape_of, stack_key
+from mnist_tune.trainer.program import epoch_program, program_key, program_spec
 from mnist_tune.trainer.runtime import Device
 from mnist_tune.trainer.states import RunState
-from mnist_tune.trainer.training import Trainer
+from mnist_tune.trainer.training import EpochProgress, Trainer, TrainingRun
 from tests.trainer.training_samples import BUSY, BUSY_RECIPE, bits, go_on, trained
 
 Configuration = tuple[Network, Recipe]
-Reached = Mapping[int, Progress | Diverged]
 
 # All that may differ between the rows of a program, and does.
 MIXED: tuple[tuple[Mlp, Recipe], ...] = (
@@ -44,40 +42,30 @@ HOPELESS = replace(BUSY_RECIPE, optimizer=Sgd(learning_rate=1e30, momentum=0.9))
 
 
 @pytest.fixture(scope="session")
-def stacking(train_part: Part, validation_part: Part, cpu: Device) -> Trainer:
-    """A trainer that stacks runs as on a GPU."""
-    return Trainer(train_part, validation_part, replace(cpu, stacks_runs=True))
+def sharing(train_part: Part, validation_part: Part, cpu: Device) -> Trainer:
+    """A trainer whose runs share a program, as on a GPU."""
+    return Trainer(train_part, validation_part, replace(cpu, shares_programs=True))
 
 
-def members(
+@pytest.fixture(scope="session", params=["in turn", "sharing"])
+def either(request: pytest.FixtureRequest, trainer: Trainer, sharing: Trainer) -> Trainer:
+    return sharing if request.param == "sharing" else trainer
+
+
+def new_runs(
     configurations: Sequence[Configuration], seeds: Sequence[int] = (3, 11)
-) -> list[Member]:
+) -> list[TrainingRun]:
     return [
-        Member(network, recipe, tuple(Trainer.start(network, recipe, seed) for seed in seeds))
+        TrainingRun(network, recipe, Trainer.start(network, recipe, seed))
         for network, recipe in configurations
+        for seed in seeds
     ]
 
 
-def going(reached: Reached) -> dict[int, Progress]:
-    """Without those that have diverged."""
-    return {i: done for i, done in reached.items() if isinstance(done, Progress)}
-
-
-def all_go_on(progress: Reached) -> Container[int]:
-    return progress
-
-
-def leaving(epochs: Mapping[int, int]) -> Callable[[Reached], Container[int]]:
-    """Members end after these epochs."""
-    return lambda reached: {i for i, p in going(reached).items() if p.epoch < epochs.get(i, 99)}
-
-
-def reached(trainer: Trainer, together: Sequence[Member], **how: int) -> list[tuple[RunState, ...]]:
-    states = trainer.train_together(
-        together, leaving({int(name[1:]): epoch for name, epoch in how.items()})
-    )
-    assert not any(isinstance(each, Diverged) for each in states)
-    return [each for each in states if not isinstance(each, Diverged)]
+def reached(trainer: Trainer, runs: Sequence[TrainingRun], until: int = 99) -> tuple[RunState, ...]:
+    states = trainer.train(runs, lambda progress: progress.epoch < until)
+    assert not any(isinstance(state, Diverged) for state in states)
+    return tuple(state for state in states if isinstance(state, RunState))
 
 
 def assert_close(mine: Sequence[RunState], theirs: Sequence[RunState]) -> None:
@@ -93,119 +81,92 @@ def assert_close(mine: Sequence[RunState], theirs: Sequence[RunState]) -> None:
 @pytest.mark.parametrize(
     "configurations", [MIXED, ADAM, ADAMW, DENOISERS], ids=["sgd", "adam", "adamw", "denoisers"]
 )
-def test_each_comes_to_what_it_comes_to_alone(
-    trainer: Trainer, stacking: Trainer, configurations: tuple[Configuration, ...]
+def test_each_run_gets_the_result_that_it_gets_alone(
+    trainer: Trainer, sharing: Trainer, configurations: tuple[Configuration, ...]
 ) -> None:
-    alone = [trained(trainer, *configuration, [3, 11]) for configuration in configurations]
-    in_turn = reached(trainer, members(configurations))
-    assert [[*map(bits, each)] for each in in_turn] == [[*map(bits, each)] for each in alone]
-    for stacked, theirs in zip(reached(stacking, members(configurations)), alone, strict=True):
-        assert_close(stacked, theirs)
-    finals = {states[0].weights[0].tobytes() for states in alone}
-    assert len(finals) == len(configurations)
+    alone = [s for each in configurations for s in trained(trainer, *each, [3, 11])]
+    in_turn = reached(trainer, new_runs(configurations))
+    assert [*map(bits, in_turn)] == [*map(bits, alone)]
+    assert_close(reached(sharing, new_runs(configurations)), alone)
+    assert len({state.weights[0].tobytes() for state in alone}) == len(alone)
 
 
-def test_a_stack_is_compiled_once(stacking: Trainer, cpu: Device) -> None:
+def test_a_batch_is_compiled_once(sharing: Trainer, cpu: Device) -> None:
     configurations = [(replace(network, hidden=(21,)), recipe) for network, recipe in MIXED]
-    reached(stacking, members(configurations))
-    program = epoch_program(shape_of(*configurations[0], cpu))
+    reached(sharing, new_runs(configurations))
+    program = epoch_program(program_spec(*configurations[0], cpu))
     assert program.experimental_get_tracing_count() == 1
 
 
-@pytest.mark.parametrize("kind", ["in turn", "stacked"])
-def test_one_that_ends_early_is_no_matter_to_the_others(
-    trainer: Trainer, stacking: Trainer, kind: str
-) -> None:
-    of_kind = stacking if kind == "stacked" else trainer
-    whole = reached(of_kind, members(MIXED))
-    ended = reached(of_kind, members(MIXED), i0=1, i1=2, i2=3)
-    assert [[state.epoch for state in each] for each in ended] == [[1, 1], [2, 2], [3, 3], [4, 4]]
-    assert_close(ended[3], whole[3])
-    for i, epochs in enumerate((1, 2, 3)):
-        network, recipe = MIXED[i]
-        states = [Trainer.start(network, recipe, seed) for seed in (3, 11)]
-        until = of_kind.train(network, recipe, states, lambda p, last=epochs: p.epoch < last)  # type: ignore[misc]
-        assert_close(ended[i], until)
-        assert_close(trainer.train(network, recipe, ended[i], go_on), whole[i])
+def test_one_that_diverges_is_no_matter_to_the_others(either: Trainer, trainer: Trainer) -> None:
+    seen: list[tuple[list[int], list[int]]] = []
+
+    def note(progress: EpochProgress) -> bool:
+        seen.append((sorted(progress.metrics), sorted(progress.diverged)))
+        assert progress.snapshot().keys() == progress.metrics.keys()
+        return True
+
+    runs = new_runs([MIXED[0], (BUSY, HOPELESS), MIXED[1]])
+    states = either.train(runs, note)
+    for seed, state in zip((3, 11), states[2:4], strict=True):
+        assert isinstance(state, Diverged)
+        assert f"the loss of seed {seed} is no longer finite in epoch 1" in str(state)
+    assert seen == [([0, 1, 4, 5], [2, 3])] * 4
+    for first, configuration in ((0, MIXED[0]), (4, MIXED[1])):
+        sound = [state for state in states[first : first + 2] if isinstance(state, RunState)]
+        assert_close(sound, trained(trainer, *configuration, [3, 11]))
 
 
-@pytest.mark.parametrize("kind", ["in turn", "stacked"])
-def test_one_that_diverges_is_no_matter_to_the_others(
-    trainer: Trainer, stacking: Trainer, kind: str
-) -> None:
-    of_kind = stacking if kind == "stacked" else trainer
-    told: list[dict[int, str]] = []
+def test_all_that_diverge_end_the_training(either: Trainer) -> None:
+    seen: list[EpochProgress] = []
 
-    def note(reached: Reached) -> Container[int]:
-        told.append({i: type(done).__name__ for i, done in reached.items()})
-        return range(3)  # a wish to go on is not heard of one that cannot
+    def note(progress: EpochProgress) -> bool:
+        seen.append(progress)
+        return True
 
-    first, hopeless, last = of_kind.train_together(
-        members([MIXED[0], (BUSY, HOPELESS), MIXED[1]]), note
-    )
-    assert isinstance(hopeless, Diverged)
-    assert "the loss of seed 3 is no longer finite in epoch 1" in str(hopeless)
-    well = {0: "Progress", 2: "Progress"}
-    assert told == [{**well, 1: "Diverged"}, well, well, well]
-    for states, configuration in ((first, MIXED[0]), (last, MIXED[1])):
-        assert not isinstance(states, Diverged)
-        assert_close(states, trained(trainer, *configuration, [3, 11]))
+    states = either.train(new_runs([(BUSY, HOPELESS)] * 2), note)
+    assert all(isinstance(state, Diverged) for state in states)
+    assert [(progress.epoch, progress.metrics) for progress in seen] == [(1, {})]
 
 
-def test_all_that_diverge_end_the_training(stacking: Trainer) -> None:
-    told: list[Reached] = []
+def test_those_that_stand_behind_catch_up(either: Trainer) -> None:
+    whole = reached(either, new_runs(MIXED))
+    runs = []
+    for run, epochs in zip(new_runs(MIXED), (3, 3, 0, 1, 1, 1, 2, 2), strict=True):
+        (state,) = reached(either, [run], epochs) if epochs else (run.state,)
+        runs.append(replace(run, state=state))
+    seen: list[tuple[int, list[int]]] = []
 
-    def note(reached: Reached) -> Container[int]:
-        told.append(reached)
-        return reached
+    def note(progress: EpochProgress) -> bool:
+        seen.append((progress.epoch, list(progress.metrics)))
+        return True
 
-    both = stacking.train_together(members([(BUSY, HOPELESS)] * 2), note)
-    assert all(isinstance(each, Diverged) for each in both)
-    assert [going(reached) for reached in told] == [{}]
+    states = either.train(runs, note)
+    assert_close([state for state in states if isinstance(state, RunState)], whole)
+    assert seen == [(1, [2]), (2, [2, 3, 4, 5]), (3, [2, 3, 4, 5, 6, 7]), (4, [*range(8)])]
 
 
-@pytest.mark.parametrize("kind", ["in turn", "stacked"])
-def test_those_that_stand_behind_catch_up(trainer: Trainer, stacking: Trainer, kind: str) -> None:
-    of_kind = stacking if kind == "stacked" else trainer
-    whole = reached(of_kind, members(MIXED))
-    parts = reached(of_kind, members(MIXED), i0=3, i1=1, i2=1, i3=2)
-    mixed = [
-        replace(member, states=states if i != 1 else (states[0], member.states[1]))
-        for i, (member, states) in enumerate(zip(members(MIXED), parts, strict=True))
+def test_a_stop_while_some_catch_up_leaves_the_others_as_they_were(either: Trainer) -> None:
+    ahead, behind = new_runs(MIXED[:1])
+    ahead = replace(ahead, state=reached(either, [ahead], 2)[0])
+    states = reached(either, [ahead, behind], 1)
+    assert [state.epoch for state in states] == [2, 1]
+    assert states[0] is ahead.state
+
+
+def test_a_snapshot_is_of_that_epoch(either: Trainer) -> None:
+    taken: list[dict[int, RunState]] = []
+
+    def keep(progress: EpochProgress) -> bool:
+        taken.append(progress.snapshot())
+        return True
+
+    final = either.train(new_runs(MIXED[:2]), keep)
+    assert [bits(s) for s in final if isinstance(s, RunState)] == [
+        bits(state) for state in taken[3].values()
     ]
-    seen: list[tuple[int, dict[int, int]]] = []
-
-    def note(reached: Reached) -> Container[int]:
-        progress = going(reached)
-        epochs = {p.epoch for p in progress.values()}
-        seen.append((epochs.pop(), {i: len(p.metrics) for i, p in progress.items()}))
-        assert not epochs
-        return progress
-
-    for states, theirs in zip(of_kind.train_together(mixed, note), whole, strict=True):
-        assert not isinstance(states, Diverged)
-        assert_close(states, theirs)
-    assert seen == [
-        (1, {1: 1}),
-        (2, {1: 2, 2: 2}),
-        (3, {1: 2, 2: 2, 3: 2}),
-        (4, {0: 2, 1: 2, 2: 2, 3: 2}),
-    ]
-
-
-def test_a_snapshot_is_of_one_of_them_at_that_epoch(stacking: Trainer) -> None:
-    taken: dict[tuple[int, int], tuple[RunState, ...]] = {}
-
-    def keep(reached: Reached) -> Container[int]:
-        taken.update({(i, p.epoch): p.snapshot() for i, p in going(reached).items()})
-        return reached
-
-    final = stacking.train_together(members(MIXED[:2]), keep)
-    for i, states in enumerate(final):
-        assert not isinstance(states, Diverged)
-        assert [*map(bits, states)] == [*map(bits, taken[i, 4])]
-    (ended, _) = reached(stacking, members(MIXED[:2]), i0=2)
-    assert [*map(bits, ended)] == [*map(bits, taken[0, 2])]
+    ended = reached(either, new_runs(MIXED[:2]), 2)
+    assert [*map(bits, ended)] == [bits(state) for state in taken[1].values()]
 
 
 @pytest.mark.parametrize(
@@ -224,20 +185,20 @@ def test_a_snapshot_is_of_one_of_them_at_that_epoch(stacking: Trainer) -> None:
 def test_what_cannot_share_a_program_is_told_apart_and_refused(
     trainer: Trainer, other: Configuration
 ) -> None:
-    assert stack_key(*other) != stack_key(BUSY, BUSY_RECIPE)
+    assert program_key(*other) != program_key(BUSY, BUSY_RECIPE)
     with pytest.raises(ValueError, match="must share a program"):
-        trainer.train_together(members([(BUSY, BUSY_RECIPE), other]), all_go_on)
+        trainer.train(new_runs([(BUSY, BUSY_RECIPE), other]), go_on)
 
 
-def test_convolutions_are_refused_beside_each_other(trainer: Trainer) -> None:
-    network = Cnn(blocks=(Block(filters=4),))
+def test_different_convolutions_are_refused_beside_each_other(trainer: Trainer) -> None:
+    networks = [Cnn(blocks=(Block(filters=4),), l2=l2) for l2 in (0.0, 0.1)]
     with pytest.raises(ValueError, match="must share a program"):
-        trainer.train_together(members([(network, Recipe(epochs=1))] * 2), all_go_on)
+        trainer.train(new_runs([(network, Recipe(epochs=1)) for network in networks]), go_on)
 
 
-def test_noise_is_of_a_whole_stack_and_convolutions_have_no_stack() -> None:
+def test_noise_is_of_a_whole_batch_and_convolutions_have_no_batch() -> None:
     quiet, loud = (Autoencoder(latent=4, noise=(0.0, level)) for level in (0.3, 0.5))
     recipe = Recipe(epochs=1)
-    assert stack_key(quiet, recipe) == stack_key(replace(quiet, l2=0.1), recipe)
-    assert stack_key(quiet, recipe) != stack_key(loud, recipe)
-    assert stack_key(Cnn(blocks=(Block(filters=4),)), recipe) is None
+    assert program_key(quiet, recipe) == program_key(replace(quiet, l2=0.1), recipe)
+    assert program_key(quiet, recipe) != program_key(loud, recipe)
+    assert program_key(Cnn(blocks=(Block(filters=4),)), recipe) is None

@@ -10,10 +10,10 @@ from mnist_tune.data.splits import Part
 from mnist_tune.networks import Block, Cnn, ConvAutoencoder, Network
 from mnist_tune.recipes import Adam, Recipe, Sgd
 from mnist_tune.trainer.keras_models import halves, with_weights
-from mnist_tune.trainer.program import shape_of
+from mnist_tune.trainer.program import program_spec
 from mnist_tune.trainer.runtime import Device
 from mnist_tune.trainer.training import Trainer
-from tests.trainer.training_samples import bits, go_on, trained
+from tests.trainer.training_samples import bits, go_on, runs_of, train, trained
 
 BLOCKS = (Block(filters=4, dropout=0.2), Block(filters=6, convolutions=2, pool=3))
 BUSY_CNN = Cnn(blocks=BLOCKS, dense=(12,), dropout=0.3, l2=1e-4, padding="same")
@@ -37,9 +37,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     whole = trained(trainer, network, RECIPE, [3])
     start = [Trainer.start(network, RECIPE, 3)]
-    part = trainer.train(network, RECIPE, start, lambda progress: progress.epoch < 2)
+    part = train(trainer, network, RECIPE, start, lambda progress: progress.epoch < 2)
     assert part[0].epoch == 2
-    assert bits(trainer.train(network, RECIPE, part, go_on)[0]) == bits(whole[0])
+    assert bits(train(trainer, network, RECIPE, part, go_on)[0]) == bits(whole[0])
 
 
 def test_dropout_is_on_in_training_and_off_in_validation(trainer: Trainer) -> None:
@@ -52,10 +52,10 @@ def test_dropout_is_on_in_training_and_off_in_validation(trainer: Trainer) -> No
 
 
 def test_convolutions_are_compiled_on_gpus_alone(cpu: Device) -> None:
-    gpu = Device("a GPU", "/GPU:0", 1, stacks_runs=True)
+    gpu = Device("a GPU", "/GPU:0", 1, shares_programs=True)
     recipe = Recipe(epochs=1)
-    assert not shape_of(BUSY_CNN, recipe, cpu).compiled
-    assert shape_of(BUSY_CNN, recipe, gpu).compiled
+    assert not program_spec(BUSY_CNN, recipe, cpu).compiled
+    assert program_spec(BUSY_CNN, recipe, gpu).compiled
 
 
 def test_bfloat16_is_another_program_with_nearly_the_same_result(trainer: Trainer) -> None:
@@ -79,7 +79,7 @@ def test_it_learns_real_digits_and_keras_agrees(cpu: Device) -> None:
     trainer = Trainer(train, judged, cpu)
     (state,) = trained(trainer, network, recipe, [3])
     assert (state.history[-1].val_accuracy or 0) > 0.9
-    (score,) = trainer.score(network, recipe, [state], judged)
+    (score,) = trainer.evaluate(runs_of(network, recipe, [state]), judged)
     assert score.accuracy == pytest.approx(state.history[-1].val_accuracy)
     assert score.classes is not None
     found = with_weights(network, state).predict(judged.images, verbose=0).argmax(axis=1)

@@ -10,13 +10,12 @@ from mnist_tune.data import embedded
 from mnist_tune.data.splits import Part
 from mnist_tune.networks import Autoencoder
 from mnist_tune.recipes import Adam, Recipe
-from mnist_tune.trainer.draws import DeviceRandom
 from mnist_tune.trainer.keras_models import with_weights
-from mnist_tune.trainer.parts import floors
-from mnist_tune.trainer.randomness import epoch_key
+from mnist_tune.trainer.objectives import entropy_floors
+from mnist_tune.trainer.randomness import DeviceRandom, epoch_key
 from mnist_tune.trainer.runtime import Device, tensorflow
 from mnist_tune.trainer.training import Trainer
-from tests.trainer.training_samples import bits, go_on, trained
+from tests.trainer.training_samples import bits, go_on, runs_of, train, trained
 
 NETWORK = Autoencoder(latent=8, hidden=(32,), noise=(0.2, 0.6))
 RECIPE = Recipe(epochs=3, batch_size=64, optimizer=Adam(learning_rate=2e-3))
@@ -30,7 +29,7 @@ def seasoned(
 
     def draw(keys: object, index: object) -> object:
         images = tf.fill((len(seeds), count, 784), 0.5)
-        return DeviceRandom(keys, index, compiled=True).seasoned(images, low, high)
+        return DeviceRandom(keys, index, compiled=True).noisy(images, low, high)
 
     program = tf.function(draw, jit_compile=True, autograph=False)
     keys = np.stack([epoch_key(seed, epoch) for seed in seeds])
@@ -78,7 +77,7 @@ def test_the_error_of_the_trainer_is_that_of_keras_images(
     assert last.val_mse == pytest.approx(wanted.mse, rel=1e-4)
     assert last.val_psnr == pytest.approx(wanted.psnr, rel=1e-4)
     assert last.val_accuracy is last.train_accuracy is None
-    (score,) = trainer.score(NETWORK, RECIPE, [state], validation_part)
+    (score,) = trainer.evaluate(runs_of(NETWORK, RECIPE, [state]), validation_part)
     assert (score.loss, score.mse, score.psnr) == pytest.approx(
         (wanted.loss, wanted.mse, wanted.psnr), rel=1e-4
     )
@@ -90,7 +89,7 @@ def test_floors_are_the_entropies_of_the_pixels(validation_part: Part) -> None:
     pixels = validation_part.images[:50].reshape(50, -1) / 255
     inside = np.clip(pixels, 1e-300, 1 - 1e-16)
     entropy = -(inside * np.log(inside) + (1 - inside) * np.log(1 - inside))
-    assert floors(validation_part)[:50] == pytest.approx(entropy.mean(axis=1), abs=1e-6)
+    assert entropy_floors(validation_part)[:50] == pytest.approx(entropy.mean(axis=1), abs=1e-6)
 
 
 def test_training_noise_is_drawn_anew_in_each_epoch(train_part: Part, cpu: Device) -> None:
@@ -106,8 +105,8 @@ def test_a_run_is_the_same_alone_in_company_and_after_an_interruption(trainer: T
     whole = trained(trainer, NETWORK, RECIPE, [3, 4])
     assert bits(trained(trainer, NETWORK, RECIPE, [4])[0]) == bits(whole[1])
     start = [Trainer.start(NETWORK, RECIPE, 3)]
-    part = trainer.train(NETWORK, RECIPE, start, lambda _progress: False)
-    assert bits(trainer.train(NETWORK, RECIPE, part, go_on)[0]) == bits(whole[0])
+    part = train(trainer, NETWORK, RECIPE, start, lambda _progress: False)
+    assert bits(train(trainer, NETWORK, RECIPE, part, go_on)[0]) == bits(whole[0])
 
 
 def test_one_trainer_takes_turns_with_different_noise(trainer: Trainer) -> None:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from mnist_tune.data.splits import Part
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.trainer.draws import DeviceRandom
-from mnist_tune.trainer.randomness import epoch_key, epoch_order
+from mnist_tune.trainer.randomness import DeviceRandom, epoch_key, epoch_order
 from mnist_tune.trainer.runtime import Device, tensorflow
 from mnist_tune.trainer.training import Trainer
+from tests.trainer.training_samples import train
 
 Masks = list[NDArray[np.float32] | None]
 
@@ -152,7 +152,7 @@ def test_training_uses_the_masks_of_its_seed_epoch_step_and_layer(
     start = Trainer.start(network, recipe, 3)
     trainer = Trainer(train_part, None, cpu)
     states = [Trainer.start(network, recipe, 8), start]
-    _, after = trainer.train(network, recipe, states, lambda _progress: True)
+    _, after = train(trainer, network, recipe, states, lambda _progress: True)
 
     w1, b1, w2, b2 = (weight.astype(np.float64) for weight in start.weights)
     for epoch, step in itertools.product(range(2), range(3)):

@@ -11,11 +11,9 @@ from mnist_tune.data.splits import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.trainer.batches import Member, Run, Stack
-from mnist_tune.trainer.program import shape_of
 from mnist_tune.trainer.runtime import Device, tensorflow
-from mnist_tune.trainer.training import Trainer
-from tests.trainer.training_samples import BUSY, BUSY_RECIPE, bits, trained
+from mnist_tune.trainer.training import Trainer, TrainingRun, _Batch
+from tests.trainer.training_samples import BUSY, BUSY_RECIPE, bits, go_on, trained
 
 pytestmark = pytest.mark.gpu
 
@@ -36,13 +34,13 @@ def test_a_gpu_is_used_and_weights_stay_on_it(
         Recipe(epochs=1, batch_size=32, optimizer=Sgd(momentum=0.9)),
     )
     trainer = Trainer(train_part, validation_part, gpu)
-    states = tuple(Trainer.start(network, recipe, seed) for seed in (3, 11))
-    runs = [Run(0, Member(network, recipe, states), state) for state in states]
-    stack = Stack(shape_of(network, recipe, gpu), runs, len(train_part))
-    trainer._advance(stack)  # noqa: SLF001
-    kept = [*stack._weights, *stack._slots, trainer._train.trained(network)[0]]  # noqa: SLF001
+    states = [Trainer.start(network, recipe, seed) for seed in (3, 11)]
+    runs = {i: (TrainingRun(network, recipe, state), state) for i, state in enumerate(states)}
+    batch = _Batch(runs, gpu, len(train_part))
+    trainer._train_epoch(batch)  # noqa: SLF001
+    kept = [*batch._weights, *batch._slots, trainer._train.trained(network)[0]]  # noqa: SLF001
     assert {tensor.device.rpartition("/")[2] for tensor in kept} == {"device:GPU:0"}
-    assert gpu.stacks_runs
+    assert gpu.shares_programs
     assert gpu.name != "CPU"
 
 
@@ -62,24 +60,19 @@ def test_a_gpu_repeats_itself(gpu: Device, train_part: Part, validation_part: Pa
     assert [bits(state) for state in first] == [bits(state) for state in second]
 
 
-def test_a_stack_on_a_gpu_agrees_with_the_cpu(
+def test_a_batch_on_a_gpu_agrees_with_the_cpu(
     gpu: Device, train_part: Part, validation_part: Part
 ) -> None:
     networks = [replace(BUSY, l2=l2) for l2 in (0.0, 1e-4, 1e-3)]
     host = Trainer(train_part, validation_part, Device("CPU", "/CPU:0", 1))
-    together = [
-        Member(
-            network,
-            BUSY_RECIPE,
-            tuple(Trainer.start(network, BUSY_RECIPE, seed) for seed in (3, 11)),
-        )
+    runs = [
+        TrainingRun(network, BUSY_RECIPE, Trainer.start(network, BUSY_RECIPE, seed))
         for network in networks
+        for seed in (3, 11)
     ]
-    stacked = Trainer(train_part, validation_part, gpu).train_together(
-        together, lambda progress: progress
-    )
-    for network, states in zip(networks, stacked, strict=True):
-        assert not isinstance(states, Diverged)
-        for mine, theirs in zip(states, trained(host, network, BUSY_RECIPE, [3, 11]), strict=True):
-            for a, b in zip(mine.weights, theirs.weights, strict=True):
-                assert np.abs(a - b).max() < 0.02 * np.abs(b).max()
+    on_gpu = Trainer(train_part, validation_part, gpu).train(runs, go_on)
+    on_cpu = [s for network in networks for s in trained(host, network, BUSY_RECIPE, [3, 11])]
+    for mine, theirs in zip(on_gpu, on_cpu, strict=True):
+        assert not isinstance(mine, Diverged)
+        for a, b in zip(mine.weights, theirs.weights, strict=True):
+            assert np.abs(a - b).max() < 0.02 * np.abs(b).max()

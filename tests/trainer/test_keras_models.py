@@ -19,7 +19,7 @@ from mnist_tune.trainer.keras_models import keras_model, save_model, with_weight
 from mnist_tune.trainer.runtime import Device
 from mnist_tune.trainer.states import RunState
 from mnist_tune.trainer.training import Trainer
-from tests.trainer.training_samples import trained
+from tests.trainer.training_samples import runs_of, trained
 
 NETWORK = Mlp(hidden=(24, 16), l2=1e-4, activation="tanh", dropout=0.2, input_dropout=0.1)
 RECIPE = Recipe(epochs=2, batch_size=32, optimizer=Sgd(learning_rate=0.1))
@@ -61,7 +61,7 @@ def test_it_has_as_many_parameters_as_the_network_says(
 def test_its_classes_and_losses_are_those_that_the_trainer_scores(
     model: Any, run: RunState, trainer: Trainer, validation_part: Part
 ) -> None:
-    (score,) = trainer.score(NETWORK, RECIPE, [run], validation_part)
+    (score,) = trainer.evaluate(runs_of(NETWORK, RECIPE, [run]), validation_part)
     probabilities = model.predict(validation_part.images, verbose=0)
     classes = probabilities.argmax(axis=1)
     assert score.classes is not None

@@ -18,20 +18,28 @@ from mnist_tune.errors import Diverged
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Adam, Optimizer, Recipe, Sgd
 from mnist_tune.trainer import forward, program
-from mnist_tune.trainer.batches import Progress
 from mnist_tune.trainer.keras_models import with_weights
-from mnist_tune.trainer.program import batches, epoch_program, scoring_program, shape_of
+from mnist_tune.trainer.program import batch_rows, epoch_program, program_spec, scoring_program
 from mnist_tune.trainer.randomness import epoch_order
 from mnist_tune.trainer.runtime import Device
 from mnist_tune.trainer.states import EpochMetrics, RunState
-from mnist_tune.trainer.training import Trainer
-from tests.trainer.training_samples import BUSY, BUSY_RECIPE, SMALL, bits, go_on, trained
+from mnist_tune.trainer.training import EpochProgress, Trainer
+from tests.trainer.training_samples import (
+    BUSY,
+    BUSY_RECIPE,
+    SMALL,
+    bits,
+    go_on,
+    runs_of,
+    train,
+    trained,
+)
 
 ADAM_RECIPE = replace(BUSY_RECIPE, optimizer=Adam(learning_rate=2e-3))
 CPU = Device("CPU", "/CPU:0", 1)
 
 
-def until(epoch: int) -> Callable[[Progress], bool]:
+def until(epoch: int) -> Callable[[EpochProgress], bool]:
     return lambda progress: progress.epoch < epoch
 
 
@@ -60,7 +68,7 @@ def test_seeds_stacked_in_one_program_come_to_the_same(
     train_part: Part, validation_part: Part, cpu: Device, trainer: Trainer, recipe: Recipe
 ) -> None:
     """As a GPU trains them: to float precision, as sums are taken in another order."""
-    stacking = Trainer(train_part, validation_part, replace(cpu, stacks_runs=True))
+    stacking = Trainer(train_part, validation_part, replace(cpu, shares_programs=True))
     stacked = trained(stacking, BUSY, recipe, [3, 11, 2**40])
     in_turn = trained(trainer, BUSY, recipe, [3, 11, 2**40])
     assert [state.seed for state in stacked] == [state.seed for state in in_turn]
@@ -68,9 +76,9 @@ def test_seeds_stacked_in_one_program_come_to_the_same(
         assert mine.history[-1].train_loss == pytest.approx(theirs.history[-1].train_loss, rel=1e-4)
         for a, b in zip(mine.weights, theirs.weights, strict=True):
             assert np.abs(a - b).max() < 1e-4 * np.abs(b).max()
-    scores = stacking.score(BUSY, recipe, in_turn, validation_part)
+    scores = stacking.evaluate(runs_of(BUSY, recipe, in_turn), validation_part)
     for one, other in zip(
-        scores, trainer.score(BUSY, recipe, in_turn, validation_part), strict=True
+        scores, trainer.evaluate(runs_of(BUSY, recipe, in_turn), validation_part), strict=True
     ):
         assert (one.seed, one.accuracy) == (other.seed, other.accuracy)
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
@@ -82,7 +90,7 @@ def test_seeds_stacked_in_one_program_come_to_the_same(
 def test_a_cpu_does_not_stack_seeds(cpu: Device) -> None:
     """Their bits would depend on their company then."""
     if cpu.placement == "/CPU:0":
-        assert not cpu.stacks_runs
+        assert not cpu.shares_programs
 
 
 @pytest.mark.parametrize("recipe", [BUSY_RECIPE, ADAM_RECIPE], ids=["momentum", "adam"])
@@ -93,7 +101,7 @@ def test_a_run_stopped_after_any_epoch_goes_on_from_its_checkpoint_as_if_never_s
     state: RunState | None = Trainer.start(BUSY, recipe, 11)
     for epoch in range(1, recipe.epochs + 1):
         assert state is not None
-        (state,) = trainer.train(BUSY, recipe, [state], until(epoch))
+        (state,) = train(trainer, BUSY, recipe, [state], until(epoch))
         assert state.epoch == epoch
         checkpoints.save_checkpoint(tmp_path / "run.ckpt", state, "identity")
         state = checkpoints.load_checkpoint(tmp_path / "run.ckpt", "identity")
@@ -106,15 +114,16 @@ def test_runs_that_stand_behind_catch_up_and_come_to_the_same(
 ) -> None:
     starts = {seed: Trainer.start(BUSY, BUSY_RECIPE, seed) for seed in busy_runs}
     first, second, third = starts
-    ahead = trainer.train(BUSY, BUSY_RECIPE, [starts[first]], until(3))
-    between = trainer.train(BUSY, BUSY_RECIPE, [starts[third]], until(1))
+    ahead = train(trainer, BUSY, BUSY_RECIPE, [starts[first]], until(3))
+    between = train(trainer, BUSY, BUSY_RECIPE, [starts[third]], until(1))
     seen: list[tuple[int, set[int]]] = []
 
-    def note(progress: Progress) -> bool:
-        seen.append((progress.epoch, set(progress.metrics)))
+    def note(progress: EpochProgress) -> bool:
+        seen.append((progress.epoch, {run_seeds[i] for i in progress.metrics}))
         return True
 
-    states = trainer.train(BUSY, BUSY_RECIPE, [*ahead, starts[second], *between], note)
+    run_seeds = (first, second, third)
+    states = train(trainer, BUSY, BUSY_RECIPE, [*ahead, starts[second], *between], note)
     assert [state.seed for state in states] == [first, second, third]
     assert [bits(state) for state in states] == [bits(busy_runs[state.seed]) for state in states]
     assert seen == [
@@ -128,10 +137,10 @@ def test_runs_that_stand_behind_catch_up_and_come_to_the_same(
 def test_a_finished_run_is_handed_back_untouched(
     trainer: Trainer, busy_runs: dict[int, RunState]
 ) -> None:
-    def unexpected(progress: Progress) -> bool:
+    def unexpected(progress: EpochProgress) -> bool:
         raise AssertionError(progress)
 
-    states = trainer.train(BUSY, BUSY_RECIPE, list(busy_runs.values()), unexpected)
+    states = train(trainer, BUSY, BUSY_RECIPE, list(busy_runs.values()), unexpected)
     assert states == tuple(busy_runs.values())
 
 
@@ -140,7 +149,7 @@ def test_a_finished_run_beside_a_new_one_is_not_trained_on(
 ) -> None:
     first, second, _ = busy_runs
     states = [busy_runs[first], Trainer.start(BUSY, BUSY_RECIPE, second)]
-    finished, caught_up = trainer.train(BUSY, BUSY_RECIPE, states, go_on)
+    finished, caught_up = train(trainer, BUSY, BUSY_RECIPE, states, go_on)
     assert bits(finished) == bits(busy_runs[first])
     assert bits(caught_up) == bits(busy_runs[second])
 
@@ -148,27 +157,27 @@ def test_a_finished_run_beside_a_new_one_is_not_trained_on(
 def test_a_snapshot_is_the_state_at_that_epoch(trainer: Trainer) -> None:
     taken: list[tuple[RunState, ...]] = []
 
-    def keep(progress: Progress) -> bool:
-        taken.append(progress.snapshot())
+    def keep(progress: EpochProgress) -> bool:
+        taken.append(tuple(progress.snapshot().values()))
         return True
 
     states = [Trainer.start(BUSY, BUSY_RECIPE, seed) for seed in (3, 11)]
-    final = trainer.train(BUSY, BUSY_RECIPE, states, keep)
+    final = train(trainer, BUSY, BUSY_RECIPE, states, keep)
     assert [[state.epoch for state in each] for each in taken] == [[n, n] for n in (1, 2, 3, 4)]
     assert [bits(state) for state in taken[-1]] == [bits(state) for state in final]
-    stopped = trainer.train(BUSY, BUSY_RECIPE, states, until(2))
+    stopped = train(trainer, BUSY, BUSY_RECIPE, states, until(2))
     assert [bits(state) for state in taken[1]] == [bits(state) for state in stopped]
 
 
 def test_being_told_to_stop_stops_at_that_epoch(trainer: Trainer) -> None:
     calls: list[int] = []
 
-    def stop_at_2(progress: Progress) -> bool:
+    def stop_at_2(progress: EpochProgress) -> bool:
         calls.append(progress.epoch)
         return progress.epoch < 2
 
     states = [Trainer.start(BUSY, BUSY_RECIPE, seed) for seed in (3, 11)]
-    assert [s.epoch for s in trainer.train(BUSY, BUSY_RECIPE, states, stop_at_2)] == [2, 2]
+    assert [s.epoch for s in train(trainer, BUSY, BUSY_RECIPE, states, stop_at_2)] == [2, 2]
     assert calls == [1, 2]
 
 
@@ -182,7 +191,7 @@ def test_every_image_is_scored_once(
     """Against plain Keras, on sizes around the block of 1,000."""
     (state,) = trained(trainer, SMALL, Recipe(epochs=1, batch_size=32), [3])
     part = Part(validation_part.images[:count], validation_part.labels[:count])
-    (score,) = trainer.score(SMALL, Recipe(epochs=1), [state], part)
+    (score,) = trainer.evaluate(runs_of(SMALL, Recipe(epochs=1), [state]), part)
     probabilities = with_weights(SMALL, state).predict(part.images, verbose=0)
     assert score.classes is not None
     assert np.array_equal(score.classes, probabilities.argmax(axis=1))
@@ -193,19 +202,19 @@ def test_every_image_is_scored_once(
 
 def test_a_single_image_more_moves_the_score(trainer: Trainer, validation_part: Part) -> None:
     state = Trainer.start(SMALL, Recipe(epochs=1), 3)
-    (score,) = trainer.score(SMALL, Recipe(epochs=1), [state], validation_part)
+    (score,) = trainer.evaluate(runs_of(SMALL, Recipe(epochs=1), [state]), validation_part)
     assert score.classes is not None
     labels = validation_part.labels.copy()
     labels[-1] = score.classes[-1] if score.classes[-1] != labels[-1] else (labels[-1] + 1) % 10
     changed = Part(validation_part.images, labels)
-    (moved,) = trainer.score(SMALL, Recipe(epochs=1), [state], changed)
+    (moved,) = trainer.evaluate(runs_of(SMALL, Recipe(epochs=1), [state]), changed)
     assert abs((moved.accuracy or 0) - (score.accuracy or 0)) == pytest.approx(1 / len(labels))
 
 
 def test_the_metrics_of_an_epoch_are_the_score_of_its_weights(
     trainer: Trainer, validation_part: Part, busy_runs: dict[int, RunState]
 ) -> None:
-    scores = trainer.score(BUSY, BUSY_RECIPE, list(busy_runs.values()), validation_part)
+    scores = trainer.evaluate(runs_of(BUSY, BUSY_RECIPE, list(busy_runs.values())), validation_part)
     for score, (seed, state) in zip(scores, busy_runs.items(), strict=True):
         last = state.history[-1]
         assert score.seed == seed
@@ -219,7 +228,7 @@ def test_the_training_metrics_are_means_over_the_steps_of_the_epoch(train_part: 
     network = Mlp(hidden=(), l2=5.0)  # a penalty on hidden kernels, of which there are none
     state = Trainer.start(network, recipe, 3)
     trainer = Trainer(train_part, None, Device("CPU", "/CPU:0", 1))
-    (after,) = trainer.train(network, recipe, [state], go_on)
+    (after,) = train(trainer, network, recipe, [state], go_on)
     kernel, bias = (w.astype(np.float64) for w in state.weights)
     losses: list[float] = []
     hits: list[bool] = []
@@ -263,7 +272,7 @@ def test_without_validation_images_training_is_the_same(
 
 def test_batches_hold_every_image_once_and_mark_what_is_missing() -> None:
     orders = np.stack([np.arange(10), np.arange(10)[::-1]]).astype(np.int32)
-    plan = batches(orders, 4)
+    plan = batch_rows(orders, 4)
     assert plan.shape == (3, 2, 4)
     assert plan[:, 0].ravel().tolist() == [*range(10), -1, -1]
     assert plan[:, 1].ravel().tolist() == [*range(9, -1, -1), -1, -1]
@@ -282,7 +291,7 @@ def test_what_are_only_numbers_shares_one_compilation(trainer: Trainer) -> None:
     """L2 factor, learning rate, momentum, dropout rate, seed, number of seeds, epochs."""
     network = Mlp(hidden=(13,), l2=1e-3, dropout=0.1)
     recipe = Recipe(epochs=1, batch_size=32, optimizer=Sgd(learning_rate=0.1, momentum=0.5))
-    traces = epoch_program(shape_of(network, recipe, CPU)).experimental_get_tracing_count
+    traces = epoch_program(program_spec(network, recipe, CPU)).experimental_get_tracing_count
     trained(trainer, network, recipe, [3])
     assert traces() == 1
     trained(trainer, replace(network, l2=0.0), recipe, [4])
@@ -290,7 +299,7 @@ def test_what_are_only_numbers_shares_one_compilation(trainer: Trainer) -> None:
     faster = replace(recipe, optimizer=Sgd(learning_rate=0.2, momentum=0.9))
     trained(trainer, network, faster, [3])
     assert traces() == 1
-    assert epoch_program(shape_of(network, faster, CPU)).experimental_get_tracing_count() == 1
+    assert epoch_program(program_spec(network, faster, CPU)).experimental_get_tracing_count() == 1
 
 
 def test_these_numbers_do_take_effect_without_a_new_compilation(trainer: Trainer) -> None:
@@ -324,8 +333,8 @@ def test_these_numbers_do_take_effect_without_a_new_compilation(trainer: Trainer
 def test_another_structure_has_another_program(
     network: Mlp, optimizer: Optimizer, schedule: str
 ) -> None:
-    plain = shape_of(Mlp(hidden=(13,)), Recipe(epochs=1), CPU)
-    other = shape_of(network, Recipe(epochs=1, optimizer=optimizer, schedule=schedule), CPU)  # type: ignore[arg-type]
+    plain = program_spec(Mlp(hidden=(13,)), Recipe(epochs=1), CPU)
+    other = program_spec(network, Recipe(epochs=1, optimizer=optimizer, schedule=schedule), CPU)  # type: ignore[arg-type]
     assert other != plain
 
 
@@ -334,7 +343,9 @@ def test_another_batch_size_is_compiled_anew_and_right(trainer: Trainer) -> None
     recipes = [Recipe(epochs=1, batch_size=size) for size in (32, 64)]
     first, second = (trained(trainer, network, recipe, [3])[0] for recipe in recipes)
     assert first.weights[0].tobytes() != second.weights[0].tobytes()
-    assert epoch_program(shape_of(network, recipes[0], CPU)).experimental_get_tracing_count() == 2
+    assert (
+        epoch_program(program_spec(network, recipes[0], CPU)).experimental_get_tracing_count() == 2
+    )
 
 
 def test_programs_that_were_dropped_are_made_again(trainer: Trainer) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mnist_tune.errors import Diverged
 from mnist_tune.networks import Mlp, Network
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.trainer.batches import Progress
 from mnist_tune.trainer.states import RunState
-from mnist_tune.trainer.training import Trainer
+from mnist_tune.trainer.training import EpochProgress, OnEpoch, Trainer, TrainingRun
 
 SMALL = Mlp(hidden=(16,))
 
@@ -19,8 +19,27 @@ BUSY_RECIPE = Recipe(
 )
 
 
-def go_on(_progress: Progress) -> bool:
+def go_on(_progress: EpochProgress) -> bool:
     return True
+
+
+def runs_of(network: Network, recipe: Recipe, states: Sequence[RunState]) -> list[TrainingRun]:
+    return [TrainingRun(network, recipe, state) for state in states]
+
+
+def train(
+    trainer: Trainer,
+    network: Network,
+    recipe: Recipe,
+    states: Sequence[RunState],
+    on_epoch: OnEpoch = go_on,
+) -> tuple[RunState, ...]:
+    """Train the runs of one configuration, of which none may diverge."""
+    reached = trainer.train(runs_of(network, recipe, states), on_epoch)
+    for state in reached:
+        if isinstance(state, Diverged):
+            raise state
+    return tuple(state for state in reached if isinstance(state, RunState))
 
 
 def trained(
@@ -28,7 +47,7 @@ def trained(
 ) -> tuple[RunState, ...]:
     """Train new runs from their first epoch to their last."""
     states = [Trainer.start(network, recipe, seed) for seed in seeds]
-    return trainer.train(network, recipe, states, go_on)
+    return train(trainer, network, recipe, states)
 
 
 def bits(state: RunState) -> tuple[object, ...]:

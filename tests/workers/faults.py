@@ -8,35 +8,30 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
 
 from distributed import get_worker
 
 from mnist_tune.errors import Diverged, WorkerFailed
-from mnist_tune.workers.tasks import Results, Task
+from mnist_tune.workers.tasks import EpochMessage, Task, TaskResults
 from mnist_tune.workers.worker import topic
-from tests.search.fakes import outcome
+from tests.search.fakes import run_result, timing
 
 WELL, DIES, HANGS, OUT_OF_MEMORY, RAISES, DIVERGES, STOPPED = range(7)
-PID_EVENT = "pid"
+PID_TOPIC = "pid"
 
 
-def misbehave(task: Task) -> Results:
-    """Do what the task's trial number says, after the word that it has begun."""
+def misbehave(task: Task) -> TaskResults:
+    """Do what the task's trial number says, after the word that it has begun, by a worker's process."""
     worker = get_worker()
-    message: dict[str, Any] = {
-        "task": task.name,
-        "trained": False,
-        "compiling": False,
-        "metrics": [],
-        "over": [],
-    }
-    worker.log_event(topic(task.run), message | {"worker": worker.address, PID_EVENT: os.getpid()})
+    message = EpochMessage(task.name, "begun", worker=worker.address)
+    worker.log_event(topic(task.coordinator), message.to_event())
+    worker.log_event(PID_TOPIC, {"task": task.name, "pid": os.getpid()})
     time.sleep(0.3)  # until that is sent
-    _happen(task.lead.trial_number)
-    if task.lead.trial_number == DIVERGES:
-        return {task.lead.key: Diverged("nan")}
-    return {task.lead.key: outcome({}, device=str(os.getpid()))}
+    number = task.runs[0].trial.trial_number
+    _happen(number)
+    if number == DIVERGES:
+        return (Diverged("nan"),)
+    return (run_result(timing=timing(device=str(os.getpid()))),)
 
 
 def _happen(what: int) -> None:

@@ -17,8 +17,8 @@ from mnist_tune.errors import Diverged, TrialFailed, WorkersGone
 from mnist_tune.workers.executor import Executor
 from mnist_tune.workers.pools import LocalPool
 from mnist_tune.workers.specs import WorkerSpec
-from mnist_tune.workers.tasks import Outcome, Piece, Task
-from tests.search.fakes import job
+from mnist_tune.workers.tasks import EpochMessage, RunResult, Task
+from tests.search.fakes import spec
 from tests.workers import faults
 
 PATIENCE_SECONDS = 90.0
@@ -28,38 +28,44 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 
 class Tasks:
-    """Hands tasks to a cluster and waits for what becomes of them."""
+    """Hands tasks to an executor and waits for what becomes of them."""
 
-    def __init__(self, cluster: Executor, events: queue.SimpleQueue[Any], fleet: LocalPool) -> None:
-        self.cluster = cluster
-        self.fleet = fleet
+    def __init__(self, executor: Executor, pool: LocalPool) -> None:
+        self.executor = executor
+        self.pool = pool
         self.pids: dict[str, int] = {}
-        self._events = events
+        self._begun: list[str] = []
         self._ended: list[str] = []
         self._number = 0
+        executor._client.subscribe_topic(faults.PID_TOPIC, self._on_pid)  # noqa: SLF001
+
+    def _on_pid(self, event: tuple[float, dict[str, Any]]) -> None:
+        self.pids[event[1]["task"]] = event[1]["pid"]
 
     def submit(self, what: int) -> str:
         self._number += 1
         name = f"task-{self._number}"
-        self.cluster.submit(
-            Task(name=name, pieces=(Piece(job(what, seeds=(0,)), (0,)),), checkpoint_seconds=1)
-        )
+        runs = spec(what, seeds=(0,)).runs
+        self.executor.submit(Task(name=name, runs=runs, checkpoint_seconds=1))
         return name
 
     def begun(self, name: str) -> int:
         """Wait until a worker has begun a task; the worker's process."""
-        while name not in self.pids:
+        while name not in self._begun:
             self._hear()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while name not in self.pids and time.monotonic() < deadline:
+            time.sleep(0.01)
         return self.pids[name]
 
-    def ended(self, name: str) -> Outcome:
+    def ended(self, name: str) -> RunResult:
         """Wait for a task to end; what it came to."""
         while name not in self._ended:
             self._hear()
-        (outcome,) = self.cluster.result(name).values()
-        if isinstance(outcome, Diverged):
-            raise outcome
-        return outcome
+        (result,) = self.executor.result(name)
+        if isinstance(result, Diverged):
+            raise result
+        return result
 
     def reason(self, name: str) -> str:
         with pytest.raises(TrialFailed) as caught:
@@ -67,19 +73,15 @@ class Tasks:
         return caught.value.reason
 
     def _hear(self) -> None:
-        event = self._events.get(timeout=PATIENCE_SECONDS)
-        if isinstance(event, dict):
-            self.pids[event["task"]] = event[faults.PID_EVENT]
-        else:
-            self._ended.append(event)
+        event = self.executor.events.get(timeout=PATIENCE_SECONDS)
+        (self._begun if isinstance(event, EpochMessage) else self._ended).append(event.task)
 
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Tasks]:
-    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    fleet = LocalPool([WorkerSpec(threads=1)], MEMORY)
-    with Executor(fleet, events, work=faults.misbehave) as cluster:
-        yield Tasks(cluster, events, fleet)
+    pool = LocalPool([WorkerSpec(threads=1)], MEMORY)
+    with Executor(pool, queue.SimpleQueue(), work=faults.misbehave) as executor:
+        yield Tasks(executor, pool)
 
 
 @pytest.fixture
@@ -89,9 +91,9 @@ def tasks(started: Tasks) -> Iterator[Tasks]:
     assert started.ended(started.submit(faults.WELL)).finished
 
 
-def tend_often(cluster: Executor) -> None:
+def tend_often(pool: LocalPool) -> None:
     for _ in range(100):
-        cluster.tend()
+        pool.tend()
 
 
 def gone(pid: int) -> bool:
@@ -108,9 +110,9 @@ def test_worker_that_dies_loses_its_task_at_once(tasks: Tasks) -> None:
 def test_hung_worker_is_replaced(tasks: Tasks, what: int) -> None:
     name = tasks.submit(what)
     pid = tasks.begun(name)
-    tasks.cluster.replace(name)
+    tasks.executor.replace(name)
     assert tasks.reason(name) == "worker_lost"
-    assert tasks.ended(tasks.submit(faults.WELL)).device != str(pid)
+    assert tasks.ended(tasks.submit(faults.WELL)).timing.device != str(pid)
     assert gone(pid)
 
 
@@ -134,9 +136,9 @@ def test_worker_of_a_diverged_run_stays(tasks: Tasks) -> None:
 def test_task_that_no_worker_takes_is_ended(tasks: Tasks) -> None:
     busy, waiting = tasks.submit(faults.HANGS), tasks.submit(faults.WELL)
     tasks.begun(busy)
-    tasks.cluster.replace(waiting)
+    tasks.executor.replace(waiting)
     assert tasks.reason(waiting) == "worker_lost"
-    tasks.cluster.replace(busy)
+    tasks.executor.replace(busy)
     assert tasks.reason(busy) == "worker_lost"
 
 
@@ -144,7 +146,7 @@ class TestEnd:
     """Nobody waits for a process that cannot end by itself."""
 
     @pytest.fixture
-    def fleet(self) -> LocalPool:
+    def pool(self) -> LocalPool:
         return LocalPool([WorkerSpec(threads=1)], MEMORY)
 
     def pid(self, besides: int = 0) -> int:
@@ -156,8 +158,8 @@ class TestEnd:
                     return process.pid
             time.sleep(0.001)
 
-    def test_does_not_wait_for_a_worker_that_is_stopped(self, fleet: LocalPool) -> None:
-        with fleet:
+    def test_does_not_wait_for_a_worker_that_is_stopped(self, pool: LocalPool) -> None:
+        with pool:
             pid = self.pid()
             os.kill(pid, signal.SIGSTOP)
             began = time.monotonic()
@@ -165,9 +167,9 @@ class TestEnd:
         assert gone(pid)
 
     def test_does_not_wait_for_a_new_worker_that_is_stopped_while_it_starts(
-        self, fleet: LocalPool
+        self, pool: LocalPool
     ) -> None:
-        with fleet:
+        with pool:
             first = self.pid()
             os.kill(first, signal.SIGKILL)
             pid = self.pid(besides=first)
@@ -177,10 +179,9 @@ class TestEnd:
         assert time.monotonic() - began < 10
         assert gone(pid)
 
-    def test_kills_a_worker_in_the_middle_of_a_task(self, fleet: LocalPool) -> None:
-        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        with Executor(fleet, events, work=faults.misbehave) as cluster:
-            tasks = Tasks(cluster, events, fleet)
+    def test_kills_a_worker_in_the_middle_of_a_task(self, pool: LocalPool) -> None:
+        with Executor(pool, queue.SimpleQueue(), work=faults.misbehave) as executor:
+            tasks = Tasks(executor, pool)
             pid = tasks.begun(tasks.submit(faults.HANGS))
             began = time.monotonic()
         assert time.monotonic() - began < 10
@@ -189,13 +190,13 @@ class TestEnd:
 
 class TestTending:
     def test_worker_that_was_dropped_is_started_again(self, tasks: Tasks) -> None:
-        cluster = tasks.fleet.spec
+        cluster = tasks.pool.cluster
         (name,) = cluster.workers
         cluster.sync(cluster.workers.pop(name).close)  # as Dask does when no process comes up
         task = tasks.submit(faults.WELL)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not cluster.workers and time.monotonic() < deadline:
-            tasks.cluster.tend()
+            tasks.pool.tend()
             time.sleep(0.02)
         assert tasks.ended(task).finished
 
@@ -203,10 +204,10 @@ class TestTending:
         self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for _ in range(10):  # it looks at every tenth call, and forgets what was before
-            tasks.cluster.tend()
+            tasks.pool.tend()
         nobody: dict[str, Any] = {"workers": {}}
-        monkeypatch.setattr(tasks.fleet.spec, "scheduler_info", nobody)
+        monkeypatch.setattr(tasks.pool.cluster, "scheduler_info", nobody)
         for _ in range(250):  # some minutes; how many calls there were before is unknown
-            tasks.cluster.tend()
+            tasks.pool.tend()
         with pytest.raises(WorkersGone, match="type the same command again"):
-            tend_often(tasks.cluster)
+            tend_often(tasks.pool)

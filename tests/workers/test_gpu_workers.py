@@ -11,11 +11,10 @@ import pytest
 
 from mnist_tune.data.sources import load_dataset
 from mnist_tune.workers.executor import Executor
-from mnist_tune.workers.machine import this_machine
 from mnist_tune.workers.pools import LocalPool
-from mnist_tune.workers.specs import Wish, plan
-from mnist_tune.workers.tasks import Outcome, Piece, Task
-from tests.search.fakes import job
+from mnist_tune.workers.specs import WorkerOptions, this_machine, worker_specs
+from mnist_tune.workers.tasks import RunResult, Task, TaskEnded
+from tests.search.fakes import spec
 
 PATIENCE_SECONDS = 120.0
 
@@ -25,27 +24,22 @@ pytestmark = [
 ]
 
 
-def test_each_worker_trains_on_the_gpu_of_its_seat(tmp_path: Path) -> None:
-    seats = plan(Wish(workers_per_gpu=2), this_machine())
-    work = replace(
-        job(seeds=range(len(seats)), epochs=1),
+def test_each_worker_trains_on_the_gpu_of_its_spec(tmp_path: Path) -> None:
+    specs = worker_specs(WorkerOptions(workers_per_gpu=2), this_machine())
+    trial = replace(
+        spec(seeds=range(len(specs)), epochs=1),
         source=load_dataset(Path("embedded")).source,
         checkpoints=tmp_path,
     )
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    with Executor(LocalPool(seats), events) as cluster:
-        for seed in work.seeds:
-            cluster.submit(
-                Task(name=f"task-{seed}", pieces=(Piece(work, (seed,)),), checkpoint_seconds=60)
-            )
+    with Executor(LocalPool(specs), events) as executor:
+        for run in trial.runs:
+            executor.submit(Task(name=f"task-{run.seed}", runs=(run,), checkpoint_seconds=60))
         devices: list[str] = []
-        while len(devices) < len(seats):
+        while len(devices) < len(specs):
             event = events.get(timeout=PATIENCE_SECONDS)
-            if isinstance(event, str):
-                (outcome,) = cluster.result(event).values()
-                assert isinstance(outcome, Outcome)
-                devices.append(outcome.device)
-    assert sorted(device.split()[1] for device in devices) == sorted(
-        str(seat.gpu) for seat in seats
-    )
-    assert all(device.startswith("GPU ") for device in devices)
+            if isinstance(event, TaskEnded):
+                (result,) = executor.result(event.task)
+                assert isinstance(result, RunResult)
+                devices.append(result.timing.device)
+    assert sorted(device.split()[1] for device in devices) == sorted(str(s.gpu) for s in specs)

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from mnist_tune.errors import DefinitionError
-from mnist_tune.workers.hands import Hands
-from mnist_tune.workers.network import Address, find_tls, parse_address
-from mnist_tune.workers.specs import Wish
-from mnist_tune.workers.versions import difference, versions_here
+from mnist_tune.workers.network import (
+    Address,
+    find_tls,
+    parse_address,
+    versions_difference,
+    versions_here,
+)
+from mnist_tune.workers.specs import WorkerOptions
 
 
 @pytest.mark.parametrize(
@@ -59,17 +63,17 @@ def test_certificates_and_protocol_belong_together(tmp_path: Path) -> None:
 def test_options_that_exclude_each_other() -> None:
     here = parse_address("tcp://127.0.0.1:8786")
     with pytest.raises(DefinitionError, match="exclude each other"):
-        Hands(listen=here, cluster=here)
+        WorkerOptions(listen=here, cluster=here)
     with pytest.raises(DefinitionError, match="about this machine"):
-        Hands(cluster=here, wish=Wish(workers=2))
+        WorkerOptions(cluster=here, workers=2)
 
 
 def test_other_versions_are_named() -> None:
     ours = versions_here()
-    assert difference({**ours, "host": "elsewhere"}, ours) is None
+    assert versions_difference({**ours, "host": "elsewhere"}, ours) is None
     theirs = {**ours, "host": "elsewhere", "tensorflow": "2.0"}
     del theirs["keras"]
-    line = difference(theirs, ours)
+    line = versions_difference(theirs, ours)
     assert line is not None
     for words in ("on elsewhere", f"tensorflow 2.0 instead of {ours['tensorflow']}", "keras none"):
         assert words in line

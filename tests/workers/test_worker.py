@@ -1,4 +1,4 @@
-"""What a worker makes of a task: pieces that are saved, told of, ended and failed each on its own."""
+"""What a worker makes of a task: runs that are restored, reported, saved, ended and evaluated."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from mnist_tune.data.sources import load_dataset
 from mnist_tune.errors import Diverged, WorkerFailed
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.workers import control, worker
-from mnist_tune.workers.tasks import Outcome, Piece, Task, TrialSpec
-from mnist_tune.workers.worker import carry_out
+from mnist_tune.trainer.training import Trainer
+from mnist_tune.workers import worker
+from mnist_tune.workers.tasks import EpochMessage, Run, RunResult, Task, TrialSpec
+from mnist_tune.workers.worker import train_task
 
 RECIPE = Recipe(epochs=3, batch_size=500)
+HOPELESS = replace(RECIPE, optimizer=Sgd(learning_rate=1e30))
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +28,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_TUNE_THREADS", "1")
 
 
-def jobs(folder: Path, *recipes: Recipe) -> list[TrialSpec]:
+def specs(folder: Path, *recipes: Recipe) -> list[TrialSpec]:
     return [
         TrialSpec(
             trial_number=number,
@@ -41,111 +43,167 @@ def jobs(folder: Path, *recipes: Recipe) -> list[TrialSpec]:
     ]
 
 
-def task(of_jobs: list[TrialSpec], **changes: Any) -> Task:
-    pieces = tuple(Piece(job, job.seeds) for job in of_jobs)
-    return Task(name="task", pieces=pieces, checkpoint_seconds=60, run="run", **changes)
+def task(trials: list[TrialSpec], **changes: Any) -> Task:
+    runs = tuple(run for trial in trials for run in trial.runs)
+    return Task(name="task", runs=runs, checkpoint_seconds=60, coordinator="me", **changes)
 
 
-def carried_out(given: Task) -> tuple[list[Outcome | Diverged], list[dict[str, Any]]]:
-    messages: list[dict[str, Any]] = []
-    return list(carry_out(given, messages.append).values()), messages
+def trained(given: Task) -> tuple[list[RunResult | Diverged], list[EpochMessage]]:
+    messages: list[EpochMessage] = []
+    return list(train_task(given, messages.append)), messages
 
 
-def outcomes(given: Task) -> list[Outcome]:
-    return [result for result in carried_out(given)[0] if isinstance(result, Outcome)]
+def results(given: Task) -> list[RunResult]:
+    found = [result for result in trained(given)[0] if isinstance(result, RunResult)]
+    assert len(found) == len(given.runs)
+    return found
 
 
-def test_pieces_come_to_what_they_come_to_alone(tmp_path: Path) -> None:
-    made = jobs(tmp_path, RECIPE, RECIPE)
-    results, messages = carried_out(task(made))
-    alone = [outcomes(task(jobs(tmp_path / "alone", RECIPE, RECIPE)[n : n + 1])) for n in (0, 1)]
-    assert [m["trained"] for m in messages] == [False, True, True, True]
-    assert [(job, seed) for job, seed, _ in messages[1]["metrics"]] == [
-        (key, seed) for key in ("trial-0", "trial-1") for seed in (0, 1)
-    ]
-    for result, (theirs,) in zip(results, alone, strict=True):
-        assert isinstance(result, Outcome)
+def saved_epoch(run: Run) -> int:
+    saved = checkpoints.load_checkpoint(run.checkpoint, run.identity)
+    assert saved is not None
+    return saved.epoch
+
+
+def test_runs_get_the_results_that_they_get_alone(tmp_path: Path) -> None:
+    given = task(specs(tmp_path, RECIPE, RECIPE))
+    found, messages = trained(given)
+    assert [message.phase for message in messages] == ["compiling", *["trained"] * 3]
+    for message in messages[1:]:
+        assert [index for index, _ in message.epochs] == [0, 1, 2, 3]
+    for run, result in zip(given.runs, found, strict=True):
+        (alone,) = results(
+            replace(
+                given, runs=(replace(run, trial=replace(run.trial, checkpoints=tmp_path / "a")),)
+            )
+        )
+        assert isinstance(result, RunResult)
         assert result.finished
-        assert result.histories == theirs.histories
-    for job in made:
-        for seed in job.seeds:
-            saved = checkpoints.load_checkpoint(job.checkpoint(seed), job.identity(seed))
-            assert saved is not None
-            assert saved.epoch == 3
+        assert result.history == alone.history
+        assert saved_epoch(run) == 3
+
+
+def test_what_was_restored_is_sent_again(tmp_path: Path) -> None:
+    trials = specs(tmp_path, RECIPE)
+    first = results(task(trials))
+    found, messages = trained(task(trials))
+    assert [message.phase for message in messages] == ["compiling"]
+    assert [metrics for index, metrics in messages[0].epochs if index == 1] == [*first[1].history]
+    assert [r.history for r in found if isinstance(r, RunResult)] == [r.history for r in first]
+
+
+def test_messages_survive_the_way_as_events(tmp_path: Path) -> None:
+    for message in trained(task(specs(tmp_path, RECIPE)))[1]:
+        assert EpochMessage.from_event(message.to_event()) == message
 
 
 def test_time_is_shared_out_among_runs(tmp_path: Path) -> None:
-    first, second = jobs(tmp_path, RECIPE, RECIPE)
-    long, short = outcomes(task([first, replace(second, seeds=(0,))]))
-    assert long.train_seconds == pytest.approx(2 * short.train_seconds, rel=0.01)
+    found = results(task(specs(tmp_path, RECIPE, RECIPE)))
+    assert len({result.timing for result in found}) == 1
+    timing = found[0].timing
+    took = (timing.finished_at - timing.started_at).total_seconds()
+    assert 4 * timing.train_seconds == pytest.approx(took, abs=0.05)
 
 
-def test_one_that_was_asked_to_end_is_saved_and_the_other_goes_on(tmp_path: Path) -> None:
-    made = jobs(tmp_path, RECIPE, RECIPE)
-    control._ending.add(task(made).piece_key("trial-0"))  # noqa: SLF001
-    (ended, finished), messages = carried_out(task(made))
-    assert isinstance(ended, Outcome)
-    assert isinstance(finished, Outcome)
-    assert (ended.finished, finished.finished) == (False, True)
-    (over,) = (message["over"] for message in messages if message["over"])
-    ((key, diverged, facts),) = over
-    assert (key, diverged) == ("trial-0", None)
-    assert facts["train_seconds"] < finished.train_seconds
-    assert replace(ended, **facts) != ended  # the task ended later
-    assert {len(history) for history in ended.histories.values()} == {1}
-    saved = checkpoints.load_checkpoint(made[0].checkpoint(1), made[0].identity(1))
-    assert saved is not None
-    assert saved.epoch == 1
-    (again,) = outcomes(task(made[:1]))  # nobody asks it any more
-    assert again.finished
-
-
-def test_one_that_diverges_leaves_the_other_alone(tmp_path: Path) -> None:
-    hopeless = replace(RECIPE, optimizer=Sgd(learning_rate=1e30))
-    results, messages = carried_out(task(jobs(tmp_path, hopeless, RECIPE)))
-    assert isinstance(results[0], Diverged)
-    assert isinstance(results[1], Outcome)
-    assert results[1].finished
-    assert {job for job, _, _ in messages[-1]["metrics"]} == {"trial-1"}
-    (over,) = (message["over"] for message in messages if message["over"])
-    assert [(key, diverged) for key, diverged, _ in over] == [("trial-0", str(results[0]))]
+def test_a_task_that_was_asked_to_end_is_saved(tmp_path: Path) -> None:
+    given = task(specs(tmp_path, RECIPE, RECIPE))
+    worker._ending.add(given.key)  # noqa: SLF001
+    for run, result in zip(given.runs, results(given), strict=True):
+        assert (result.finished, len(result.history), saved_epoch(run)) == (False, 1, 1)
+    assert all(result.finished for result in results(given))  # nobody asks it any more
 
 
 def test_nobody_waits_any_more(tmp_path: Path) -> None:
-    given = task(jobs(tmp_path, RECIPE, RECIPE))
-    messages: list[dict[str, Any]] = []
-    for result in carry_out(given, messages.append, wanted=lambda: False).values():
-        assert isinstance(result, Outcome)
-        assert {len(history) for history in result.histories.values()} == {1}
-    assert not any(message["over"] for message in messages)  # all of it is over
+    given = task(specs(tmp_path, RECIPE))
+    found = train_task(given, lambda _message: None, wanted=lambda: False)
+    assert [len(result.history) for result in found if isinstance(result, RunResult)] == [1, 1]
 
 
 def test_to_be_asked_at_the_last_epoch_is_to_finish(tmp_path: Path) -> None:
-    one_epoch = replace(RECIPE, epochs=1)
-    made = jobs(tmp_path, one_epoch, one_epoch)
-    control._ending.add(task(made).piece_key("trial-0"))  # noqa: SLF001
-    results, messages = carried_out(task(made))
-    assert [isinstance(result, Outcome) and result.finished for result in results] == [True, True]
-    assert not any(message["over"] for message in messages)
+    given = task(specs(tmp_path, replace(RECIPE, epochs=1)))
+    worker._ending.add(given.key)  # noqa: SLF001
+    assert all(result.finished for result in results(given))
 
 
-def test_folders_of_a_machine_that_shares_none_hold_all_pieces(
+def test_runs_that_diverge_leave_others_alone(tmp_path: Path) -> None:
+    found, messages = trained(task(specs(tmp_path, HOPELESS, RECIPE)))
+    assert [type(result) for result in found] == [Diverged, Diverged, RunResult, RunResult]
+    assert {index for message in messages for index, _ in message.epochs} == {2, 3}
+    assert [message.phase for message in messages].count("trained") == 3
+
+
+def test_a_task_of_which_each_trial_has_a_diverged_run_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other runs are of no use."""
+    trials = specs(tmp_path, RECIPE)
+    first, second = trials[0].runs
+    start = Trainer.start
+    broken = start(trials[0].network, HOPELESS, 1)
+    broken = replace(broken, weights=tuple(array * 1e38 for array in broken.weights))
+    states = {0: start(trials[0].network, RECIPE, 0), 1: broken}
+    monkeypatch.setattr(worker, "_restored", lambda run: (states[run.seed], ""))
+    given = replace(task(trials), runs=(first, second))
+    found, messages = trained(given)
+    assert isinstance(found[1], Diverged)
+    assert isinstance(found[0], RunResult)
+    assert (found[0].finished, len(messages)) == (False, 2)
+
+
+def test_a_broken_checkpoint_is_a_warning(tmp_path: Path) -> None:
+    given = task(specs(tmp_path, replace(RECIPE, epochs=1)))
+    given.runs[0].checkpoint.write_bytes(b"nothing")
+    first, second = results(given)
+    assert first.warning.endswith("trial-0 restarts its seed 0, with the same result")
+    assert second.warning == ""
+
+
+def test_finished_runs_of_a_confirmation_are_evaluated(tmp_path: Path) -> None:
+    (trial,) = specs(tmp_path, RECIPE)
+    trial = replace(trial, confirmation=1, weights=tmp_path / "weights")
+    for run, result in zip(trial.runs, results(task([trial])), strict=True):
+        assert result.test is not None
+        assert result.test.seed == run.seed
+        assert result.weights is None
+        assert run.weights is not None
+        assert run.weights.is_file()
+
+
+def test_a_machine_that_shares_no_folder_sends_the_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "scratch"))
-    made = jobs(tmp_path / "checkpoints", RECIPE, RECIPE)
-    moved = worker.here(task(made, mark="not there"))
-    (folder,) = {piece.job.checkpoints for piece in moved}
+    (trial,) = specs(tmp_path / "checkpoints", RECIPE)
+    trial = replace(trial, confirmation=1, weights=tmp_path / "weights")
+    given = task([trial], marker="not there")
+    for run, result in zip(given.runs, results(given), strict=True):
+        assert result.weights is not None
+        checkpoints.write_checkpoint(tmp_path / "sent", result.weights)
+        state = checkpoints.load_checkpoint(tmp_path / "sent", run.identity)
+        assert state is not None
+        assert state.epoch == 3
+    assert [*(tmp_path / "scratch").rglob("*.ckpt"), *tmp_path.glob("weights/*")] == []
+
+
+def test_folders_of_a_machine_that_shares_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "scratch"))
+    trials = specs(tmp_path / "checkpoints", RECIPE, RECIPE)
+    moved = worker._local_runs(task(trials, marker="not there"))  # noqa: SLF001
+    (folder,) = {run.trial.checkpoints for run in moved}
     assert folder.parent.parent == tmp_path / "scratch"
-    assert [piece.seeds for piece in moved] == [job.seeds for job in made]
+    assert [(run.trial.key, run.seed) for run in moved] == [
+        (run.trial.key, run.seed) for run in task(trials).runs
+    ]
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "there").touch()
-    there = task(made, mark="there")
-    assert worker.here(there) is there.pieces
+    there = task(trials, marker="there")
+    assert worker._local_runs(there) is there.runs  # noqa: SLF001
 
 
 class _Worker:
-    """What `run` needs of Dask's worker."""
+    """What `run_task` needs of Dask's worker."""
 
     address = "tcp://nowhere"
 
@@ -160,14 +218,14 @@ def test_an_unexpected_error_crosses_in_words_alone(
 ) -> None:
     """Dask sends an exception with all that it holds, and TensorFlow's would import TensorFlow."""
 
-    def carry_out(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise MemoryError("no\nroom")
 
     monkeypatch.setattr(distributed, "get_worker", _Worker)
-    monkeypatch.setattr(worker, "carry_out", carry_out)
+    monkeypatch.setattr(worker, "train_task", fail)
     with pytest.raises(WorkerFailed, match="MemoryError: no room") as caught:
-        worker.run_task(task(jobs(tmp_path, RECIPE)))
+        worker.run_task(task(specs(tmp_path, RECIPE)))
     assert caught.value.reason == "out_of_memory"
-    assert "in carry_out" in caught.value.details
+    assert "in fail" in caught.value.details
     assert caught.value.__context__ is None
     assert caught.value.__cause__ is None

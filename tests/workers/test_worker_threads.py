@@ -16,8 +16,8 @@ from mnist_tune.data.sources import load_dataset
 from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp, Network
 from mnist_tune.recipes import Adam, Recipe, compiled_on_cpus
 from mnist_tune.workers.specs import THREADS_VARIABLE
-from mnist_tune.workers.tasks import Outcome, Piece, Task, TrialSpec
-from mnist_tune.workers.worker import carry_out
+from mnist_tune.workers.tasks import RunResult, Task, TrialSpec
+from mnist_tune.workers.worker import train_task
 
 CHECKOUT = Path(__file__).parent.parent.parent
 CNN = Cnn(blocks=(Block(filters=16, convolutions=2, pool=4),), dense=(16,))
@@ -33,7 +33,7 @@ def answer(kind: str) -> None:
     """What a child process does: train as a worker does, and say what came out."""
     network, recipe = ONE_THREAD[kind]
     with tempfile.TemporaryDirectory() as folder:
-        job = TrialSpec(
+        trial = TrialSpec(
             trial_number=0,
             network=network,
             recipe=recipe,
@@ -42,11 +42,11 @@ def answer(kind: str) -> None:
             source=load_dataset(Path("embedded")).source,
             checkpoints=Path(folder),
         )
-        task = Task(name="task", pieces=(Piece(job, (3,)),), checkpoint_seconds=100.0)
-        (outcome,) = carry_out(task, lambda _message: None).values()
-    assert isinstance(outcome, Outcome)
-    history = [asdict(metrics) for metrics in outcome.histories[3]]
-    print(json.dumps({"threads": outcome.threads, "history": history}))
+        task = Task(name="task", runs=trial.runs, checkpoint_seconds=100.0)
+        (result,) = train_task(task, lambda _message: None)
+    assert isinstance(result, RunResult)
+    history = [asdict(metrics) for metrics in result.history]
+    print(json.dumps({"threads": result.timing.threads, "history": history}))
 
 
 @pytest.mark.slow

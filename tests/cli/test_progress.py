@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from mnist_tune.search.events import TrialEnded
-from mnist_tune.search.progress import Progress, described, duration
+from mnist_tune.cli.progress import Progress, duration, parameters_line
+from mnist_tune.search.events import Compiling, EpochDone, LogLine, Tick, TrialEnded, TrialStarted
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import TrialSpec
-from tests.search.fakes import history_of, job, score_of
+from tests.search.fakes import evaluation_of, history_of, spec
 
 
 class Clock:
@@ -61,7 +61,7 @@ class Screen:
             seed: EpochMetrics(epoch, 0.1, accuracy, 0.1, None if made.confirmation else accuracy)
             for seed, accuracy in enumerate(accuracies)
         }
-        self.progress.epoch(made, epoch, metrics)
+        self.progress.notify(EpochDone(made, epoch, metrics))
 
 
 def plain(text: str) -> str:
@@ -71,14 +71,11 @@ def plain(text: str) -> str:
 
 def ended(made: TrialSpec, **changes: Any) -> TrialEnded:
     values: dict[str, Any] = {
-        "job": made,
-        "failure": None,
-        "message": "",
-        "attempts": 0,
-        "finished": True,
+        "trial": made,
+        "state": "complete",
         "histories": {seed: history_of(made, seed, made.recipe.epochs) for seed in made.seeds},
-        "scores": {},
-        "outcomes": (),
+        "tests": {},
+        "timings": (),
         "elapsed_seconds": 1.0,
     }
     return TrialEnded(**{**values, **changes})
@@ -96,57 +93,55 @@ def with_accuracies(made: TrialSpec, *accuracies: float) -> dict[int, tuple[Epoc
 
 class TestPlainLines:
     def test_of_a_trial(self) -> None:
-        screen, made = Screen(), job(4, epochs=40)
+        screen, made = Screen(), spec(4, epochs=40)
         with screen.progress:
-            screen.progress.began(made, {"l2": 0.00025075, "activation": "relu"})
+            screen.progress.notify(TrialStarted(made, {"l2": 0.00025075, "activation": "relu"}))
             screen.epoch(made, 1, 0.9, 0.92, 0.91)
             screen.clock.now += 9.9
             screen.epoch(made, 2, 0.9, 0.92, 0.91)
             screen.clock.now += 0.1
             screen.epoch(made, 3, 0.95, 0.97, 0.96)
-            screen.progress.ended(
-                ended(made, histories=with_accuracies(made, 0.98, 0.981, 0.982)), "complete"
-            )
+            screen.progress.notify(ended(made, histories=with_accuracies(made, 0.98, 0.981, 0.982)))
         name = "trial 4  l2=0.00025075 activation=relu  64-64"
         assert screen.lines == [
             f"{name}: 3 seeds begin",
             f"{name}  epoch 3/40  96.00 ± 1.00 %  ETA 0:04",
-            f"{name}: validation accuracy 98.10 ± 0.10 % over 3 seeds (3/9, ETA 0:06)",
+            f"{name}: validation accuracy 98.10 ± 0.10 % over 3 seeds (3/9, ETA 1:00)",
         ]
 
     def test_of_one_seed_and_no_parameter(self) -> None:
-        screen, made = Screen(), job(0, seeds=(0,), epochs=1)
-        screen.progress.began(made, {})
-        screen.progress.ended(ended(made, histories=with_accuracies(made, 0.5)), "complete")
+        screen, made = Screen(), spec(0, seeds=(0,), epochs=1)
+        screen.progress.notify(TrialStarted(made, {}))
+        screen.progress.notify(ended(made, histories=with_accuracies(made, 0.5)))
         assert screen.lines == [
             "trial 0  64-64: 1 seed begin",
-            "trial 0  64-64: validation accuracy 50.00 % over 1 seed (3/9, ETA 0:06)",
+            "trial 0  64-64: validation accuracy 50.00 % over 1 seed (3/9, ETA 0:00)",
         ]
 
     def test_of_a_pruned_and_a_failed_trial(self) -> None:
-        screen, made = Screen(), job(1, epochs=2)
+        screen, made = Screen(), spec(1, epochs=2)
         for _ in range(2):
-            screen.progress.began(made, {})
-        screen.progress.ended(ended(made, histories=with_accuracies(made, 0.5)), "pruned")
-        screen.progress.began(made, {})
+            screen.progress.notify(TrialStarted(made, {}))
+        screen.progress.notify(ended(made, histories=with_accuracies(made, 0.5), state="pruned"))
+        screen.progress.notify(TrialStarted(made, {}))
         failure = ended(made, failure="diverged", message="the loss is [nan]", histories={0: ()})
-        screen.progress.ended(failure, "failed")
+        screen.progress.notify(replace(failure, state="failed"))
         assert screen.lines[-3] == (
-            "trial 1  64-64: validation accuracy 50.00 % over 1 seed, pruned at epoch 2 (3/9, ETA 0:06)"
+            "trial 1  64-64: validation accuracy 50.00 % over 1 seed, pruned at epoch 2 (3/9, ETA 0:00)"
         )
         assert (
             screen.lines[-1]
-            == "trial 1  64-64: failed (diverged): the loss is [nan] (4/9, ETA 0:05)"
+            == "trial 1  64-64: failed (diverged): the loss is [nan] (4/9, ETA 0:00)"
         )
 
     def test_of_a_confirmation(self) -> None:
-        screen, made = Screen(), job(4, seeds=(0, 1), epochs=5, confirmation=1)
-        screen.progress.began(made, {"l2": 1e-6})
+        screen, made = Screen(), spec(4, seeds=(0, 1), epochs=5, confirmation=1)
+        screen.progress.notify(TrialStarted(made, {"l2": 1e-6}))
         screen.epoch(made, 1, 0.9, 0.92)
         screen.clock.now += 10
         screen.epoch(made, 2, 0.9, 0.92)
-        scores = {seed: replace(score_of(seed), accuracy=0.98 + seed / 100) for seed in (0, 1)}
-        screen.progress.ended(ended(made, scores=scores), "complete")
+        scores = {seed: replace(evaluation_of(seed), accuracy=0.98 + seed / 100) for seed in (0, 1)}
+        screen.progress.notify(ended(made, tests=scores))
         assert screen.lines == [
             "confirmation 1  l2=1e-06  64-64: 2 seeds begin",
             "confirmation 1  l2=1e-06  64-64  epoch 2/5  training accuracy 91.00 ± 1.41 %  ETA 0:30",
@@ -156,16 +151,16 @@ class TestPlainLines:
     def test_are_neither_broken_nor_coloured_nor_read_as_markup(self) -> None:
         screen = Screen(width=40)
         line = "warning: [bold]checkpoint[/bold] of trial 3 is broken " + 5 * "and very long "
-        screen.progress.say(line)
+        screen.progress.notify(LogLine(line))
         assert screen.written.getvalue() == line + "\n"
 
 
 class TestPicture:
     def test_has_one_line_a_trial_and_the_best_so_far(self) -> None:
         screen = Screen(terminal=True, best=(0.9812, 1))
-        first, second = job(4, epochs=40), job(5, epochs=40, hidden=(500, 300))
-        screen.progress.began(first, {"l2": 1e-6})
-        screen.progress.began(second, {"l2": 1e-3})
+        first, second = spec(4, epochs=40), spec(5, epochs=40, hidden=(500, 300))
+        screen.progress.notify(TrialStarted(first, {"l2": 1e-6}))
+        screen.progress.notify(TrialStarted(second, {"l2": 1e-3}))
         for epoch in (1, 2):
             screen.clock.now += 3
             screen.epoch(first, epoch, 0.95, 0.97, 0.96)
@@ -186,42 +181,44 @@ class TestPicture:
             (3, 0.7, "complete"),
             (4, 0.6, "complete"),
         ):
-            made = job(number)
-            screen.progress.began(made, {})
-            screen.progress.ended(ended(made, histories=with_accuracies(made, accuracy)), state)
-        assert screen.picture == ["⠋ 7/9 trials, best so far 70.00 % (trial 2), ETA 0:02"]
+            made = spec(number)
+            screen.progress.notify(TrialStarted(made, {}))
+            screen.progress.notify(
+                ended(made, histories=with_accuracies(made, accuracy), state=state)
+            )
+        assert screen.picture == ["⠋ 7/9 trials, best so far 70.00 % (trial 2), ETA 0:00"]
 
     def test_of_a_confirmation_shows_the_training_accuracy(self) -> None:
-        screen, made = Screen(terminal=True), job(4, seeds=(0,), confirmation=1)
-        screen.progress.began(made, {})
+        screen, made = Screen(terminal=True), spec(4, seeds=(0,), confirmation=1)
+        screen.progress.notify(TrialStarted(made, {}))
         screen.epoch(made, 1, 0.5)
         assert "training accuracy 50.00 %" in screen.picture[0]
         assert "confirmation 1" in screen.picture[0]
 
     def test_trial_that_has_ended_is_gone(self) -> None:
-        screen, made = Screen(terminal=True), job(4)
-        screen.progress.began(made, {})
-        screen.progress.ended(ended(made, histories=with_accuracies(made, 0.5, 0.6)), "complete")
-        assert screen.picture == ["⠋ 3/9 trials, best so far 55.00 % (trial 4), ETA 0:06"]
+        screen, made = Screen(terminal=True), spec(4)
+        screen.progress.notify(TrialStarted(made, {}))
+        screen.progress.notify(ended(made, histories=with_accuracies(made, 0.5, 0.6)))
+        assert screen.picture == ["⠋ 3/9 trials, best so far 55.00 % (trial 4), ETA 0:00"]
         assert [plain(line) for line in screen.lines] == [
-            "trial 4  64-64: validation accuracy 55.00 ± 7.07 % over 2 seeds (3/9, ETA 0:06)"
+            "trial 4  64-64: validation accuracy 55.00 ± 7.07 % over 2 seeds (3/9, ETA 0:00)"
         ]
 
     def test_fits_a_narrow_terminal(self) -> None:
-        screen, made = Screen(terminal=True, width=40), job(4)
-        screen.progress.began(made, {"l2": 1e-6, "activation": "relu"})
+        screen, made = Screen(terminal=True, width=40), spec(4)
+        screen.progress.notify(TrialStarted(made, {"l2": 1e-6, "activation": "relu"}))
         with screen.console.capture() as capture:
             screen.console.print(screen.progress._picture())  # noqa: SLF001
         assert max(len(line) for line in plain(capture.get()).splitlines()) <= 40
 
     def test_is_live_on_a_terminal_and_leaves_lasting_lines_alone(self) -> None:
-        screen, made = Screen(terminal=True), job(4)
+        screen, made = Screen(terminal=True), spec(4)
         with screen.progress:
-            screen.progress.began(made, {"l2": 1e-6})
+            screen.progress.notify(TrialStarted(made, {"l2": 1e-6}))
             screen.progress._live.refresh()  # noqa: SLF001
             assert "l2=1e-06" in screen.written.getvalue()
-            screen.progress.say("a lasting line")
-            screen.progress.ended(ended(made), "complete")
+            screen.progress.notify(LogLine("a lasting line"))
+            screen.progress.notify(ended(made))
         assert "a lasting line" in screen.written.getvalue()
 
     def test_can_be_drawn_while_trials_come_and_go(self) -> None:
@@ -241,7 +238,7 @@ class TestPicture:
         thread.start()
         while thread.is_alive():
             for number in range(50):
-                screen.progress.began(job(number), {})
+                screen.progress.notify(TrialStarted(spec(number), {}))
             screen.progress._lines.clear()  # noqa: SLF001
         thread.join()
         assert errors == []
@@ -252,8 +249,8 @@ class TestEta:
         return screen.picture[0].partition("ETA ")[2]
 
     def test_follows_the_latest_epoch(self) -> None:
-        screen, made = Screen(terminal=True), job(0, epochs=10)
-        screen.progress.began(made, {})
+        screen, made = Screen(terminal=True), spec(0, epochs=10)
+        screen.progress.notify(TrialStarted(made, {}))
         seen = []
         for epoch, seconds in ((1, 30), (2, 10), (3, 20)):
             screen.clock.now += seconds
@@ -262,8 +259,8 @@ class TestEta:
         assert seen == ["", "1:20", "2:20"]
 
     def test_counts_down_while_an_epoch_is_under_way(self) -> None:
-        screen, made = Screen(terminal=True), job(0, epochs=3)
-        screen.progress.began(made, {})
+        screen, made = Screen(terminal=True), spec(0, epochs=3)
+        screen.progress.notify(TrialStarted(made, {}))
         for epoch in (1, 2):
             screen.clock.now += 60
             screen.epoch(made, epoch, 0.5)
@@ -271,41 +268,43 @@ class TestEta:
         assert self.eta(screen) == "0:35"
 
     def test_before_the_second_epoch_the_elapsed_time_is_shown(self) -> None:
-        screen, made = Screen(terminal=True), job(0, epochs=10)
-        screen.progress.began(made, {})
+        screen, made = Screen(terminal=True), spec(0, epochs=10)
+        screen.progress.notify(TrialStarted(made, {}))
         assert screen.picture[0] == "trial 0 64-64 epoch 0/10 waiting for a worker 0:00"
         screen.clock.now += 5
-        screen.progress.compiling(made)
+        screen.progress.notify(Compiling(made))
         assert screen.picture[0] == "trial 0 64-64 epoch 0/10 compiling, first epoch 0:05"
         screen.epoch(made, 1, 0.5)
         screen.clock.now += 95
         assert screen.picture[0] == "trial 0 64-64 epoch 1/10 50.00 % 1:35"
 
-    def test_of_the_study_counts_workers_epochs_and_the_confirmation(self) -> None:
+    def test_of_the_study_is_the_pace_of_the_latest_trials(self) -> None:
         screen = Screen(terminal=True, finished=0, confirming=2.0)
-        first, second = job(0, epochs=10), job(1, epochs=10)
-        screen.progress.began(first, {})
-        screen.progress.began(second, {})
-        screen.clock.now += 100
-        screen.progress.ended(ended(first, elapsed_seconds=100.0), "complete")
+        for number, seconds in ((0, 100), (1, 0), (2, 50)):
+            screen.progress.notify(TrialStarted(spec(number), {}))
+            screen.clock.now += seconds
+            screen.progress.notify(ended(spec(number)))
+        last = spec(3, epochs=10)
+        screen.progress.notify(TrialStarted(last, {}))
         for epoch in range(1, 6):
-            screen.epoch(second, epoch, 0.5)
-        # 8 trials and a confirmation as long as 2, less half a trial, by two workers
-        assert screen.picture[-1].endswith(f"ETA {duration((8 + 2 - 0.5) * 100 / 2)}")
+            screen.epoch(last, epoch, 0.5)
+        # 6 trials and a confirmation as long as 2, less half a trial
+        assert screen.picture[-1].endswith(f"ETA {duration((6 + 2 - 0.5) * 150 / 3)}")
 
     def test_of_the_study_is_said_with_each_trial_of_a_log(self) -> None:
         screen = Screen(finished=0)
-        screen.progress.began(job(0), {})
-        screen.progress.ended(ended(job(0), elapsed_seconds=60.0), "complete")
+        screen.progress.notify(TrialStarted(spec(0), {}))
+        screen.clock.now += 60
+        screen.progress.notify(ended(spec(0)))
         assert screen.lines[-1].endswith("(1/9, ETA 8:00)")
 
     def test_a_log_shows_that_a_long_epoch_is_under_way(self) -> None:
-        screen, made = Screen(), job(0, epochs=3)
-        screen.progress.began(made, {})
-        screen.progress.compiling(made)
+        screen, made = Screen(), spec(0, epochs=3)
+        screen.progress.notify(TrialStarted(made, {}))
+        screen.progress.notify(Compiling(made))
         for _ in range(130):
             screen.clock.now += 1
-            screen.progress.tick()
+            screen.progress.notify(Tick())
         assert screen.lines[1:] == [
             "trial 0  64-64  epoch 0/3  compiling, first epoch  1:00",
             "trial 0  64-64  epoch 0/3  compiling, first epoch  2:00",
@@ -313,8 +312,8 @@ class TestEta:
 
     def test_is_not_fooled_by_epochs_from_a_checkpoint(self) -> None:
         """They all arrive at once, long before the first that is trained here."""
-        screen, made = Screen(terminal=True), job(0, epochs=40)
-        screen.progress.began(made, {})
+        screen, made = Screen(terminal=True), spec(0, epochs=40)
+        screen.progress.notify(TrialStarted(made, {}))
         for epoch in range(1, 31):
             screen.epoch(made, epoch, 0.5)
         screen.clock.now += 60
@@ -322,8 +321,8 @@ class TestEta:
         assert self.eta(screen) == "9:00"
 
     def test_is_nothing_at_the_end(self) -> None:
-        screen, made = Screen(terminal=True), job(0, epochs=2)
-        screen.progress.began(made, {})
+        screen, made = Screen(terminal=True), spec(0, epochs=2)
+        screen.progress.notify(TrialStarted(made, {}))
         for epoch in (1, 2):
             screen.clock.now += 7
             screen.epoch(made, epoch, 0.5)
@@ -349,5 +348,5 @@ def test_durations(seconds: float, shown: str) -> None:
 
 def test_parameters_in_a_line() -> None:
     params = {"l2": 0.00025075, "rate": 1e-6, "width": 64, "activation": None, "on": True}
-    assert described(params) == "l2=0.00025075 rate=1e-06 width=64 activation=None on=True"
-    assert described({}) == ""
+    assert parameters_line(params) == "l2=0.00025075 rate=1e-06 width=64 activation=None on=True"
+    assert parameters_line({}) == ""
