@@ -17,8 +17,7 @@ from mnist_tune.cli import options
 from mnist_tune.errors import Incomplete
 from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import Table, reader_column
-from mnist_tune.reports.documents import Document
-from mnist_tune.reports.prose import sections_of
+from mnist_tune.reports.documents import Document, sections_of
 from mnist_tune.reports.results import StudyResults, read_results
 from mnist_tune.storage import statements, tables
 from mnist_tune.storage.location import Location
@@ -88,8 +87,8 @@ def _row(connection: Connection, claim: NotebookClaim, suffix: str) -> tuple[str
         claim.what,
         formatting.metric_value(claim.accuracy),
         formatting.metric_value(best_run),
-        formatting.mean_std(theirs.complete[0].summary),
-        formatting.mean_std(honest.latest.summary),
+        formatting.mean_and_std(theirs.complete[0].summary),
+        formatting.mean_and_std(honest.latest.summary),
     )
 
 
@@ -108,7 +107,7 @@ def _complete(connection: Connection, name: str) -> StudyResults:
 def main(quick: bool, storage: str | None) -> None:
     """Print the notebook's results beside ours."""
     from mnist_tune.cli.results import reading
-    from mnist_tune.reports.rendering import terminal_text
+    from mnist_tune.reports.documents import terminal_text
 
     with reading(Location.find(storage)) as connection:
         document = notebook_document(connection, "-quick" if quick else "")

@@ -43,7 +43,10 @@ class ReportFormat(StrEnum):
 @click.command("report")
 @click.argument("study", required=False)
 @click.option(
-    "--all", "every", is_flag=True, help="One document over all studies, with their story."
+    "--all",
+    "every",
+    is_flag=True,
+    help="One document over all studies, from the first network to synthetic digits.",
 )
 @options.format_option(ReportFormat.TEXT)
 @click.option(
@@ -60,7 +63,7 @@ def report_command(
     if every == (study is not None):
         raise DefinitionError("give the name of a study, or --all for all of them")
     location = Location.find(storage)
-    text = _story_text(location, form) if study is None else _report_text(location, study, form)
+    text = _all_text(location, form) if study is None else _report_text(location, study, form)
     if out is None:
         click.echo(text, nl=False)
         return
@@ -128,9 +131,9 @@ def _report_text(location: Location, name: str, form: ReportFormat) -> str:
         return written(made, form)
 
 
-def _story_text(location: Location, form: ReportFormat) -> str:
+def _all_text(location: Location, form: ReportFormat) -> str:
     from mnist_tune.reports.all_studies import TITLE, all_studies
-    from mnist_tune.reports.rendering import html_page
+    from mnist_tune.reports.documents import html_page
 
     with reading(location) as connection:
         found = all_studies(connection, with_figures=form is ReportFormat.HTML)
@@ -143,8 +146,12 @@ def _story_text(location: Location, form: ReportFormat) -> str:
 
 def written(made: Document, form: ReportFormat) -> str:
     """A document as text in one of the formats."""
-    from mnist_tune.reports.documents import json_document, markdown_document
-    from mnist_tune.reports.rendering import html_page, terminal_text
+    from mnist_tune.reports.documents import (
+        html_page,
+        json_document,
+        markdown_document,
+        terminal_text,
+    )
 
     if form is ReportFormat.JSON:
         return json_document(made)

@@ -93,7 +93,7 @@ def _published(results: StudyResults) -> Iterator[str]:
 def _commands(name: str) -> str:
     quoted = shlex.quote(name)
     lines: Sequence[tuple[str, str]] = (
-        (f"mnist-tune resume {quoted}", "goes on, after an interruption"),
+        (f"mnist-tune resume {quoted}", "after an interruption"),
         (f"mnist-tune report {quoted}", "verdict, every seed, baselines, warnings"),
         (f"mnist-tune export {quoted} --out DIR", "tables and figures for a paper"),
     )

@@ -93,7 +93,7 @@ def _findings(measured: Measured, ranges: Sequence[HelpfulRange]) -> Iterator[st
 
 def _at_level(measured: Measured, i: int) -> str:
     noisy, denoised, filtered = (
-        formatting.mean_std(summarise(list(treated.accuracies[i])))
+        formatting.mean_and_std(summarise(list(treated.accuracies[i])))
         for treated in measured.treatments
     )
     return (

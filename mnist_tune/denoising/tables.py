@@ -18,7 +18,7 @@ from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import Column, Table, reader_column
 from mnist_tune.statistics.means import Summary, summarise
 
-_DECIBELS = partial(formatting.mean_std, scale=1)
+_DECIBELS = partial(formatting.mean_and_std, scale=1)
 _PERCENT = partial(formatting.fixed, scale=100)
 _LEVEL = reader_column("noise", "0.level", "{:g}".format)
 
@@ -64,7 +64,7 @@ def tables(measured: Measured, ranges: Sequence[HelpfulRange]) -> tuple[Table, .
         help_table(measured, ranges),
         gains_table(measured, ranges),
         digits_table(measured),
-        seeds_table(measured),
+        autoencoders_table(measured),
     )
 
 
@@ -79,7 +79,7 @@ def noise_table(measured: Measured) -> Table:
     wide = [
         reader_column(f"{pictures}, {unit}", f"{place}.{name}", write)
         for unit, name, write in (
-            ("% right", "accuracy", formatting.mean_std),
+            ("% right", "accuracy", formatting.mean_and_std),
             ("PSNR dB", "psnr", _DECIBELS),
         )
         for place, pictures in enumerate(names)
@@ -189,7 +189,7 @@ def digits_table(measured: Measured) -> Table:
     return Table("digits", rows, columns, caption, _wide(rows, CLASSES, readable))
 
 
-def seeds_table(measured: Measured) -> Table:
+def autoencoders_table(measured: Measured) -> Table:
     """Every autoencoder by itself."""
     treated = measured.denoised
     rows = [
@@ -239,7 +239,7 @@ def std(values: NDArray[np.float64]) -> float:
 def gain_text(gain: Estimate) -> str:
     """In points, such as `+5.25 (+5.01 to +5.50)`."""
     interval = formatting.difference_interval(gain.low, gain.high)
-    return f"{formatting.difference(gain.value)} ({interval})"
+    return f"{formatting.signed_difference(gain.value)} ({interval})"
 
 
 def end_text(helped: HelpfulRange, level: Estimate, levels: Sequence[float]) -> str:

@@ -15,9 +15,8 @@ from mnist_tune.networks import Block, Cnn, Mlp
 from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import DETAIL, SPARE, USEFUL, Table, reader_column
 from mnist_tune.reports.confusions import found_errors
-from mnist_tune.reports.documents import Document, Section
+from mnist_tune.reports.documents import Document, Section, sections_of
 from mnist_tune.reports.figures import stored_figure
-from mnist_tune.reports.prose import sections_of
 from mnist_tune.reports.results import StudyResults, read_results
 from mnist_tune.reports.study_figures import study_figures
 from mnist_tune.reports.study_report import study_report, verdict
@@ -42,7 +41,7 @@ _TABLES: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def all_studies(connection: Connection, *, with_figures: bool) -> tuple[Document, ...]:
-    """Tell the story, then append the report of each analysis and of each study that has a trial.
+    """Tell what was done step by step, then append the report of each analysis and of each study that has a trial.
 
     Args:
         connection: to the storage.
@@ -56,7 +55,7 @@ def all_studies(connection: Connection, *, with_figures: bool) -> tuple[Document
         raise Incomplete("no trial of any study has ended yet: type `mnist-tune run l2_factor`")
     analyses = statements.find(connection, AnalysisRow, tables.analyses)
     return (
-        _story(found, analyses),
+        _step_by_step(found, analyses),
         *(_analysis_report(connection, row) for row in analyses),
         *(full_report(connection, results, with_figures=with_figures) for results in found),
     )
@@ -90,7 +89,7 @@ def _read(connection: Connection) -> list[StudyResults]:
     return found
 
 
-def _story(found: Sequence[StudyResults], analyses: Sequence[AnalysisRow]) -> Document:
+def _step_by_step(found: Sequence[StudyResults], analyses: Sequence[AnalysisRow]) -> Document:
     def studies(*sources: str) -> list[StudyResults]:
         return _honest_first([r for r in found if r.provenance.source in sources])
 
@@ -109,7 +108,7 @@ def _story(found: Sequence[StudyResults], analyses: Sequence[AnalysisRow]) -> Do
         for key, groups in _TABLES.items()
     }
     shown |= {"overview": _results_table(found), "baseline": layers_table(_SMALL)}
-    return Document("The story", (), tuple(replace(s, table=shown.get(s.key)) for s in sections))
+    return Document("All studies", (), tuple(replace(s, table=shown.get(s.key)) for s in sections))
 
 
 def full_report(connection: Connection, results: StudyResults, *, with_figures: bool) -> Document:
@@ -162,7 +161,7 @@ def _result(results: StudyResults) -> tuple[Any, ...]:
         results.describe(entry),
         entry.trial.parameters,
         "test" if latest else provenance.validation_name,
-        f"{formatting.mean_std(summary, metric.scale)} {metric.unit}",
+        f"{formatting.mean_and_std(summary, metric.scale)} {metric.unit}",
         summary.n,
         provenance.label or ("lower is better" if metric is not ACCURACY else ""),
     )

@@ -21,8 +21,7 @@ from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import DETAIL, SPARE, USEFUL, Column, Table, reader_column
 from mnist_tune.reports.configurations import RankedTrial
 from mnist_tune.reports.confusions import stored_test_part
-from mnist_tune.reports.documents import Document
-from mnist_tune.reports.prose import sections_of
+from mnist_tune.reports.documents import Document, sections_of
 from mnist_tune.reports.provenance import Provenance
 from mnist_tune.reports.results import ResultOnTest, StudyResults, read_results
 from mnist_tune.reports.tables import difference_columns, metric_heading
@@ -184,7 +183,7 @@ def pairs_table(found: Comparison) -> Table:
 
 def compared_table(found: Comparison) -> Table:
     """One row for each configuration and each published number."""
-    write = partial(formatting.mean_std, scale=found.metric.scale)
+    write = partial(formatting.mean_and_std, scale=found.metric.scale)
     rows: list[tuple[Any, ...]] = [
         (t.name, t.results.describe(t.entry), t.entry.trial.parameters, summary, summary.n)
         for t in found.trials

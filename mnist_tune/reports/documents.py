@@ -1,15 +1,25 @@
-"""A report as sections of text, tables and figures, and as JSON and Markdown."""
+"""A report as sections of text, tables and figures: as JSON, Markdown, terminal text and HTML."""
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from mnist_tune.reports.columns import Table
+from mnist_tune.reports.columns import KEEP, Table, TextColumn, TextTable
 from mnist_tune.reports.figures import Figure
+from mnist_tune.reports.prose import environment, paragraphs
 from mnist_tune.reports.table_formats import markdown_table
 from mnist_tune.storage.records import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MOST_ROWS = 40  # of a table in a terminal
+_GAP = 2  # between its columns: rich draws one cell of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +58,18 @@ class Document:
     figures: tuple[Figure, ...] = ()
 
 
+def sections_of(template: str, **values: Any) -> list[Section]:
+    """Render a template with sections, each below a paragraph `## key | title`."""
+    found: list[Section] = []
+    for line in paragraphs(template, **values):
+        if line.startswith("## "):
+            key, title = line[3:].split(" | ")
+            found.append(Section(key=key, title=title))
+        else:
+            found[-1] = replace(found[-1], text=(*found[-1].text, line))
+    return found
+
+
 def json_document(document: Document) -> str:
     """For programs: texts, and records with full precision; the unknown is null."""
     values = {
@@ -73,6 +95,52 @@ def markdown_document(document: Document) -> str:
     return "\n\n".join(_blocks(document)) + "\n"
 
 
+def print_document(document: Document, console: Console) -> None:
+    """Print the whole report."""
+    from rich.panel import Panel
+    from rich.text import Text
+
+    console.print(Text(document.title, style="bold"))
+    for alert in document.alerts:
+        console.print(Panel(Text(alert, style="bold"), border_style="red"))
+    for section in document.sections:
+        console.print()
+        console.print(Text(section.title, style="bold underline"))
+        _print_text(section, console)
+        if section.table is not None and (text := section.table.text()).rows:
+            _print_table(text, console)
+
+
+def terminal_text(document: Document) -> str:
+    """The whole report as it is printed."""
+    from rich.console import Console
+
+    console = Console()
+    with console.capture() as captured:
+        print_document(document, console)
+    return captured.get()
+
+
+def fit(table: TextTable, width: int) -> tuple[TextTable, tuple[str, ...]]:
+    """Leave out columns until the table is narrow enough; the others' headings come second.
+
+    Those that readers do without the soonest go first, of equals the last; KEEP stays.
+    """
+    columns, dropped = list(table.columns), list[str]()
+    while sum(map(_width, columns)) - _GAP > width:
+        place = max(range(len(columns)), key=lambda i: (columns[i].drop, i))
+        if columns[place].drop == KEEP:
+            break
+        dropped.insert(0, columns.pop(place).heading)
+    return TextTable(tuple(columns)), tuple(dropped)
+
+
+def html_page(title: str, documents: Sequence[Document]) -> str:
+    """One self-contained page; of several documents each gets its part in the list of contents."""
+    template = environment().get_template("page.html.jinja")
+    return template.render(title=title, documents=documents, anchor=_anchor, code=_code, uri=_uri)
+
+
 def _blocks(document: Document) -> Iterator[str]:
     yield f"# {document.title}"
     yield from (f"> **{alert}**" for alert in document.alerts)
@@ -86,3 +154,54 @@ def _blocks(document: Document) -> Iterator[str]:
             yield markdown_table(text)
         if section.key == "figures":
             yield from (f"![{f.caption}]({f.name}.png)\n\n{f.caption}" for f in document.figures)
+
+
+def _print_text(section: Section, console: Console) -> None:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    for line in section.text:
+        item = Grid.grid(padding=(0, 1, 0, 0))  # its further lines are indented
+        item.add_row(Text("•"), Text(line))
+        console.print(item if section.listed else Text(line))
+
+
+def _print_table(text: TextTable, console: Console) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    fitting, dropped = fit(text.first(MOST_ROWS), console.width)
+    grid = Grid(box=SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), show_edge=False, pad_edge=False)
+    for column in fitting.columns:
+        grid.add_column(Text(column.heading), justify=column.align, overflow="fold")
+    for row in fitting.rows:
+        grid.add_row(*map(Text, row), style="bold" if "best" in row else "")
+    console.print(grid)
+    hidden = len(text.rows) - len(fitting.rows)
+    notes = [f"{hidden:,} more rows (--format markdown has all)"] * bool(hidden)
+    notes += [f"the columns {', '.join(dropped)}"] * bool(dropped)
+    if notes:
+        console.print(Text(f"Not shown: {'; '.join(notes)}.", style="dim"))
+
+
+def _width(column: TextColumn) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, (column.heading, *column.cells))) + _GAP
+
+
+def _anchor(text: str) -> str:
+    """Text as the name of a place in the page."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "part"
+
+
+def _code(text: str) -> str:
+    """Escaped text with commands in backticks as code."""
+    from markupsafe import Markup
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(Markup.escape(text))))
+
+
+def _uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

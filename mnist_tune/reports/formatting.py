@@ -22,7 +22,7 @@ def metric_value(value: float, metric: Metric = ACCURACY) -> str:
     return fixed(value, metric.scale)
 
 
-def difference(value: float, scale: float = ACCURACY.scale) -> str:
+def signed_difference(value: float, scale: float = ACCURACY.scale) -> str:
     """−0.0016 → `−0.16`: a difference of two values, always with a sign unless zero."""
     if math.isnan(value):
         return UNKNOWN
@@ -30,7 +30,7 @@ def difference(value: float, scale: float = ACCURACY.scale) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def mean_std(summary: Summary | None, scale: float = ACCURACY.scale, digits: int = 2) -> str:
+def mean_and_std(summary: Summary | None, scale: float = ACCURACY.scale, digits: int = 2) -> str:
     """Mean ± standard deviation, such as `98.31 ± 0.06`; the mean alone for one seed."""
     if summary is None:
         return UNKNOWN
@@ -45,7 +45,11 @@ def interval(low: float, high: float, scale: float = ACCURACY.scale) -> str:
 
 def difference_interval(low: float, high: float, scale: float = ACCURACY.scale) -> str:
     """Both ends of an interval of differences, such as `−0.50 to +0.18`."""
-    return UNKNOWN if math.isnan(low) else f"{difference(low, scale)} to {difference(high, scale)}"
+    return (
+        UNKNOWN
+        if math.isnan(low)
+        else f"{signed_difference(low, scale)} to {signed_difference(high, scale)}"
+    )
 
 
 def p_value(p: float) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Float, Integer, Table, select
 from mnist_tune.metrics import DENOISING_ERROR
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.reports.table_formats import frame_of
-from mnist_tune.reports.tables import comparison_table, configurations_table, parameter_names
+from mnist_tune.reports.tables import comparison_table, configurations_table, trials_table
 from mnist_tune.storage import tables as stored
 
 FRAMES = ("configurations", "runs", "comparison", "epochs", "timings")
@@ -32,12 +32,11 @@ def study_frame(connection: Connection, results: StudyResults, name: str) -> pd.
 
 def _runs(connection: Connection, results: StudyResults) -> pd.DataFrame:
     """The runs, each with the parameters and the network of its trial."""
-    names = ("trial_number", *parameter_names(results).values(), "label", "parameters")
-    trials = frame_of(configurations_table(results))[list(names)]
+    trials = frame_of(trials_table(results))
     runs = _read(connection, stored.runs, results)
     found = runs.merge(trials, on="trial_number", how="left", validate="m:1")
     first = runs.columns[:_KEYS]
-    ordered = found[[*first, *names[1:], *runs.columns[_KEYS:]]]
+    ordered = found[[*first, *trials.columns[1:], *runs.columns[_KEYS:]]]
     return ordered.astype(trials.dtypes.to_dict())
 
 

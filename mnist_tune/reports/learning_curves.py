@@ -23,7 +23,7 @@ from mnist_tune.storage import tables
 _TRAINING = "training"
 _CONFIRMED = ", confirmed"
 _DECADES = 20  # values that span more than this factor stand on a log axis
-MOST_CURVES = 4  # more of them cannot be told apart
+MOST_CURVES = 4  # more of them look alike
 _COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
 _LOSS = Metric(
     key="loss",

@@ -91,7 +91,7 @@ def parameter_plane(results: StudyResults) -> ParameterPlane | None:
 
 
 def draw_plane(plane: ParameterPlane, warning: str) -> Drawing:
-    """Draw the plane; colours run over the better half, so that the good ones can be told apart."""
+    """Draw the plane; colours run over the better half, so that the good ones differ."""
     drawing = blank(COLUMN_INCHES, 2.8)
     axes = drawing.subplots()
     x, y, means = (np.array(values) for values in zip(*plane.points, strict=True))

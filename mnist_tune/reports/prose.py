@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -13,7 +12,6 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.reports import formatting
-from mnist_tune.reports.documents import Section
 from mnist_tune.statistics.means import FEW_SEEDS, SECOND_LOOK_ALPHA
 
 
@@ -27,18 +25,6 @@ def paragraphs(template: str, **values: Any) -> tuple[str, ...]:
 def caption(kind: str, **values: Any) -> str:
     """What a figure shows."""
     return paragraphs("captions", kind=kind, **values)[0]
-
-
-def sections_of(template: str, **values: Any) -> list[Section]:
-    """The same in sections, each below a paragraph `## key | title`."""
-    found: list[Section] = []
-    for line in paragraphs(template, **values):
-        if line.startswith("## "):
-            key, title = line[3:].split(" | ")
-            found.append(Section(key=key, title=title))
-        else:
-            found[-1] = replace(found[-1], text=(*found[-1].text, line))
-    return found
 
 
 @cache

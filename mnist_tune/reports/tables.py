@@ -23,8 +23,8 @@ from mnist_tune.reports.provenance import SearchedParameter
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.storage import tables as stored
 
-_COUNT, _PSNR = formatting.count, partial(formatting.mean_std, scale=1)
-_MSE = partial(formatting.mean_std, scale=1, digits=4)
+_COUNT, _PSNR = formatting.count, partial(formatting.mean_and_std, scale=1)
+_MSE = partial(formatting.mean_and_std, scale=1, digits=4)
 _TRIAL = Column("trial_number", "number", "int64", "trial")
 _NETWORK = (
     Column("label", "trial.label", "str", "network", align="left", varying=True),
@@ -59,7 +59,7 @@ def configurations_table(results: StudyResults) -> Table:
     """One row for each configuration, best first."""
     scale, costs = results.metric.scale, results.multiply_adds
     denoises, many = results.metric is DENOISING_ERROR, len({e.trial.label for e in results.trials})
-    difference = partial(formatting.difference, scale=scale)
+    difference = partial(formatting.signed_difference, scale=scale)
     cost = lambda entry: costs[entry.number]  # noqa: E731
     columns = (
         _TRIAL,
@@ -81,6 +81,12 @@ def configurations_table(results: StudyResults) -> Table:
         *(_IMAGE_ERRORS if denoises else ()),
     )
     return Table("configurations", results.trials, columns)
+
+
+def trials_table(results: StudyResults) -> Table:
+    """What each configuration is, without what its runs measured."""
+    columns = (_TRIAL, *parameter_columns(results, results.trials), *_NETWORK)
+    return Table("trials", results.trials, columns)
 
 
 def standing(entry: RankedTrial) -> str:
@@ -283,7 +289,7 @@ def difference_columns(scale: float, path: str = "", drop: int = 0) -> tuple[Col
     def interval(found: Any) -> str:
         return formatting.difference_interval(found.low, found.high, scale)
 
-    write = partial(formatting.difference, scale=scale)
+    write = partial(formatting.signed_difference, scale=scale)
     holder = Column("", path.rstrip(".")).of if path else lambda row: row
     return (
         reader_column("difference", f"{path}difference", write),
@@ -292,7 +298,7 @@ def difference_columns(scale: float, path: str = "", drop: int = 0) -> tuple[Col
 
 
 def _mean_column(metric: Metric) -> Column:
-    write = partial(formatting.mean_std, scale=metric.scale)
+    write = partial(formatting.mean_and_std, scale=metric.scale)
     return reader_column(metric_heading(metric), "summary", write)
 
 

@@ -13,9 +13,8 @@ import pytest
 
 from mnist_tune.errors import Incomplete
 from mnist_tune.reports.all_studies import all_studies
-from mnist_tune.reports.documents import Document, Section
+from mnist_tune.reports.documents import Document, Section, html_page
 from mnist_tune.reports.figures import stored_figure
-from mnist_tune.reports.rendering import html_page
 from mnist_tune.reports.results import read_results
 from mnist_tune.reports.study_figures import study_figures
 from mnist_tune.reports.study_report import study_report
@@ -126,7 +125,7 @@ def test_what_users_write_is_escaped() -> None:
 def test_the_story_tells_of_each_study_once_and_says_what_is_missing(stored: Stored) -> None:
     connection = stored(samples.l2_confirmed(source="l2_factor"))
     told = all_studies(connection, with_figures=False)
-    assert [document.title for document in told] == ["The story", "l2_factor"]
+    assert [document.title for document in told] == ["All studies", "l2_factor"]
     sections = {section.key: section for section in told[0].sections}
     assert any(line.startswith("l2_factor: Not distinguishable") for line in sections["l2"].text)
     assert sections["cnn"].text[-1] == "Not made yet: `mnist-tune run cnn_design`."
@@ -175,8 +174,8 @@ def test_labelled_studies_come_last_in_the_storys_tables(tmp_path: Path) -> None
         },
     )
     with opened(tmp_path / "both.db", first, second) as connection:
-        story = all_studies(connection, with_figures=False)[0]
-    for section in story.sections:
+        overview = all_studies(connection, with_figures=False)[0]
+    for section in overview.sections:
         if section.key in {"overview", "l2"}:
             assert section.table is not None
             assert [(row[0], row[-1]) for row in section.table.text().rows] == [
@@ -189,7 +188,7 @@ def test_the_list_of_contents_names_the_sections_of_the_story(stored: Stored) ->
     connection = stored(samples.l2_confirmed(source="l2_factor"))
     found = Page(html_page("x", all_studies(connection, with_figures=False)))
     links = found.values("a", "href")
-    assert "#the-story-loss" in links
+    assert "#all-studies-loss" in links
     assert links[-1] == "#l2-factor"
     assert set(links) <= {f"#{name}" for name in found.values("section", "id")}
 
@@ -204,7 +203,7 @@ def test_analyses_are_told_with_their_tables_and_pictures(stored: Stored) -> Non
     statements.add(connection, tables.analyses, [row])
     statements.add(connection, tables.pictures, [picture])
     told = all_studies(connection, with_figures=False)
-    assert [document.title for document in told] == ["The story", "Denoising", "l2_factor"]
+    assert [document.title for document in told] == ["All studies", "Denoising", "l2_factor"]
     text = html_page("x", told)
     assert "It helps from 0.2 on." in Page(text).text
     assert base64.b64encode(b"png").decode() in text

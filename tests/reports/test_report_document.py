@@ -10,9 +10,15 @@ from rich.console import Console
 
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.reports.columns import TextColumn, TextTable
-from mnist_tune.reports.documents import Document, json_document, markdown_document
+from mnist_tune.reports.documents import (
+    MOST_ROWS,
+    Document,
+    fit,
+    json_document,
+    markdown_document,
+    print_document,
+)
 from mnist_tune.reports.figures import stored_figure
-from mnist_tune.reports.rendering import MOST_ROWS, fit, print_document
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.reports.study_report import study_report
 from mnist_tune.reports.table_formats import latex_table, markdown_table

@@ -13,13 +13,13 @@ from mnist_tune.statistics.means import summarise
     [(-0.0016, "−0.16"), (0.0018, "+0.18"), (0.0, "0.00"), (-0.00001, "0.00"), (math.nan, "–")],
 )
 def test_points(difference: float, text: str) -> None:
-    assert formatting.difference(difference) == text
+    assert formatting.signed_difference(difference) == text
 
 
 def test_plus_minus() -> None:
-    assert formatting.mean_std(summarise([0.98, 0.99])) == "98.50 ± 0.71"
-    assert formatting.mean_std(summarise([0.98])) == "98.00"
-    assert formatting.mean_std(None) == "–"
+    assert formatting.mean_and_std(summarise([0.98, 0.99])) == "98.50 ± 0.71"
+    assert formatting.mean_and_std(summarise([0.98])) == "98.00"
+    assert formatting.mean_and_std(None) == "–"
 
 
 def test_intervals() -> None:

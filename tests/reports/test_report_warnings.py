@@ -71,9 +71,7 @@ def test_lost_trials_are_counted_with_their_reasons(read: Read) -> None:
     )
     results = read(sample)
     assert text(results, "failed").startswith("2 trials failed (diverged 1, worker_lost 1)")
-    assert "`mnist-tune resume l2_factor --retry-failed` begins them anew" in text(
-        results, "failed"
-    )
+    assert "`mnist-tune resume l2_factor --retry-failed` restarts them" in text(results, "failed")
     assert text(results, "pruned").startswith("1 trial stopped early by the pruner (median)")
 
 
