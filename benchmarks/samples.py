@@ -15,9 +15,10 @@ from sqlalchemy import Connection
 from benchmarks.cli import make_study
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.recipes import Recipe, Sgd, recipe_to_json
+from mnist_tune.storage.artifacts import artifacts_of_trial
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.shown import of_trial
+from mnist_tune.storage.store import Store
 
 SEEDS = 3
 EPOCHS = 40
@@ -41,7 +42,7 @@ def make_trials(storage: Path, trials: int) -> None:
     make_study(storage)
     draw = np.random.default_rng(0)
     with open_database(Location.find(str(storage)), create=False) as database:
-        (uid,) = database.rows("SELECT uid FROM mnist_tune_studies")[0]
+        (uid,) = (study.uid for study in Store(database).studies())
         with database.transaction() as connection:
             connection.exec_driver_sql("DELETE FROM trial_system_attributes")
             connection.exec_driver_sql("DELETE FROM trials")
@@ -132,7 +133,7 @@ def _optuna_rows(block: _Block) -> Iterator[tuple[str, str, Rows]]:
         (
             (number + 1, f"artifacts:{shown.id}", json.dumps(shown.entry))
             for number in block.numbers
-            for shown in of_trial(block.uid, number, str(number))
+            for shown in artifacts_of_trial(block.uid, number, str(number))
         ),
     )
 

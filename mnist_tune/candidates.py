@@ -23,7 +23,7 @@ from mnist_tune.errors import DefinitionError, Incomplete, InputError
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
 from mnist_tune.models import BATCH, Say, Winner, same_source, trained_run, winners_of
 from mnist_tune.networks import Denoiser
-from mnist_tune.storage import files
+from mnist_tune.storage import sqlite_files
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.store import Store
@@ -158,7 +158,7 @@ def find_candidate(
         if not path.is_file():
             raise InputError(f"{kind.option} {wanted}: there is no such file")
         return Candidate(metric, file=path)
-    if location.is_sqlite and not files.exists(location):
+    if location.is_sqlite and not sqlite_files.exists(location):
         raise _none_yet(kind, f"nothing is stored at {location} yet")
     with open_database(location, create=False, read_only=True) as database:
         store = Store(database)

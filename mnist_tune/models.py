@@ -23,7 +23,7 @@ from mnist_tune.noise import evaluation_images, image_errors
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.records import RunRow, StudyRow, TrialRow
+from mnist_tune.storage.records import ConfirmationRow, RunRow, StudyRow, TrialRow
 from mnist_tune.storage.store import Store
 from mnist_tune.trainer.states import RunState
 from mnist_tune.workers.tasks import Run, Task, TrialSpec
@@ -166,14 +166,16 @@ def winners_of(store: Store, study: StudyRow) -> tuple[Winner, ...]:
     trial = store.best_trial(study)
     done = [
         c.confirmation
-        for c in store.confirmations(study.uid)
-        if c.state == "complete" and c.trial_number == trial.trial_number
+        for c in store.rows(ConfirmationRow, study_uid=study.uid, state="complete")
+        if c.trial_number == trial.trial_number
     ]
-    return tuple(
-        Winner(study, trial, run)
-        for run in store.runs(study.uid, done[-1] if done else 0)
-        if run.trial_number == trial.trial_number
+    runs = store.rows(
+        RunRow,
+        study_uid=study.uid,
+        confirmation=done[-1] if done else 0,
+        trial_number=trial.trial_number,
     )
+    return tuple(Winner(study, trial, run) for run in runs)
 
 
 def trained_run(

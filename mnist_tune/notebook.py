@@ -19,9 +19,9 @@ from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import Table, reader_column
 from mnist_tune.reports.documents import Document, sections_of
 from mnist_tune.reports.results import StudyResults, read_results
-from mnist_tune.storage import statements, tables
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import AnalysisRow
+from mnist_tune.storage.store import read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,7 @@ def notebook_document(connection: Connection, suffix: str = "") -> Document:
     heads = ("notebook %", "ours, best run %", "its protocol %", "honest %")
     columns = [reader_column("what", "0", align="left")]
     columns += [reader_column(head, str(i)) for i, head in enumerate(heads, start=1)]
-    named = tables.analyses.c.name == "denoise"
-    analyses = statements.find(connection, AnalysisRow, tables.analyses, named)
+    analyses = read_rows(connection, AnalysisRow, name="denoise")
     if not analyses:
         raise Incomplete("nothing was denoised yet: type `mnist-tune denoise --out DIR`")
     accuracies, noise = sections_of("notebook", noise_level=NOISE_LEVEL, denoised=analyses[0].text)

@@ -17,6 +17,7 @@ from mnist_tune.errors import WorkerFailed
 from mnist_tune.search.coordinator import ConfirmationCoordinator, SearchCoordinator
 from mnist_tune.search.session import open_session
 from mnist_tune.search.stopping import StopRequests
+from mnist_tune.storage.artifacts import write_note
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.workers.tasks import Task
@@ -83,7 +84,7 @@ def make_database(folder: Path) -> Path:
         working = scheduler_of(executor, session), StopRequests(executor.events)
         SearchCoordinator(session, *working).run()
         ConfirmationCoordinator(session, *working).run()
-        session.optuna.set_note("A note.")
+        write_note(session.optuna, "A note.")
         make_analysis(database, "denoise", "tiny")
     with open_database(Location.parse(path), create=True) as database:
         session = open_session(database, define(str(folder / "searched.py"), Overrides()), source)

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from mnist_tune.errors import Incomplete, StorageError
 from mnist_tune.notebook import CLAIMS, notebook_document
-from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import AnalysisRow
+from mnist_tune.storage.store import add_rows
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Sample, opened
 
@@ -47,7 +47,7 @@ def database(tmp_path: Path) -> Iterator[Any]:
         def filled(found: list[Sample], *analyses: AnalysisRow) -> Connection:
             for sample in found:
                 samples.save(connection, sample)
-            statements.add(connection, tables.analyses, analyses)
+            add_rows(connection, analyses)
             return connection
 
         yield filled

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from mnist_tune.cli.progress import duration, mean_std, parameters_line
 from mnist_tune.metrics import Metric
-from mnist_tune.storage.live import Ended, Live, UnderWay
+from mnist_tune.storage.overview import RunningTrial, StudyProgress
+from mnist_tune.storage.records import TrialRow
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVE = 24  # characters of a learning curve
@@ -25,7 +26,9 @@ _LINE_SECONDS = 10.0  # least time between two lines of progress without a trial
 _STATES = ("complete", "pruned", "failed", "running", "waiting")
 
 
-def show_live(read: Callable[[], Live], metric: Metric, console: Console, *, once: bool) -> None:
+def show_live(
+    read: Callable[[], StudyProgress], metric: Metric, console: Console, *, once: bool
+) -> None:
     """Show a study until it is finished, or somebody has seen enough.
 
     Args:
@@ -45,10 +48,10 @@ def show_live(read: Callable[[], Live], metric: Metric, console: Console, *, onc
             screen.update(picture(live, metric), refresh=True)
 
 
-def picture(live: Live, metric: Metric) -> RenderableType:
+def picture(live: StudyProgress, metric: Metric) -> RenderableType:
     """All there is to see at a glance."""
     overview = live.overview
-    finished, planned = overview.counts.finished, overview.planned_trials
+    finished, planned = overview.counts.finished, overview.study.planned_trials
     head = Table.grid(padding=(0, 2))
     head.add_row(Text(overview.name, style="bold"), Text(_doing(live)))
     bar = Table.grid(padding=(0, 2))
@@ -68,7 +71,7 @@ def picture(live: Live, metric: Metric) -> RenderableType:
     return Group(*parts)
 
 
-def line(live: Live, metric: Metric) -> str:
+def line(live: StudyProgress, metric: Metric) -> str:
     """The same in a line."""
     overview = live.overview
     under_way = [
@@ -76,7 +79,7 @@ def line(live: Live, metric: Metric) -> str:
         for trial in live.running
     ]
     parts = (
-        f"{overview.name}: {overview.counts.finished}/{overview.planned_trials} trials ({_states(live)})",
+        f"{overview.name}: {overview.counts.finished}/{overview.study.planned_trials} trials ({_states(live)})",
         _best(live, metric),
         ", ".join(under_way),
         _eta(live),
@@ -85,14 +88,14 @@ def line(live: Live, metric: Metric) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def eta_seconds(live: Live) -> float | None:
+def eta_seconds(live: StudyProgress) -> float | None:
     """Seconds until the search is finished, if it goes on as it went; None if nothing is known.
 
     Trials take as long as the latest ten did on average; those under way count by their epochs.
     """
-    latest = [trial.elapsed_seconds for trial in live.ended[-10:]]
+    latest = [seconds for _, seconds in live.ended[-10:]]
     overview = live.overview
-    left = overview.planned_trials - overview.counts.finished
+    left = overview.study.planned_trials - overview.counts.finished
     if left <= 0 or not latest or overview.holder is None:
         return None
     done = sum(min(1.0, max(t.values, default=0) / live.epochs) for t in live.running)
@@ -116,7 +119,12 @@ def sparkline(values: list[float], sign: int = 1) -> str:
 
 
 def _print_lines(
-    read: Callable[[], Live], live: Live, metric: Metric, console: Console, *, once: bool
+    read: Callable[[], StudyProgress],
+    live: StudyProgress,
+    metric: Metric,
+    console: Console,
+    *,
+    once: bool,
 ) -> None:
     said, at = "", 0.0
     while True:
@@ -130,12 +138,12 @@ def _print_lines(
         live = read()
 
 
-def _is_over(live: Live) -> bool:
-    finished = live.overview.counts.finished >= live.overview.planned_trials
+def _is_over(live: StudyProgress) -> bool:
+    finished = live.overview.counts.finished >= live.overview.study.planned_trials
     return finished and live.overview.holder is None
 
 
-def _doing(live: Live) -> str:
+def _doing(live: StudyProgress) -> str:
     overview = live.overview
     if _is_over(live):
         return (
@@ -144,38 +152,38 @@ def _doing(live: Live) -> str:
     if overview.holder is None:
         return _abandoned(live, "nobody works on it")
     if live.confirming is not None:
-        trial, seeds = live.confirming
-        return f"confirming trial {trial} with {seeds} seeds"
+        row = live.confirming
+        return f"confirming trial {row.trial_number} with {len(row.seeds)} seeds"
     return f"run by {overview.holder}"
 
 
-def _abandoned(live: Live, what: str) -> str:
+def _abandoned(live: StudyProgress, what: str) -> str:
     return f"{what}: `mnist-tune resume {shlex.quote(live.overview.name)}`"
 
 
-def _states(live: Live) -> str:
+def _states(live: StudyProgress) -> str:
     counts = live.overview.counts
     told = [(state, getattr(counts, state)) for state in _STATES]
     return ", ".join(f"{number} {state}" for state, number in told if number) or "no trial yet"
 
 
-def _eta(live: Live) -> str:
+def _eta(live: StudyProgress) -> str:
     seconds = eta_seconds(live)
     return "" if seconds is None else f"ETA {duration(seconds)}"
 
 
-def _best(live: Live, metric: Metric) -> str:
+def _best(live: StudyProgress, metric: Metric) -> str:
     best = live.overview.best
     if best is None:
         return ""
     seeds = len(live.best_values)
-    shown = metric.shown(best.objective)
+    shown = metric.shown(best.objective or 0.0)
     if seeds > 1:
         shown = f"{mean_std(metric, live.best_values)} ({seeds} seeds)"
     return f"best {shown}, trial {best.trial_number}  {parameters_line(best.params)}"
 
 
-def _running(live: Live, metric: Metric) -> Table:
+def _running(live: StudyProgress, metric: Metric) -> Table:
     table = Table.grid(padding=(0, 2))
     for trial in live.running:
         table.add_row(
@@ -188,29 +196,29 @@ def _running(live: Live, metric: Metric) -> Table:
     return table
 
 
-def _ended(live: Live, metric: Metric) -> Table:
+def _ended(live: StudyProgress, metric: Metric) -> Table:
     table = Table.grid(padding=(0, 2))
-    for trial in live.ended[: -_LATEST - 1 : -1]:
+    for trial, seconds in live.ended[: -_LATEST - 1 : -1]:
         table.add_row(
-            Text(f"trial {trial.number}", style="dim"),
+            Text(f"trial {trial.trial_number}", style="dim"),
             Text(parameters_line(trial.params), style="dim", overflow="ellipsis", no_wrap=True),
             Text(trial.label, style="dim", overflow="ellipsis", no_wrap=True),
             Text(_outcome(trial, metric), style="dim"),
-            Text(duration(trial.elapsed_seconds), style="dim"),
+            Text(duration(seconds), style="dim"),
         )
     return table
 
 
-def _outcome(trial: Ended, metric: Metric) -> str:
+def _outcome(trial: TrialRow, metric: Metric) -> str:
     if trial.objective is None:
         return f"failed: {trial.reason}"
     value = metric.shown(trial.objective)
     return value if trial.state == "complete" else f"{value}, {trial.state}"
 
 
-def _epoch(trial: UnderWay, epochs: int) -> str:
+def _epoch(trial: RunningTrial, epochs: int) -> str:
     return f"epoch {max(trial.values, default=0)}/{epochs}"
 
 
-def _latest(trial: UnderWay, metric: Metric) -> str:
+def _latest(trial: RunningTrial, metric: Metric) -> str:
     return f" {metric.shown(trial.values[max(trial.values)])}" if trial.values else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,7 @@ from mnist_tune.storage.location import Location
 
 if TYPE_CHECKING:  # these cost a second to import, which `list` and `status` do not have
     from mnist_tune.storage.overview import StudyOverview
-
-
-import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # brings SQLAlchemy
-    from mnist_tune.storage.removal import Doomed
+    from mnist_tune.storage.whole_studies import Copied, Deletion
 
 
 _LIST = ("study", "kind", "state", "trials", "best", "question")
@@ -79,11 +74,14 @@ def new_command(path: Path) -> None:
 
 
 def _listed(overview: StudyOverview) -> dict[str, Any]:
-    said = {"rehearsal": overview.rehearsal, "notebook protocol": overview.protocol == "notebook"}
+    said = {
+        "rehearsal": overview.study.rehearsal,
+        "notebook protocol": overview.study.protocol == "notebook",
+    }
     return {
         **_status_row(overview),
         "kind": ", ".join(word for word, true in said.items() if true) or "study",
-        "question": overview.question,
+        "question": overview.study.question,
     }
 
 
@@ -94,11 +92,11 @@ def _status_row(overview: StudyOverview) -> dict[str, Any]:
     return {
         "study": overview.name,
         "state": _state(overview),
-        "trials": f"{counts.finished}/{overview.planned_trials}",
-        "best": metric_of_direction(overview.direction).shown(best.objective) if best else None,
+        "trials": f"{counts.finished}/{overview.study.planned_trials}",
+        "best": _best(overview),
         "confirmed": "yes" if overview.confirmed else "no",
         "last_result": stamp and f"{stamp[:16].replace('T', ' ')} UTC",
-        "planned_trials": overview.planned_trials,
+        "planned_trials": overview.study.planned_trials,
         "complete": counts.complete,
         "pruned": counts.pruned,
         "failed": counts.failed,
@@ -112,11 +110,17 @@ def _status_row(overview: StudyOverview) -> dict[str, Any]:
     }
 
 
+def _best(overview: StudyOverview) -> str | None:
+    if overview.best is None or overview.best.objective is None:
+        return None
+    return metric_of_direction(overview.direction).shown(overview.best.objective)
+
+
 def _state(overview: StudyOverview) -> str:
     counts = overview.counts
     if overview.holder is not None:
         return "running" if overview.holder.pid == 0 else f"running (process {overview.holder.pid})"
-    state = "finished" if counts.finished >= overview.planned_trials else "unfinished"
+    state = "finished" if counts.finished >= overview.study.planned_trials else "unfinished"
     lost = [f"{counts.pruned} pruned"] if counts.pruned else []
     lost += [f"{counts.failed} failed{_reasons(overview.failures)}"] if counts.failed else []
     return f"{state} ({', '.join(lost)})" if lost else state
@@ -137,20 +141,16 @@ def backup_command(study: str, file: str, storage: str | None) -> None:
 
     FILE must not exist. Every command works on the copy: --storage FILE.
     """
-    from mnist_tune.storage.backup import back_up
+    from mnist_tune.storage.whole_studies import back_up
 
     if not file.strip():
         raise InputError(f"FILE is empty: give a file, such as kept/{study}.db")
     target = Location.parse(file)
     made = back_up(Location.find(storage), study, target)
-    counts = made.study.counts
-    parts = [_number(counts.finished, "finished trial"), _number(made.artifacts, "artifact")]
-    if open_trials := counts.total - counts.finished:
-        parts.insert(1, f"{open_trials} unfinished, which would start anew")
     click.echo(target)
     click.echo(
         options.as_called(
-            f"copied {study}: {', '.join(parts)}; look at it with "
+            f"copied {study}: {_copied(made)}; look at it with "
             f"`mnist-tune status --storage {shlex.quote(str(target))}`"
         ),
         err=True,
@@ -179,17 +179,22 @@ def copy_command(study: str | None, source: str | None, target: str) -> None:
 
 def _copy(here: Location, study: str | None, there: Location) -> None:
     from mnist_tune.storage.overview import studies_overview
-    from mnist_tune.storage.transfer import transfer
+    from mnist_tune.storage.whole_studies import copy_study
 
     names = [study] if study is not None else [o.name for o in studies_overview(here)]
     if not names:
         raise InputError(f"nothing is stored at {here}: give another --from")
     for name in names:
-        made = transfer(here, name, there)
-        parts = [_number(made.trials, "finished trial"), _number(made.artifacts, "artifact")]
-        if made.unfinished:
-            parts.insert(1, f"{made.unfinished} unfinished, which would start anew")
-        click.echo(f"copied {name} to {there}: {', '.join(parts)}", err=True)
+        made = copy_study(here, name, there)
+        click.echo(f"copied {name} to {there}: {_copied(made)}", err=True)
+
+
+def _copied(made: Copied) -> str:
+    counts = made.overview.counts
+    parts = [_number(counts.finished, "finished trial"), _number(made.artifacts, "artifact")]
+    if unfinished := counts.total - counts.finished:
+        parts.insert(1, f"{unfinished} unfinished, which would restart")
+    return ", ".join(parts)
 
 
 @click.command("delete")
@@ -198,7 +203,7 @@ def _copy(here: Location, study: str | None, there: Location) -> None:
 @options.storage
 def delete_command(study: str, yes: bool, storage: str | None) -> None:
     """Delete a study with its trials, artifacts and checkpoints; asks first."""
-    from mnist_tune.storage.removal import remove_study
+    from mnist_tune.storage.whole_studies import remove_study
 
     if not yes and not sys.stdin.isatty():
         raise InputError(
@@ -206,24 +211,26 @@ def delete_command(study: str, yes: bool, storage: str | None) -> None:
         )
     location = Location.find(storage)
 
-    def agree(doomed: Doomed) -> None:
-        question = f"delete {study} from {location}: {_told(doomed)}?"
+    def agree(deletion: Deletion) -> None:
+        question = f"delete {study} from {location}: {_told(deletion)}?"
         if not yes and not click.confirm(question, err=True):
             raise Interrupted("nothing was deleted")
 
-    doomed = remove_study(location, study, agree)
-    what = f"{study}: {_told(doomed)}" if doomed else f"what was left of {study}: its lock files"
+    deletion = remove_study(location, study, agree)
+    what = (
+        f"{study}: {_told(deletion)}" if deletion else f"what was left of {study}: its lock files"
+    )
     click.echo(f"deleted {what}", err=True)
 
 
-def _told(doomed: Doomed) -> str:
+def _told(deletion: Deletion) -> str:
     parts = [
-        _number(doomed.trials, "trial"),
-        _number(doomed.confirmations, "confirmation"),
-        _number(doomed.files, "file"),
+        _number(deletion.trials, "trial"),
+        _number(deletion.confirmations, "confirmation"),
+        _number(deletion.files, "file"),
     ]
-    if doomed.analyses:
-        parts.append(f"what {', '.join(doomed.analyses)} found out with it")
+    if deletion.analyses:
+        parts.append(f"what {', '.join(deletion.analyses)} found out with it")
     return ", ".join(parts)
 
 

@@ -99,15 +99,14 @@ def watch_command(study: str, once: bool, storage: str | None) -> None:
 
     from mnist_tune.cli.live import show_live
     from mnist_tune.metrics import metric_of_direction
-    from mnist_tune.storage.live import read_live
-    from mnist_tune.storage.overview import study_overview
+    from mnist_tune.storage.overview import study_overview, study_progress
 
     location = Location.find(storage)
     metric = metric_of_direction(study_overview(location, study).direction)
 
     with suppress(KeyboardInterrupt):
         show_live(
-            lambda: read_live(location, study, f"val_{metric.column}"),
+            lambda: study_progress(location, study, f"val_{metric.column}"),
             metric,
             Console(highlight=False),
             once=once,

@@ -264,9 +264,9 @@ def _only_unfinished(location: Location, retry_failed: bool) -> str:
     names = [
         o.name
         for o in studies_overview(location)
-        if o.counts.finished < o.planned_trials
+        if o.counts.finished < o.study.planned_trials
         or (retry_failed and o.counts.failed)
-        or _is_being_confirmed(location, o.uid)
+        or _is_being_confirmed(location, o.study.uid)
     ]
     if not names:
         raise Incomplete(
@@ -280,10 +280,11 @@ def _only_unfinished(location: Location, retry_failed: bool) -> str:
 def _is_being_confirmed(location: Location, uid: str) -> bool:
     """Whether a confirmation has begun and not ended."""
     from mnist_tune.storage.database import open_database
+    from mnist_tune.storage.records import ConfirmationRow
     from mnist_tune.storage.store import Store
 
     with open_database(location, create=False, read_only=True) as database:
-        return any(row.state == "running" for row in Store(database).confirmations(uid))
+        return bool(Store(database).rows(ConfirmationRow, study_uid=uid, state="running"))
 
 
 def _report(location: Location, name: str) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable
+from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from mnist_tune.dashboard.gate import Gate
-from mnist_tune.storage import files, statements
+from mnist_tune.storage import sqlite_files
+from mnist_tune.storage.artifacts import ENDED, ArtifactFiles, study_of_artifact
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.notices import notice
 from mnist_tune.storage.optuna_adapter import open_cached, open_optuna, read_all
-from mnist_tune.storage.ownership import optuna_id, our_study
-from mnist_tune.storage.shown import ENDED, ShownFiles, study_of
+from mnist_tune.storage.overview import optuna_id, owner_of
+from mnist_tune.storage.store import study_state
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -27,7 +29,7 @@ def prepare(location: Location, *, read_only: bool) -> None:
     Raises:
         StorageError: it cannot be made or used.
     """
-    if read_only and location.is_sqlite and files.exists(location):
+    if read_only and location.is_sqlite and sqlite_files.exists(location):
         return
     with open_database(location, create=True) as database:
         open_optuna(database)
@@ -62,7 +64,7 @@ def application(location: Location, *, hosts: frozenset[str], read_only: bool) -
         _warmed(wsgi(storage, artifact_store=artifacts), storage),
         hosts=hosts,
         read_only=read_only,
-        owner=lambda kind, number: our_study(database, kind, number),
+        owner=lambda kind, number: owner_of(database, kind, number),
     )
 
 
@@ -88,7 +90,7 @@ def _warmed(dashboard: WSGIApplication, storage: BaseStorage) -> WSGIApplication
     return application
 
 
-class ArtifactStore(ShownFiles):
+class ArtifactStore(ArtifactFiles):
     """Artifact store of the dashboard: draws the artifacts of our studies on demand, and keeps them.
 
     Args:
@@ -112,7 +114,7 @@ class ArtifactStore(ShownFiles):
         return found
 
     def _found(self, artifact_id: str) -> BinaryIO | None:
-        if study_of(artifact_id) is None:
+        if study_of_artifact(artifact_id) is None:
             from optuna.artifacts.exceptions import ArtifactNotFound
 
             try:
@@ -130,7 +132,7 @@ class ArtifactStore(ShownFiles):
         if found is not None:
             return found
         with self._database.reading() as connection:
-            state = statements.study_state(connection, study_of(artifact_id) or "")
+            state = study_state(connection, study_of_artifact(artifact_id) or "")
         return self.open_kept(artifact_id, state)
 
     def _drawn(self, artifact_id: str) -> BinaryIO | None:
@@ -143,5 +145,11 @@ class ArtifactStore(ShownFiles):
             try:
                 self.keep(artifact_id, made.state, made.content)
             except OSError as error:
-                notice(f"warning: pictures are drawn each time that they are shown: {error}")
+                _warn(f"warning: pictures are drawn each time that they are shown: {error}")
         return BytesIO(made.content)
+
+
+@cache
+def _warn(line: str) -> None:
+    """Log a warning once."""
+    logging.getLogger(__name__).warning("%s", line)

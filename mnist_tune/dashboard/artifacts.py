@@ -19,10 +19,16 @@ from mnist_tune.reports.configurations import RankedTrial
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.results import StudyResults, read_results
 from mnist_tune.reports.study_figures import learning_figure, network_figure, study_figures
-from mnist_tune.storage import statements, tables
+from mnist_tune.storage.artifacts import (
+    ENDED,
+    DashboardArtifact,
+    artifacts_of_trial,
+    study_of_artifact,
+)
 from mnist_tune.storage.database import Database
-from mnist_tune.storage.shown import ENDED, Shown, of_trial, study_of
-from mnist_tune.storage.store import Store
+from mnist_tune.storage.records import PictureRow, StudyRow
+from mnist_tune.storage.schema import TABLES
+from mnist_tune.storage.store import Store, study_state
 
 _DOTS_PER_INCH = 130  # as sharp as a card of the dashboard is wide
 _TABLES = ("configurations", "runs", "comparison", "epochs")
@@ -39,7 +45,7 @@ class Artifact:
         confirmed: whether it is about the confirmed trial alone.
     """
 
-    shown: Shown
+    shown: DashboardArtifact
     make: Callable[[], bytes | None]
     follows: Literal["study", "trial", "nothing"]
     confirmed: bool = False
@@ -59,9 +65,10 @@ def make(database: Database, artifact_id: str) -> Made | None:
     Raises:
         StorageError: the database fails.
     """
-    uid = study_of(artifact_id) or ""
+    uid = study_of_artifact(artifact_id) or ""
     with database.reading() as connection:
-        name = connection.execute(select(tables.studies.c.name).where(tables.studies.c.uid == uid))
+        study = TABLES[StudyRow].c
+        name = connection.execute(select(study.name).where(study.uid == uid))
         try:
             results = read_results(connection, name.scalar_one_or_none() or "")
         except Incomplete:
@@ -73,19 +80,19 @@ def make(database: Database, artifact_id: str) -> Made | None:
         content = None if found is None else found.make()
         if found is None or content is None:
             return None
-        state = statements.study_state(connection, uid)
+        state = study_state(connection, uid)
         states = {"study": state, "trial": ENDED, "nothing": None}
         return Made(content, states[found.follows])
 
 
 def of_study(connection: Connection, results: StudyResults, store: Store) -> Iterator[Artifact]:
     """Pictures and tables of the whole study, those of the confirmed trial among them."""
-    shown = partial(Shown, results.provenance.uid, "study")
+    shown = partial(DashboardArtifact, results.provenance.uid, "study")
     for figure in study_figures(connection, results):
         draw = partial(_draw, figure)
         yield Artifact(shown(f"{figure.name}.png"), draw, "study", figure.confirmed)
     for analysis in store.analyses_of(store.study(results.provenance.name)):
-        for picture in store.pictures(analysis.name):
+        for picture in store.rows(PictureRow, order=("position",), analysis=analysis.name):
             stored = partial(bytes, picture.png)
             yield Artifact(
                 shown(f"{analysis.name}_{picture.name}.png"), stored, "nothing", confirmed=True
@@ -102,12 +109,14 @@ def of_trials(connection: Connection, results: StudyResults) -> Iterator[Artifac
         yield Artifact(network, partial(_draw, network_figure(results, entry)), "trial")
 
 
-def shown_by_trials(results: StudyResults) -> Iterator[tuple[RankedTrial, tuple[Shown, ...]]]:
+def shown_by_trials(
+    results: StudyResults,
+) -> Iterator[tuple[RankedTrial, tuple[DashboardArtifact, ...]]]:
     """Trials that trained to their end, or were pruned, and what each shows."""
     for entry in results.trials:
         if entry.trial.state != "failed":
             network = json.dumps(dict(entry.trial.network), sort_keys=True)
-            yield entry, of_trial(results.provenance.uid, entry.number, network)
+            yield entry, artifacts_of_trial(results.provenance.uid, entry.number, network)
 
 
 def _draw(figure: Figure) -> bytes | None:

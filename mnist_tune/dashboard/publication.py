@@ -7,10 +7,13 @@ study are announced when the search or a confirmation is over.
 
 from __future__ import annotations
 
-from mnist_tune.dashboard.artifacts import of_study, shown_by_trials
+from sqlalchemy import text
+
+from mnist_tune.dashboard.artifacts import of_study
 from mnist_tune.dashboard.notes import early_note, study_note, test_note, with_theirs
 from mnist_tune.errors import Incomplete
 from mnist_tune.reports.results import StudyResults, read_results
+from mnist_tune.storage.artifacts import list_artifacts, read_note, write_note
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import OptunaStudy, load_study
@@ -18,10 +21,10 @@ from mnist_tune.storage.overview import studies_overview
 from mnist_tune.storage.records import StudyRow
 from mnist_tune.storage.store import Store
 
-_NOTED = """
-SELECT DISTINCT study_name FROM studies JOIN study_system_attributes USING (study_id)
-WHERE key LIKE :note
-"""
+_NOTED = text(
+    "SELECT DISTINCT study_name FROM studies JOIN study_system_attributes USING (study_id) "
+    "WHERE key LIKE 'dashboard:note_str:%'"
+)
 
 
 def publish(database: Database, study: OptunaStudy, row: StudyRow, *, whole: bool) -> None:
@@ -31,7 +34,7 @@ def publish(database: Database, study: OptunaStudy, row: StudyRow, *, whole: boo
         database: that holds the study.
         study: its Optuna half.
         row: its row in our tables.
-        whole: also announce what is about the whole study, and what its trials have not announced.
+        whole: also list the artifacts of the whole study.
 
     Raises:
         StorageError: the database fails.
@@ -40,17 +43,16 @@ def publish(database: Database, study: OptunaStudy, row: StudyRow, *, whole: boo
         try:
             results = read_results(connection, row.name)
         except Incomplete:
-            study.set_note(with_theirs(early_note(row.name, row.question), study.note()))
+            write_note(study, with_theirs(early_note(row.name, row.question), read_note(study)))
             return
         _write_note(study, results)
         if not whole:
             return
-        study.announce_finished({e.number: s for e, s in shown_by_trials(results)})
         artifacts = list(of_study(connection, results, Store(database)))
-    study.show([artifact.shown for artifact in artifacts])
+    list_artifacts(study, [artifact.shown for artifact in artifacts])
     if results.latest is not None and results.latest.confirmation:
         confirmed = [artifact.shown for artifact in artifacts if artifact.confirmed]
-        study.show(confirmed, results.latest.trial_number)
+        list_artifacts(study, confirmed, results.latest.trial_number)
 
 
 def publish_again(location: Location, name: str) -> None:
@@ -70,13 +72,16 @@ def unpublished(location: Location) -> tuple[str, ...]:
     idle = [o.name for o in studies_overview(location) if o.holder is None and o.counts.finished]
     if not idle:
         return ()
-    with open_database(location, create=False, read_only=True) as database:
-        noted = {name for (name,) in database.rows(_NOTED, note="dashboard:note_str:%")}
+    with (
+        open_database(location, create=False, read_only=True) as database,
+        database.reading() as connection,
+    ):
+        noted = set(connection.execute(_NOTED).scalars())
     return tuple(name for name in idle if name not in noted)
 
 
 def _write_note(study: OptunaStudy, results: StudyResults) -> None:
-    study.set_note(with_theirs(study_note(results), study.note()))
+    write_note(study, with_theirs(study_note(results), read_note(study)))
     latest = results.latest
     if latest is not None and latest.confirmation:
-        study.set_note(test_note(results), latest.trial_number)
+        write_note(study, test_note(results), latest.trial_number)

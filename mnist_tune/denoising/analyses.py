@@ -11,7 +11,7 @@ from mnist_tune.reports.columns import Table
 from mnist_tune.reports.export import write_files
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.table_formats import frame_files, frame_of, markdown_table, reader_files
-from mnist_tune.storage.records import AnalysisRow, PictureRow, plain
+from mnist_tune.storage.records import AnalysisRow, PictureRow, json_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,7 +63,7 @@ class Analysis:
             "title": self.title,
             "inputs": dict(self.inputs),
             "text": [*self.alerts, *self.text],
-            "tables": {table.name: plain(list(table.records())) for table in self.tables},
+            "tables": {table.name: json_value(list(table.records())) for table in self.tables},
         }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from mnist_tune.baselines import find_baseline
 from mnist_tune.errors import Incomplete
@@ -21,8 +21,8 @@ from mnist_tune.reports.results import StudyResults, read_results
 from mnist_tune.reports.study_figures import study_figures
 from mnist_tune.reports.study_report import study_report, verdict
 from mnist_tune.reports.tables import layers_table
-from mnist_tune.storage import statements, tables
-from mnist_tune.storage.records import AnalysisRow, PictureRow
+from mnist_tune.storage.records import AnalysisRow, PictureRow, StudyRow
+from mnist_tune.storage.store import read_rows
 
 TITLE = "mnist_tune: all studies"
 _SMALL = Mlp(hidden=(64, 64))
@@ -53,7 +53,7 @@ def all_studies(connection: Connection, *, with_figures: bool) -> tuple[Document
     found = _read(connection)
     if not found:
         raise Incomplete("no trial of any study has ended yet: type `mnist-tune run l2_factor`")
-    analyses = statements.find(connection, AnalysisRow, tables.analyses)
+    analyses = read_rows(connection, AnalysisRow)
     return (
         _step_by_step(found, analyses),
         *(_analysis_report(connection, row) for row in analyses),
@@ -78,12 +78,10 @@ def analysis_table(name: str, records: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _read(connection: Connection) -> list[StudyResults]:
-    table = tables.studies.c
-    names = connection.execute(select(table.name).order_by(table.created_at, table.name)).scalars()
     found = []
-    for name in list(names):
+    for study in read_rows(connection, StudyRow, order=("created_at", "name")):
         try:
-            found.append(read_results(connection, name))
+            found.append(read_results(connection, study.name))
         except Incomplete:  # nothing to tell of it yet
             continue
     return found
@@ -119,8 +117,7 @@ def full_report(connection: Connection, results: StudyResults, *, with_figures: 
 
 
 def _analysis_report(connection: Connection, row: AnalysisRow) -> Document:
-    own = tables.pictures.c.analysis == row.name
-    stored = statements.find(connection, PictureRow, tables.pictures, own, order=("position",))
+    stored = read_rows(connection, PictureRow, order=("position",), analysis=row.name)
     sections = [Section(key="summary", title="Summary", text=row.text)]
     sections += [
         Section(

@@ -28,8 +28,8 @@ from mnist_tune.reports.tables import difference_columns, metric_heading
 from mnist_tune.statistics.means import ALPHA, summarise
 from mnist_tune.statistics.pairs import holm, mcnemar, merged, paired, seeds_to_settle, unpaired
 from mnist_tune.statistics.published import against_baseline
-from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import PredictionRow
+from mnist_tune.storage.store import read_rows
 
 _Predictions = Mapping[int, NDArray[np.uint8]]
 
@@ -299,10 +299,12 @@ def _by_image(
 
 def _predictions(connection: Connection, trial: ComparedTrial) -> _Predictions:
     assert trial.confirmed is not None
-    table = tables.predictions.c
-    own = table.study_uid == trial.results.provenance.uid
-    own &= table.confirmation == trial.confirmed.confirmation
-    rows = statements.find(connection, PredictionRow, tables.predictions, where=own)
+    rows = read_rows(
+        connection,
+        PredictionRow,
+        study_uid=trial.results.provenance.uid,
+        confirmation=trial.confirmed.confirmation,
+    )
     return {row.seed: np.frombuffer(row.classes, np.uint8) for row in rows}
 
 

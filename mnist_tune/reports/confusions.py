@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, exists, select
+from sqlalchemy import Connection, exists, select
 
 from mnist_tune.data.sources import DATA_VARIABLE, Source, load_dataset, load_source
 from mnist_tune.data.splits import Part, final
@@ -19,8 +19,9 @@ from mnist_tune.networks import CLASSES
 from mnist_tune.reports import figures
 from mnist_tune.reports.columns import Column, Table, reader_column
 from mnist_tune.reports.results import StudyResults
-from mnist_tune.storage import statements, tables
-from mnist_tune.storage.records import PredictionRow
+from mnist_tune.storage.records import PredictionRow, StudyRow
+from mnist_tune.storage.schema import TABLES
+from mnist_tune.storage.store import read_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -89,7 +90,11 @@ class MissedImage:
 def has_predictions(connection: Connection, results: StudyResults) -> bool:
     """Whether it is stored what the latest confirmation predicted; no image is looked for."""
     own = _of_latest(results)
-    return own is not None and bool(connection.execute(select(exists().where(own))).scalar())
+    if own is None:
+        return False
+    table = TABLES[PredictionRow]
+    stored = exists(table).where(*(table.c[name] == value for name, value in own.items()))
+    return bool(connection.execute(select(stored)).scalar())
 
 
 def found_errors(connection: Connection, results: StudyResults) -> PredictionErrors | str | None:
@@ -98,11 +103,7 @@ def found_errors(connection: Connection, results: StudyResults) -> PredictionErr
     None where nothing is stored or comparable. Where the images lay is left out.
     """
     own = _of_latest(results)
-    rows = (
-        statements.find(connection, PredictionRow, tables.predictions, own)
-        if own is not None
-        else ()
-    )
+    rows = () if own is None else read_rows(connection, PredictionRow, **own)
     if not rows:
         return None
     try:
@@ -119,13 +120,12 @@ def found_errors(connection: Connection, results: StudyResults) -> PredictionErr
     return PredictionErrors(part.labels, part.images, predicted)
 
 
-def _of_latest(results: StudyResults) -> ColumnElement[bool] | None:
+def _of_latest(results: StudyResults) -> dict[str, Any] | None:
     """Which predictions are those of the latest confirmation; None where there can be none."""
     latest = results.latest
     if latest is None or not latest.confirmation or results.metric is not ACCURACY:
         return None
-    table = tables.predictions.c
-    return (table.study_uid == results.provenance.uid) & (table.confirmation == latest.confirmation)
+    return {"study_uid": results.provenance.uid, "confirmation": latest.confirmation}
 
 
 def stored_test_part(connection: Connection, uid: str) -> Part:
@@ -134,7 +134,7 @@ def stored_test_part(connection: Connection, uid: str) -> Part:
     Raises:
         DataError: they are nowhere, or have changed.
     """
-    statement = select(tables.studies.c.data).where(tables.studies.c.uid == uid)
+    statement = select(TABLES[StudyRow].c.data).where(TABLES[StudyRow].c.uid == uid)
     return _test_part(connection.execute(statement).scalar_one())
 
 

@@ -13,7 +13,7 @@ from mnist_tune.reports.columns import KEEP, Table, TextColumn, TextTable
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.prose import environment, paragraphs
 from mnist_tune.reports.table_formats import markdown_table
-from mnist_tune.storage.records import plain
+from mnist_tune.storage.records import json_value
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,7 +87,7 @@ def json_document(document: Document) -> str:
             {"file": f"{figure.name}.png", "caption": figure.caption} for figure in document.figures
         ],
     }
-    return json.dumps(plain(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(json_value(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def markdown_document(document: Document) -> str:

@@ -12,7 +12,8 @@ from mnist_tune.metrics import DENOISING_ERROR
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.reports.table_formats import frame_of
 from mnist_tune.reports.tables import comparison_table, configurations_table, trials_table
-from mnist_tune.storage import tables as stored
+from mnist_tune.storage.records import EpochRow, RunRow, TimingRow
+from mnist_tune.storage.schema import TABLES
 
 FRAMES = ("configurations", "runs", "comparison", "epochs", "timings")
 _KEYS = 3  # confirmation, trial, seed
@@ -27,13 +28,15 @@ def study_frame(connection: Connection, results: StudyResults, name: str) -> pd.
         return frame_of(comparison_table(results))
     if name == "runs":
         return _runs(connection, results)
-    return _read(connection, {"epochs": stored.epochs, "timings": stored.timings}[name], results)
+    return _read(
+        connection, {"epochs": TABLES[EpochRow], "timings": TABLES[TimingRow]}[name], results
+    )
 
 
 def _runs(connection: Connection, results: StudyResults) -> pd.DataFrame:
     """The runs, each with the parameters and the network of its trial."""
     trials = frame_of(trials_table(results))
-    runs = _read(connection, stored.runs, results)
+    runs = _read(connection, TABLES[RunRow], results)
     found = runs.merge(trials, on="trial_number", how="left", validate="m:1")
     first = runs.columns[:_KEYS]
     ordered = found[[*first, *trials.columns[1:], *runs.columns[_KEYS:]]]

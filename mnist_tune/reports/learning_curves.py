@@ -18,7 +18,8 @@ from mnist_tune.reports.configurations import RankedTrial
 from mnist_tune.reports.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from mnist_tune.reports.prose import caption
 from mnist_tune.reports.results import StudyResults
-from mnist_tune.storage import tables
+from mnist_tune.storage.records import EpochRow
+from mnist_tune.storage.schema import TABLES
 
 _TRAINING = "training"
 _CONFIRMED = ", confirmed"
@@ -73,7 +74,7 @@ def curves_of(
 ) -> list[LearningCurve]:
     """Read the curves of one configuration, by default in the search."""
     metrics = (ACCURACY, _LOSS) if results.metric is ACCURACY else (results.metric,)
-    epoch = tables.epochs.c
+    epoch = TABLES[EpochRow].c
     columns = [
         (images, metric, epoch[f"{prefix}_{metric.column}"])
         for images, prefix in ((_TRAINING, "train"), (results.provenance.validation_name, "val"))

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from mnist_tune.data.sources import Source
 from mnist_tune.errors import StorageError
 from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
-from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import ConfirmationRow, StudyRow
+from mnist_tune.storage.store import read_rows
 
 _OF_THE_ROW = (
     *("uid", "name", "question", "protocol", "rehearsal", "baseline", "planned_trials", "seeds"),
@@ -136,14 +136,12 @@ def read_provenance(connection: Connection, name: str) -> Provenance:
     Raises:
         StorageError: there is no study of that name; the message says which there are.
     """
-    found = statements.find(
-        connection, StudyRow, tables.studies, where=tables.studies.c.name == name
-    )
+    found = read_rows(connection, StudyRow, name=name)
     if not found:
-        names = connection.execute(select(tables.studies.c.name).order_by("name")).scalars()
+        names = [study.name for study in read_rows(connection, StudyRow, order=("name",))]
         known = ", ".join(names) or "no study yet"
         raise StorageError(f"no study {name!r}; the storage holds {known}: type `mnist-tune list`")
-    return _provenance(found[0], statements.confirmations(connection, found[0].uid))
+    return _provenance(found[0], read_rows(connection, ConfirmationRow, study_uid=found[0].uid))
 
 
 def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> Provenance:

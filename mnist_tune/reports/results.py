@@ -26,8 +26,9 @@ from mnist_tune.reports.formatting import parameter_values
 from mnist_tune.reports.provenance import Provenance, read_provenance
 from mnist_tune.statistics.means import Summary, summarise
 from mnist_tune.statistics.published import Verdict, against_baseline
-from mnist_tune.storage import statements, tables
-from mnist_tune.storage.records import ReferenceRow, TrialRow
+from mnist_tune.storage.records import ReferenceRow, RunRow, TimingRow, TrialRow
+from mnist_tune.storage.schema import TABLES
+from mnist_tune.storage.store import read_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,22 +196,20 @@ def read_results(connection: Connection, name: str) -> StudyResults:
         Incomplete: no trial has ended yet.
     """
     provenance = read_provenance(connection, name)
-    own = tables.trials.c.study_uid == provenance.uid
-    rows = statements.find(connection, TrialRow, tables.trials, where=own)
+    rows = read_rows(connection, TrialRow, study_uid=provenance.uid)
     if not rows:
         command = f"mnist-tune resume {shlex.quote(name)}"
         raise Incomplete(f"no trial of {name} has ended yet: type `{command}`")
     searched, confirmed = _read_runs(connection, provenance)
     trials = rank(rows, searched, provenance.metric)
     on_test = _results_on_test(provenance, confirmed, trials[0] if trials[0].best else None)
-    own = tables.references.c.study_uid == provenance.uid
     return StudyResults(
         provenance=provenance,
         trials=trials,
         on_test=on_test,
         comparisons=_against_published(provenance, on_test),
         confirmed_seeds={number: len(runs.by_seed) for number, runs in confirmed.items()},
-        references=statements.find(connection, ReferenceRow, tables.references, where=own),
+        references=read_rows(connection, ReferenceRow, study_uid=provenance.uid),
         multiply_adds=_multiply_adds(trials),
         overlapping=_overlapping(connection, provenance.uid),
         in_label=_in_label(provenance, trials),
@@ -223,7 +222,7 @@ def _read_runs(
     """What was measured: by trial in the search, by confirmation on the test set."""
     searched: dict[int, RunValues] = defaultdict(RunValues)
     confirmed: dict[int, RunValues] = defaultdict(RunValues)
-    run, column = tables.runs.c, provenance.metric.column
+    run, column = TABLES[RunRow].c, provenance.metric.column
     statement = (
         select(run.confirmation, run.trial_number, run.seed, run.epochs)
         .add_columns(run[f"val_{column}"], run.val_mse, run.val_psnr)
@@ -247,7 +246,7 @@ def _read_runs(
 
 def _overlapping(connection: Connection, uid: str) -> bool:
     """Whether a trial of the search began before one that had begun earlier was over."""
-    timing = tables.timings.c
+    timing = TABLES[TimingRow].c
     statement = (
         select(func.min(timing.started_at).label("start"), func.max(timing.finished_at))
         .where(timing.study_uid == uid, timing.confirmation == 0)

@@ -21,7 +21,8 @@ from mnist_tune.reports.configurations import RankedTrial, pareto_front
 from mnist_tune.reports.formatting import TOO_FEW_SEEDS
 from mnist_tune.reports.provenance import SearchedParameter
 from mnist_tune.reports.results import StudyResults
-from mnist_tune.storage import tables as stored
+from mnist_tune.storage.records import RunRow, TrialRow
+from mnist_tune.storage.schema import TABLES
 
 _COUNT, _PSNR = formatting.count, partial(formatting.mean_and_std, scale=1)
 _MSE = partial(formatting.mean_and_std, scale=1, digits=4)
@@ -46,8 +47,8 @@ _OWN_HEADINGS = ("trial", "accuracy", "denoising_error", "images", "size", "MSE"
 # Columns of the tables; a parameter of such a name gets another column.
 RESERVED = frozenset(
     (
-        *stored.runs.columns.keys(),
-        *stored.trials.columns.keys(),
+        *TABLES[RunRow].columns.keys(),
+        *TABLES[TrialRow].columns.keys(),
         *(column.name for column in (_TRIAL, *_NETWORK, *_STATISTICS, *_IMAGE_ERRORS)),
         *("delta_to_best", "p_adjusted", "approx_best", "multiply_adds"),
         *_OWN_HEADINGS,

@@ -33,7 +33,8 @@ from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.search.under_way import RETRIED
-from mnist_tune.storage.records import ReferenceRow, TrialRow
+from mnist_tune.storage.artifacts import list_artifacts_of_running
+from mnist_tune.storage.records import ConfirmationRow, ReferenceRow, TrialRow
 from mnist_tune.study import MOST_SEEDS
 from mnist_tune.workers.tasks import TrialSpec
 
@@ -194,7 +195,7 @@ class SearchCoordinator(Coordinator):
         )
         optuna_study.set_attributes(trial, rows.attributes(ended))
         if ended.state != "failed":
-            optuna_study.announce(trial, rows.dashboard_files(uid, ended))
+            list_artifacts_of_running(optuna_study, trial, rows.artifacts(uid, ended))
         if ended.state == "complete":
             optuna_study.tell(trial, rows.objective(ended.trial.network.metric, ended.last))
         else:
@@ -223,7 +224,7 @@ class ConfirmationCoordinator(Coordinator):
 
     def _confirmation(self, trial: TrialRow) -> tuple[TrialRow, TrialSpec]:
         session, uid = self._session, self._session.row.uid
-        confirmations = session.store.confirmations(uid)
+        confirmations = session.store.rows(ConfirmationRow, study_uid=uid)
         row = next((c for c in confirmations if c.state == "running"), None)
         if row is None:
             first = MOST_SEEDS * (len(confirmations) + 1)
@@ -274,7 +275,8 @@ def write_references(session: Session, images: Literal["validation", "test"]) ->
     _, made = session.definition.space.examples[0]
     network = network_from_json(made["network"])
     uid = session.row.uid
-    if not isinstance(network, Denoiser) or session.store.references(uid, images):
+    stored = session.store.rows(ReferenceRow, study_uid=uid, images=images)
+    if not isinstance(network, Denoiser) or stored:
         return
     dataset = load_source(session.source)
     if images == "test":

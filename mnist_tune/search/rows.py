@@ -12,6 +12,7 @@ from mnist_tune.metrics import Metric
 from mnist_tune.networks import network_to_json
 from mnist_tune.recipes import recipe_to_json
 from mnist_tune.search.events import TrialEnded
+from mnist_tune.storage.artifacts import DashboardArtifact, artifacts_of_trial
 from mnist_tune.storage.records import (
     EpochRow,
     PredictionRow,
@@ -20,7 +21,6 @@ from mnist_tune.storage.records import (
     TrialRow,
     utc_text,
 )
-from mnist_tune.storage.shown import Shown, of_trial
 from mnist_tune.trainer.states import EpochMetrics
 
 _TEST_METRICS = ("loss", "accuracy", "mse", "psnr")
@@ -136,10 +136,10 @@ def attributes(ended: TrialEnded) -> dict[str, Any]:
     }
 
 
-def dashboard_files(uid: str, ended: TrialEnded) -> tuple[Shown, ...]:
-    """Files that the dashboard will show with the trial; who draws them need not be in a hurry."""
+def artifacts(uid: str, ended: TrialEnded) -> tuple[DashboardArtifact, ...]:
+    """Dashboard artifacts of a trial, which are drawn when somebody looks at them."""
     network = json.dumps(network_to_json(ended.trial.network), sort_keys=True)
-    return of_trial(uid, ended.trial.trial_number, network)
+    return artifacts_of_trial(uid, ended.trial.trial_number, network)
 
 
 def _key(uid: str, ended: TrialEnded) -> dict[str, Any]:

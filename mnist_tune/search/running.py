@@ -18,7 +18,7 @@ from mnist_tune.search.hang_detector import HANG_SECONDS
 from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
-from mnist_tune.storage.database import open_database
+from mnist_tune.storage.database import open_database, wait_for_server
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
 from mnist_tune.workers.executor import Executor
@@ -190,10 +190,8 @@ def _outlast_server(location: Location, display: Display, work: Callable[..., No
 
 
 def _wait_for_server(location: Location) -> None:
-    from mnist_tune.storage.server import wait_for
-
     with StopRequests(queue.SimpleQueue()) as stop:
-        if not wait_for(location, _SERVER_SECONDS, lambda: stop.count):
+        if not wait_for_server(location, _SERVER_SECONDS, lambda: stop.count):
             raise Interrupted
 
 

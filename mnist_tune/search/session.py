@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import shlex
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,12 +17,11 @@ from mnist_tune.definitions.fingerprint import differences, document, fingerprin
 from mnist_tune.errors import DefinitionError
 from mnist_tune.search.samplers import DerivedSampler, pruner
 from mnist_tune.storage.database import Database
-from mnist_tune.storage.guard import Guard
 from mnist_tune.storage.health import stale_checkpoints
 from mnist_tune.storage.lease import Lease
-from mnist_tune.storage.notices import notice
 from mnist_tune.storage.optuna_adapter import OptunaStudy, create_study, requeue_failed
-from mnist_tune.storage.records import StudyRow, new_uid, utc_now
+from mnist_tune.storage.records import ConfirmationRow, StudyRow, new_uid, utc_now
+from mnist_tune.storage.sqlite_files import FileGuard
 from mnist_tune.storage.store import Store
 from mnist_tune.study import Grid
 
@@ -48,7 +49,7 @@ class Session:
     row: StudyRow
     optuna: OptunaStudy
     store: Store
-    guard: Guard
+    guard: FileGuard
     lease: Lease | None = None
     retried: tuple[int, ...] = ()
 
@@ -80,7 +81,8 @@ class Session:
     @property
     def confirmed(self) -> bool:
         """Whether there is a confirmation, and none that was interrupted and has to be resumed."""
-        return {row.state for row in self.store.confirmations(self.row.uid)} == {"complete"}
+        rows = self.store.rows(ConfirmationRow, study_uid=self.row.uid)
+        return {row.state for row in rows} == {"complete"}
 
     def unfinished_trials(self) -> int:
         """How many trials are still to be finished."""
@@ -108,7 +110,7 @@ def open_session(
         DefinitionError: a study of that name has another definition; the message says what differs.
         StorageError: the database fails, or is damaged.
     """
-    guard = Guard(database.location)
+    guard = FileGuard(database.location)
     database.close_with(guard.close)
     store, study = Store(database), definition.study
     wanted = document(definition, source.sha256)
@@ -119,7 +121,7 @@ def open_session(
     elif row.fingerprint != fingerprint(wanted):
         raise DefinitionError(_refusal(definition.name, row.definition, wanted))
     if row.baseline != study.baseline:
-        store.set_baseline(row.uid, study.baseline)
+        store.change_study(row.uid, baseline=study.baseline)
         row = replace(row, baseline=study.baseline)
     retried = requeue_failed(database, name=row.name, uid=row.uid) if retry_failed else ()
     optuna_study = create_study(
@@ -138,7 +140,7 @@ def open_session(
     )
     definition = _with_all_that_ended(definition, optuna_study.counts().finished + len(retried))
     if row.planned_trials != definition.study.trials:
-        store.set_planned_trials(row.uid, definition.study.trials)
+        store.change_study(row.uid, planned_trials=definition.study.trials)
     session = Session(definition, source, row, optuna_study, store, guard, lease, retried)
     _forget_finished(session)
     return session
@@ -149,11 +151,17 @@ def _with_all_that_ended(definition: Definition, ended: int) -> Definition:
     study = definition.study
     if study.trials >= ended or isinstance(study.plan, Grid):
         return definition
-    notice(
+    _warn(
         f"{ended:,} trials of {definition.name} have ended already, more than the {study.trials:,} of "
         f"--trials: the study keeps them all and plans {ended:,}"
     )
     return replace(definition, study=replace(study, plan=replace(study.plan, trials=ended)))
+
+
+@cache
+def _warn(line: str) -> None:
+    """Log a warning once, also where a session is opened again."""
+    logging.getLogger(__name__).warning("%s", line)
 
 
 def _forget_finished(session: Session) -> None:
@@ -164,8 +172,7 @@ def _forget_finished(session: Session) -> None:
     searched = {(0, number) for number in session.optuna.finished()}
     confirmed = {
         (row.confirmation, row.trial_number)
-        for row in session.store.confirmations(session.row.uid)
-        if row.state == "complete"
+        for row in session.store.rows(ConfirmationRow, study_uid=session.row.uid, state="complete")
     }
     checkpoints.remove(stale_checkpoints(session.checkpoints, searched | confirmed))
 

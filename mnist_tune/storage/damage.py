@@ -1,4 +1,4 @@
-"""What is damaged in a database: tables and columns that are gone, values that nobody has stored.
+"""Damage in the rows of a database: tables and columns that are gone, values that nobody has stored.
 
 All of it is read, which takes seconds where there is much: for `doctor`, and for a command that
 stumbled over what it read. A page that cannot be read is SQLite's business, see `health`.
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     Boolean,
     Column,
+    Connection,
     DateTime,
     Enum,
     Float,
@@ -26,6 +25,8 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    inspect,
+    text,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,26 +36,24 @@ from mnist_tune.definitions.fingerprint import fingerprint
 from mnist_tune.errors import InputError
 from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
-from mnist_tune.storage import files, records, tables
-from mnist_tune.storage.identity import SCHEMA_TABLE, SCHEMA_VERSION, Rows, stored_version
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import check_parameters, optuna_tables
-from mnist_tune.storage.overview import Source, reading_rows
+from mnist_tune.storage.overview import reading_ours
+from mnist_tune.storage.records import (
+    ConfirmationRow,
+    RunRow,
+    StudyRow,
+    TimingRow,
+    TrialRow,
+    from_columns,
+)
+from mnist_tune.storage.schema import TABLES, metadata
 
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
+_Content = Mapping[str, list[_Row]]  # table → its rows
 
-_RECORDS: Mapping[str, type[Any]] = {
-    tables.studies.name: records.StudyRow,
-    tables.trials.name: records.TrialRow,
-    tables.runs.name: records.RunRow,
-    tables.epochs.name: records.EpochRow,
-    tables.confirmations.name: records.ConfirmationRow,
-    tables.predictions.name: records.PredictionRow,
-    tables.references.name: records.ReferenceRow,
-    tables.analyses.name: records.AnalysisRow,
-    tables.pictures.name: records.PictureRow,
-    tables.timings.name: records.TimingRow,
-}
+_KINDS = {table.name: kind for kind, table in TABLES.items()}
+_TRIALS, _RUNS, _STUDIES = (TABLES[kind].name for kind in (TrialRow, RunRow, StudyRow))
 # Optuna allows NULL nearly everywhere, and stores it in these columns alone: an infinite value has
 # only a type, a trial that waits or runs has no times.
 _NULL = {"datetime_start", "datetime_complete", "intermediate_value", "value"}
@@ -75,50 +74,39 @@ class _NoText(bytes):
 
 
 def damages(location: Location) -> Iterator[str]:
-    """Say what is damaged, each in a few words; nothing is changed."""
-    with _reading(location) as (there, rows):
-        if SCHEMA_TABLE not in there or stored_version(rows) != SCHEMA_VERSION:
-            return  # it will be upgraded first; or nothing is stored yet
-        expected = tuple(tables.metadata.sorted_tables)
-        if there & {table.name for table in optuna_tables()}:  # they come after ours
+    """Say what is damaged, each in a few words; nothing is changed.
+
+    Raises:
+        StorageError: nothing can be read, or it is not ours.
+    """
+    with reading_ours(location) as connection:
+        if connection is None:
+            return
+        if location.is_sqlite:
+            raw: Any = connection.connection.driver_connection
+            raw.text_factory = _text
+        expected = tuple(metadata.sorted_tables)
+        if inspect(connection).has_table("studies"):  # Optuna's come after ours
             expected += (*optuna_tables(), *_VERSIONS)
-        content: dict[str, list[Row]] = {}
+        content: dict[str, list[_Row]] = {}
         for table in expected:
             try:
-                content[table.name] = _read(rows, table)
-            except (sqlite3.Error, SQLAlchemyError, UnicodeError) as error:
-                yield f"table {table.name}: {' '.join(str(error).split())}"
+                content[table.name] = _read(connection, table)
+            except SQLAlchemyError as error:
+                yield f"table {table.name}: {getattr(error, 'orig', None) or error}"
                 return  # the rest could only be guessed
-    wrong = [*_wrong_values(content, expected, typed=location.is_sqlite)]
+    names = _Names(content)
+    wrong = [
+        f"table {table.name}, {names.place(table, row)}: {found}"
+        for table in expected
+        for row in content[table.name]
+        if (found := _wrong(table, row, typed=location.is_sqlite))
+    ]
     yield from wrong or _torn_apart(content)
 
 
-def _wrong_values(
-    content: Mapping[str, list[Row]], expected: Iterable[Table], *, typed: bool
-) -> Iterator[str]:
-    names = _Names(content)
-    for table in expected:
-        for row in content[table.name]:
-            found = (_wrong_type(table, row) if typed else None) or _wrong_meaning(table, row)
-            if found:
-                yield f"table {table.name}, {names.place(table, row)}: {found}"
-
-
-@contextmanager
-def _reading(location: Location) -> Iterator[Source]:
-    if location.path is None:
-        with reading_rows(location) as source:
-            assert source is not None, "a server is there, or refuses"
-            yield source
-        return
-    with closing(files.connect_read_only(location.path)) as connection:
-        connection.text_factory = _text
-
-        def rows(statement: str, /, **values: object) -> list[tuple[Any, ...]]:
-            return connection.execute(statement, values).fetchall()
-
-        names = rows("SELECT name FROM sqlite_master WHERE type = 'table'")
-        yield frozenset(name for (name,) in names), rows
+def _wrong(table: Table, row: _Row, *, typed: bool) -> str | None:
+    return (_wrong_type(table, row) if typed else None) or _wrong_meaning(table, row)
 
 
 def _text(stored: bytes) -> str | _NoText:
@@ -128,20 +116,19 @@ def _text(stored: bytes) -> str | _NoText:
         return _NoText(stored)
 
 
-def _read(rows: Rows, table: Table) -> list[Row]:
-    names = [column.name for column in table.columns]
-    quoted = ", ".join(f'{table.name}."{name}"' for name in names)  # else a missing one is a text
-    return [
-        dict(zip(names, row, strict=True)) for row in rows(f"SELECT {quoted} FROM {table.name}")
-    ]
+def _read(connection: Connection, table: Table) -> list[_Row]:
+    # Quoted with its table: a missing column is else a text.
+    names = ", ".join(f'{table.name}."{column.name}"' for column in table.columns)
+    found = connection.execute(text(f"SELECT {names} FROM {table.name}"))
+    return [dict(zip(table.columns.keys(), row, strict=True)) for row in found]
 
 
 class _Names:
     """Which study a row belongs to."""
 
-    def __init__(self, content: Mapping[str, list[Row]]) -> None:
+    def __init__(self, content: _Content) -> None:
         self._names: dict[tuple[str, Any], Any] = {}
-        for row in content[tables.studies.name]:
+        for row in content[_STUDIES]:
             self._names["study_uid", row["uid"]] = row["name"]
         for row in content.get("studies", ()):
             self._names["study_id", row["study_id"]] = row["study_name"]
@@ -150,7 +137,7 @@ class _Names:
                 ("study_id", row["study_id"])
             )
 
-    def place(self, table: Table, row: Row) -> str:
+    def place(self, table: Table, row: _Row) -> str:
         """Such as `study l2_factor, trial_number 3, seed 1`."""
         own = row.get("name", row.get("study_name")) if "studies" in table.name else None
         owner = own or next((n for c in row if (n := self._names.get((c, row[c])))), None)
@@ -162,11 +149,11 @@ class _Names:
         return ", ".join(([f"study {_shown(owner)}"] if owner else []) + keys)
 
 
-def _wrong_type(table: Table, row: Row) -> str | None:
+def _wrong_type(table: Table, row: _Row) -> str | None:
     """A value that SQLite holds and the column does not allow."""
     for column in table.columns:
         value = row[column.name]
-        optuna = table.name not in _RECORDS
+        optuna = table.name not in _KINDS
         if value is None:
             if not column.nullable or (optuna and column.name not in _NULL):
                 return f"{column.name} is missing"
@@ -200,11 +187,11 @@ def _is(value: str, read: Callable[[str], object]) -> bool:
     return True
 
 
-def _wrong_meaning(table: Table, row: Row) -> str | None:
+def _wrong_meaning(table: Table, row: _Row) -> str | None:
     """A value of the right type that cannot be what was stored."""
     try:
-        if (kind := _RECORDS.get(table.name)) is not None:
-            _check_record(records.from_columns(kind, row))
+        if (kind := _KINDS.get(table.name)) is not None:
+            _check_record(from_columns(kind, row))
         if "value_json" in row:
             json.loads(row["value_json"])
         if "distribution_json" in row:
@@ -215,22 +202,22 @@ def _wrong_meaning(table: Table, row: Row) -> str | None:
 
 
 def _check_record(record: Any) -> None:
-    if isinstance(record, records.StudyRow):
+    if isinstance(record, StudyRow):
         if fingerprint(record.definition) != record.fingerprint:
             raise ValueError("the definition is not the one whose fingerprint is stored")
         sources.Source.from_json(record.data)
         Overrides.from_json(dict(record.overrides))
-    elif isinstance(record, records.TrialRow):
+    elif isinstance(record, TrialRow):
         network_from_json(dict(record.network))
         recipe_from_json(dict(record.recipe))
         if (record.objective is None) == (record.state == "complete"):
             raise ValueError(f"a {record.state} trial with objective {record.objective}")
-    elif isinstance(record, records.TimingRow):
+    elif isinstance(record, TimingRow):
         for time in (record.started_at, record.finished_at):
             datetime.fromisoformat(time)
 
 
-def _torn_apart(content: Mapping[str, list[Row]]) -> Iterator[str]:
+def _torn_apart(content: _Content) -> Iterator[str]:
     """What lacks its other half."""
     yield from _without_runs(content)
     if "studies" not in content:
@@ -249,32 +236,31 @@ def _torn_apart(content: Mapping[str, list[Row]]) -> Iterator[str]:
             yield f"table trials, trial_id {trial['trial_id']}: {name} is missing"
 
 
-def _without_runs(content: Mapping[str, list[Row]]) -> Iterator[str]:
+def _without_runs(content: _Content) -> Iterator[str]:
     """Trials and confirmations that were written together with their runs."""
     runs = Counter(
-        (row["study_uid"], row["confirmation"], row["trial_number"])
-        for row in content[tables.runs.name]
+        (row["study_uid"], row["confirmation"], row["trial_number"]) for row in content[_RUNS]
     )
-    names = {row["uid"]: (row["name"], row["seeds"]) for row in content[tables.studies.name]}
+    names = {row["uid"]: (row["name"], row["seeds"]) for row in content[_STUDIES]}
     wanted = [
         ((row["study_uid"], 0, row["trial_number"]), names.get(row["study_uid"], ("", 0))[1])
-        for row in content[tables.trials.name]
+        for row in content[_TRIALS]
         if row["state"] == "complete"
     ] + [
         ((row["study_uid"], row["confirmation"], row["trial_number"]), row["seeds"].count(",") + 1)
-        for row in content[tables.confirmations.name]
+        for row in content[TABLES[ConfirmationRow].name]
         if row["state"] == "complete"
     ]
     for key, count in wanted:
         uid, confirmation, trial_number = key
         if runs[key] < count:
             yield (
-                f"table {tables.runs.name}, study {_shown(names.get(uid, (uid, 0))[0])}, confirmation "
+                f"table {_RUNS}, study {_shown(names.get(uid, (uid, 0))[0])}, confirmation "
                 f"{confirmation}, trial_number {trial_number}: {runs[key]} of {count} runs are there"
             )
 
 
-def _unlike(content: Mapping[str, list[Row]]) -> Iterator[str]:
+def _unlike(content: _Content) -> Iterator[str]:
     """Parameters with a range that they do not have in other trials of the study."""
     studies = {row["trial_id"]: row["study_id"] for row in content["trials"]}
     asked: dict[Any, list[tuple[str, float]]] = defaultdict(list)
@@ -288,7 +274,7 @@ def _unlike(content: Mapping[str, list[Row]]) -> Iterator[str]:
             yield f"table trial_params, param_name {_shown(name)}: {error}"
 
 
-def _lacking(trial: Row, values: set[Any]) -> Iterator[str]:
+def _lacking(trial: _Row, values: set[Any]) -> Iterator[str]:
     if trial["state"] != "WAITING" and trial["datetime_start"] is None:
         yield "datetime_start"
     if trial["state"] in ("COMPLETE", "PRUNED", "FAIL") and trial["datetime_complete"] is None:

@@ -1,4 +1,4 @@
-"""The one place that makes engines and opens transactions.
+"""Engines and transactions: the one place that connects to databases by SQLAlchemy.
 
 A `Database` is opened by `open_database`, which refuses whatever is not ours with one line. Any
 thread may use it; each block of `transaction` or `reading` has a connection of its own. Errors of
@@ -9,22 +9,34 @@ behind.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Literal, Self
 
 import sqlalchemy
-from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, QueuePool, event, insert, inspect
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, event, insert, inspect, text
 
-from mnist_tune.errors import StorageError
-from mnist_tune.storage import files, statements
-from mnist_tune.storage.faults import explain, translated
-from mnist_tune.storage.identity import SCHEMA_VERSION, is_ours, nothing_stored, stored_version
+from mnist_tune.errors import ServerLost, StorageError
+from mnist_tune.storage import sqlite_files
+from mnist_tune.storage.errors import explain, nothing_stored, translated
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.server import queue_up, server_engine
-from mnist_tune.storage.tables import metadata, schema
-from mnist_tune.storage.upgrades import upgrade
+from mnist_tune.storage.schema import SCHEMA_VERSION, VERSIONS, is_ours, metadata
+
+# libpq's defaults would take hours to notice that the network is cut. The URL may say otherwise.
+_PATIENCE = {
+    "connect_timeout": 10,  # s
+    "keepalives_idle": 10,  # s
+    "keepalives_interval": 5,  # s
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # ms, where the system has it
+    "application_name": "mnist-tune",
+}
+_READ_ONLY = "-c default_transaction_read_only=on"
+# Writers of our tables queue, as in SQLite, so that what they read cannot change before they write.
+_QUEUE = "SET LOCAL lock_timeout = {milliseconds}; SELECT pg_advisory_xact_lock(7236837562)"
+_CREATION = "SET lock_timeout = {milliseconds}; SELECT pg_advisory_lock(7236837563)"
+_LOOK_SECONDS = 1.0  # between two attempts to reach a server
 
 
 class Database:
@@ -80,7 +92,9 @@ class Database:
         """
         with translated(self.location), self.engine.begin() as connection:
             if not self.location.is_sqlite:
-                queue_up(connection, self.busy_seconds)
+                connection.exec_driver_sql(
+                    _QUEUE.format(milliseconds=_milliseconds(self.busy_seconds))
+                )
             yield connection
 
     @contextmanager
@@ -92,11 +106,6 @@ class Database:
             else:
                 yield connection.execution_options(isolation_level="REPEATABLE READ")
 
-    def rows(self, statement: str, /, **values: object) -> Sequence[tuple[Any, ...]]:
-        """Return the rows of one SELECT, in which values stand for their names, as in `:name`."""
-        with self.reading() as connection:
-            return statements.rows(connection, statement, values)
-
     def tables(self) -> frozenset[str]:
         """Names of all tables."""
         with self.reading() as connection:
@@ -104,18 +113,19 @@ class Database:
 
     def is_ours(self) -> bool:
         """Whether our tables are there; StorageError if somebody else's are."""
-        return is_ours(self.tables(), self.rows, self.location)
+        with self.reading() as connection:
+            return is_ours(connection, self.location)
 
     def sqlite_connector(
         self, transactions: Literal["IMMEDIATE"] | None = None
     ) -> Callable[[], sqlite3.Connection]:
         """Return what makes connections to the file, for engines here and in Optuna."""
-        path = self.location.path
-        assert path is not None, "a server has no file"
+        path = sqlite_files.path_of(self.location)
         if self.read_only:
-            connect = files.connect_following if self.following else files.connect_read_only
+            following, still = sqlite_files.connect_following, sqlite_files.connect_read_only
+            connect = following if self.following else still
             return lambda: connect(path)
-        return lambda: files.connect(
+        return lambda: sqlite_files.connect(
             path, busy_seconds=self.busy_seconds, transactions=transactions
         )
 
@@ -133,7 +143,7 @@ def open_database(
     create: bool,
     read_only: bool = False,
     following: bool = False,
-    busy_seconds: float = files.BUSY_SECONDS,
+    busy_seconds: float = sqlite_files.BUSY_SECONDS,
 ) -> Database:
     """Open a database, and make it first where `create` says so.
 
@@ -152,19 +162,14 @@ def open_database(
     assert not (create and read_only), "a database cannot be made without writing"
     if location.is_sqlite:
         _check_file(location, create=create, read_only=read_only)
-
-    def opened() -> Database:
-        return Database(
-            location, read_only=read_only, busy_seconds=busy_seconds, following=following
-        )
-
-    database = opened()
+    database = Database(
+        location, read_only=read_only, busy_seconds=busy_seconds, following=following
+    )
     try:
-        _check_tables(database, create=create)
-        if stored_version(database.rows) != SCHEMA_VERSION:
-            _upgrade(location, busy_seconds)
-            database.close()  # a read-only connection may go on seeing what was there before
-            database = opened()
+        if create:
+            _make(database)
+        elif not database.is_ours():
+            raise nothing_stored(location)
     except BaseException:
         database.close()
         raise
@@ -172,18 +177,86 @@ def open_database(
 
 
 @contextmanager
-def creation_lock(location: Location, seconds: float = files.BUSY_SECONDS) -> Iterator[None]:
+def creation_lock(location: Location, seconds: float = sqlite_files.BUSY_SECONDS) -> Iterator[None]:
     """Let one process at a time make tables.
 
     Raises:
         StorageError: the lock cannot be taken, or another process keeps it.
     """
-    if not location.is_sqlite:
-        from mnist_tune.storage.advisory_locks import exclusively
-
-        with exclusively(location, "creation", seconds):
+    if location.is_sqlite:
+        with _file_lock(location, seconds):
             yield
         return
+    engine = server_engine(location, poolclass=NullPool)  # the lock ends with its connection
+    with translated(location), engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql(_CREATION.format(milliseconds=_milliseconds(seconds)))
+        yield
+
+
+def server_engine(location: Location, *, read_only: bool = False, **options: Any) -> Engine:
+    """Make an engine for a server; nothing is connected yet.
+
+    Args:
+        location: of the database.
+        read_only: whether the server refuses every write.
+        options: further ones of SQLAlchemy.
+
+    Raises:
+        StorageError: the URL cannot be read, or its driver is not installed.
+    """
+    try:
+        return sqlalchemy.create_engine(
+            location.url, **server_options(location, read_only=read_only), **options
+        )
+    except (sqlalchemy.exc.NoSuchModuleError, ImportError) as error:
+        raise explain(error, location) from error
+
+
+def server_options(location: Location, *, read_only: bool = False) -> dict[str, Any]:
+    """What SQLAlchemy needs to know, here and in Optuna, besides the URL of a server."""
+    given = location.url.query
+    arguments = {name: value for name, value in _PATIENCE.items() if name not in given}
+    if read_only:
+        options = given.get("options", "")
+        before = options if isinstance(options, str) else " ".join(options)
+        arguments["options"] = f"{before} {_READ_ONLY}".strip()
+    return {"pool_pre_ping": True, "connect_args": arguments}
+
+
+def wait_for_server(location: Location, seconds: float, stop: Callable[[], object]) -> bool:
+    """Wait until a server answers again.
+
+    Args:
+        location: of its database.
+        seconds: to wait at most.
+        stop: whether to wait no more.
+
+    Returns:
+        Whether it answers; False after a word to stop.
+
+    Raises:
+        ServerLost: it does not do so in time.
+        StorageError: it answers with another error.
+    """
+    deadline = time.monotonic() + seconds
+    engine = server_engine(location, poolclass=NullPool)
+    while not stop():
+        try:
+            with translated(location), engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+            return True
+        except ServerLost:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_LOOK_SECONDS)
+    return False
+
+
+@contextmanager
+def _file_lock(location: Location, seconds: float) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
     lock = FileLock(location.locks / "creation.lock", timeout=seconds)
     try:
         location.locks.mkdir(parents=True, exist_ok=True)
@@ -202,55 +275,34 @@ def creation_lock(location: Location, seconds: float = files.BUSY_SECONDS) -> It
 
 
 def _check_file(location: Location, *, create: bool, read_only: bool) -> None:
-    if not files.exists(location):
+    if not sqlite_files.exists(location):
         if not create:
             raise nothing_stored(location)
-        files.make_folder(location)
+        sqlite_files.make_folder(location)
     if not read_only:
-        files.refuse_read_only(location)
+        sqlite_files.refuse_read_only(location)
 
 
-def _check_tables(database: Database, *, create: bool) -> None:
-    if not create:
-        if not database.is_ours():
-            raise nothing_stored(database.location)
-        return
+def _make(database: Database) -> None:
+    """Make file and tables where they are missing."""
     with creation_lock(database.location):
+        if database.location.path is not None:
+            try:
+                database.location.path.open("ab").close()  # unlike touch, leaves a file's times
+            except OSError as error:
+                raise explain(error, database.location) from error
+        there = database.is_ours()  # before WAL is written into a file: is it somebody else's?
         if database.location.is_sqlite:
-            _make_file(database)
-        if not database.is_ours():
-            _make_tables(database)
+            with translated(database.location), closing(database.sqlite_connector()()) as raw:
+                sqlite_files.turn_on_wal(raw)
+        if not there:
+            with database.transaction() as connection:
+                metadata.create_all(connection)
+                connection.execute(insert(VERSIONS).values(version=SCHEMA_VERSION))
 
 
-def _make_file(database: Database) -> None:
-    path = database.location.path
-    assert path is not None
-    try:
-        path.open("ab").close()  # unlike touch, leaves the times of a file that is there
-    except OSError as error:
-        raise explain(error, database.location) from error
-    # Before WAL is written into a file: is it somebody else's?
-    database.is_ours()
-    with translated(database.location):
-        connection = database.sqlite_connector()()
-        try:
-            files.turn_on_wal(connection)
-        finally:
-            connection.close()
-
-
-def _make_tables(database: Database) -> None:
-    with database.transaction() as connection:
-        metadata.create_all(connection)
-        connection.execute(insert(schema).values(version=SCHEMA_VERSION))
-
-
-def _upgrade(location: Location, busy_seconds: float) -> None:
-    if location.is_sqlite:
-        files.refuse_read_only(location)
-    opened = Database(location, read_only=False, busy_seconds=busy_seconds)
-    with creation_lock(location), opened as database:
-        upgrade(database.transaction, location)
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 def _begin(connection: Connection) -> None:

@@ -1,7 +1,7 @@
-"""What may be wrong with a storage, and the repairs that can do no harm.
+"""Faults of a storage: finds them, and repairs those whose repair can do no harm.
 
-Safe is what loses no result: indexes are made anew from the rows that they point to, after a copy
-of the file; checkpoints are removed whose trial's result is committed. The rest is only told: damaged
+Safe is what loses no result: indexes are rebuilt from the rows that they point to, after a copy
+of the file; checkpoints are removed whose trial's result is committed. The rest is only reported: damaged
 pages, and folders of studies that are not here, which another database beside this one may need.
 
 What SQLite cannot know, such as text where a number should stand, is for `damage` to find. A server
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from itertools import islice
 from pathlib import Path
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import files
-from mnist_tune.storage.copies import copy_database, free_name
-from mnist_tune.storage.faults import explain
+from mnist_tune.storage import sqlite_files
+from mnist_tune.storage.errors import explain
 from mnist_tune.storage.lease import Lease, holder
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.overview import reading_ours
+from mnist_tune.storage.records import ConfirmationRow, StudyRow, TrialRow
+from mnist_tune.storage.store import read_rows
 
 _MOST_LINES = 20  # of what is damaged; one is enough to know
 _RESTORE = "restore it from a backup, or give another --storage"
@@ -61,16 +64,12 @@ def faults(location: Location) -> tuple[Fault, ...]:
     Raises:
         StorageError: nothing can be read at all.
     """
-    if location.is_sqlite and not files.exists(location):
+    if location.is_sqlite and not sqlite_files.exists(location):
         return ()
     damaged = tuple(_damaged(location))
     if damaged or not location.is_sqlite:
         return damaged
-    try:
-        with closing(files.connect_read_only(_path(location))) as connection:
-            return tuple(_leftovers(location, _studies(connection)))
-    except sqlite3.Error as error:
-        raise explain(error, location) from error
+    return tuple(_leftovers(location, _studies(location)))
 
 
 def blame(error: Exception, location: Location) -> None:
@@ -78,7 +77,7 @@ def blame(error: Exception, location: Location) -> None:
 
     If it is sound, the error is a fault of this program.
     """
-    if location.is_sqlite and not files.exists(location):
+    if location.is_sqlite and not sqlite_files.exists(location):
         return
     for fault in _damaged(location):
         raise StorageError(f"{location}: {fault.what}: {fault.to_do}") from error
@@ -90,11 +89,12 @@ def repair(location: Location) -> tuple[str, ...]:
     Raises:
         StorageError: a study is being worked on, or the file cannot be written.
     """
-    if not location.is_sqlite or not files.exists(location):
+    if not location.is_sqlite or not sqlite_files.exists(location):
         return ()
     try:
-        with closing(files.connect_read_only(_path(location))) as connection:
-            damages, studies = tuple(_damages(connection)), _studies(connection)
+        with closing(sqlite_files.connect_read_only(sqlite_files.path_of(location))) as connection:
+            damages = tuple(_damages(connection))
+        studies = _studies(location)
         for study in studies.values():
             if (who := holder(location, study.name)) is not None:
                 raise StorageError(
@@ -128,7 +128,9 @@ def _damaged(location: Location) -> Iterator[Fault]:
 
     try:
         if location.is_sqlite:
-            with closing(files.connect_read_only(_path(location))) as connection:
+            with closing(
+                sqlite_files.connect_read_only(sqlite_files.path_of(location))
+            ) as connection:
                 found = tuple(_damages(connection))
             yield from found
             if found:
@@ -154,25 +156,20 @@ def _damages(connection: sqlite3.Connection) -> Iterator[Fault]:
         yield Fault(f"the database is damaged ({first})", _RESTORE)
 
 
-def _studies(connection: sqlite3.Connection) -> dict[str, _Study]:
+def _studies(location: Location) -> dict[str, _Study]:
     """Uid → study."""
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if "mnist_tune_confirmations" not in tables:
-        return {}
-    # A failed trial may be tried again (`--retry-failed`), and goes on from its checkpoints.
-    trials = connection.execute(
-        "SELECT study_uid, 0, trial_number FROM mnist_tune_trials WHERE state != 'failed'"
-    )
-    confirmed = connection.execute(
-        "SELECT study_uid, confirmation, trial_number FROM mnist_tune_confirmations "
-        "WHERE state = 'complete'"
-    )
-    ended = [*trials, *confirmed]
-    named = connection.execute("SELECT uid, name FROM mnist_tune_studies")
-    return {
-        uid: _Study(name, frozenset((c, t) for owner, c, t in ended if owner == uid))
-        for uid, name in named
-    }
+    with reading_ours(location) as connection:
+        if connection is None:
+            return {}
+        # A failed trial may be tried again (`--retry-failed`), and resumes from its checkpoints.
+        ended: dict[str, set[tuple[int, int]]] = defaultdict(set)
+        for trial in read_rows(connection, TrialRow):
+            if trial.state != "failed":
+                ended[trial.study_uid].add((0, trial.trial_number))
+        for row in read_rows(connection, ConfirmationRow, state="complete"):
+            ended[row.study_uid].add((row.confirmation, row.trial_number))
+        studies = read_rows(connection, StudyRow)
+    return {study.uid: _Study(study.name, frozenset(ended[study.uid])) for study in studies}
 
 
 def _leftovers(location: Location, studies: dict[str, _Study]) -> Iterator[Fault]:
@@ -219,15 +216,9 @@ def _entries(folder: Path) -> Sequence[Path]:
 
 
 def _reindexed(location: Location) -> str:
-    """Make all indexes anew; the file as it was stays beside it."""
-    path = _path(location)
-    copy = free_name(path.with_name(f"{path.name}.before-repair"))
-    copy_database(path, copy)
-    with closing(files.connect(path)) as connection:
+    """Rebuild all indexes; the file as it was stays beside it."""
+    path = sqlite_files.path_of(location)
+    with closing(sqlite_files.connect(path)) as connection:
+        copy = sqlite_files.copy_database(connection, path.with_name(f"{path.name}.before-repair"))
         connection.execute("REINDEX")
-    return f"made the indexes of {path} anew; as it was, it is in {copy}"
-
-
-def _path(location: Location) -> Path:
-    assert location.path is not None
-    return location.path
+    return f"rebuilt the indexes of {path}; as it was, it is in {copy}"

@@ -25,10 +25,9 @@ frozen: Optuna refuses to change them. `requeue_failed` alone goes round that, b
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
@@ -37,76 +36,46 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage, get_storage
-from optuna.storages._rdb.models import BaseModel, TrialIntermediateValueModel
+from optuna.storages._rdb.models import (
+    BaseModel,
+    TrialIntermediateValueModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+)
 from optuna.trial import TrialState
+from sqlalchemy import Table, delete, insert, text
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import clocks, statements
-from mnist_tune.storage.counts import COUNTS_SQL, counts_by_name
-from mnist_tune.storage.database import Database, creation_lock
-from mnist_tune.storage.faults import translated
-from mnist_tune.storage.notices import notice
-from mnist_tune.storage.records import TrialCounts, plain
-from mnist_tune.storage.server import server_options
-from mnist_tune.storage.shown import Shown
+from mnist_tune.metrics import Direction
+from mnist_tune.storage.database import Database, creation_lock, server_options
+from mnist_tune.storage.errors import translated
+from mnist_tune.storage.overview import trial_counts
+from mnist_tune.storage.records import TrialCounts, json_value
+from mnist_tune.storage.store import delete_trial
 
 UID_ATTRIBUTE = "mnist_tune_uid"
 FAILURE_ATTRIBUTES = ("failure", "failure_message", "failure_attempts")
 
-_ATTRIBUTES = sqlalchemy.table(
-    "trial_user_attributes",
-    sqlalchemy.column("trial_id"),
-    sqlalchemy.column("key"),
-    sqlalchemy.column("value_json"),
-)
-_SYSTEM_ATTRIBUTES = sqlalchemy.table(
-    "trial_system_attributes",
-    sqlalchemy.column("trial_id"),
-    sqlalchemy.column("key"),
-    sqlalchemy.column("value_json"),
-)
-_ANNOUNCED = sqlalchemy.text(
-    "SELECT trial_id, key FROM trial_system_attributes JOIN trials USING (trial_id) "
-    "JOIN studies USING (study_id) WHERE study_name = :name AND key LIKE 'artifacts:%'"
-)
-_FINISHED = sqlalchemy.text(
-    "SELECT trial_id, number FROM trials JOIN studies USING (study_id) "
-    "WHERE study_name = :name AND state IN ('COMPLETE', 'PRUNED')"
-)
-_WAITING = sqlalchemy.text(
-    "SELECT trial_id FROM trials JOIN studies USING (study_id) "
-    "WHERE study_name = :name AND state = 'WAITING' ORDER BY number LIMIT 1"
-)
-_QUEUED = sqlalchemy.text(
+_USER_ATTRIBUTES: Table = TrialUserAttributeModel.__table__
+_SYSTEM_ATTRIBUTES: Table = TrialSystemAttributeModel.__table__
+# States are literals, since they are an enumeration of their own in PostgreSQL.
+_OF_STUDY = "FROM trials JOIN studies USING (study_id) WHERE study_name = :name AND state"
+_FINISHED = text(f"SELECT number {_OF_STUDY} IN ('COMPLETE', 'PRUNED')")
+_FAILED = text(f"SELECT trial_id, number {_OF_STUDY} = 'FAIL' ORDER BY number")
+_WAITING = text(f"SELECT trial_id {_OF_STUDY} = 'WAITING' ORDER BY number LIMIT 1")
+_QUEUED = text(
     "SELECT trials.trial_id, value_json FROM trials JOIN studies USING (study_id) "
     "LEFT JOIN trial_system_attributes AS fixed "
     "ON fixed.trial_id = trials.trial_id AND fixed.key = 'fixed_params' "
     "WHERE study_name = :name AND state = 'WAITING' ORDER BY number LIMIT 1000"
 )
-# States are literals, since they are an enumeration of their own in PostgreSQL.
-_FAILED = sqlalchemy.text(
-    "SELECT trial_id, number FROM trials JOIN studies ON studies.study_id = trials.study_id "
-    "WHERE study_name = :name AND state = 'FAIL' ORDER BY number"
+_TO_WAITING = text(
+    "UPDATE trials SET state = 'WAITING', datetime_complete = NULL "
+    "WHERE trial_id = :trial_id AND state = 'FAIL'"
 )
-_BACK_INTO_THE_QUEUE = (
-    sqlalchemy.text(
-        "UPDATE trials SET state = 'WAITING', datetime_complete = NULL "
-        "WHERE trial_id = :trial_id AND state = 'FAIL'"
-    ),
-    sqlalchemy.text("DELETE FROM trial_values WHERE trial_id = :trial_id"),
-    sqlalchemy.delete(_ATTRIBUTES).where(
-        _ATTRIBUTES.c.trial_id == sqlalchemy.bindparam("trial_id"),
-        _ATTRIBUTES.c.key.in_(FAILURE_ATTRIBUTES),
-    ),
-)
+_DELETE_VALUES = text("DELETE FROM trial_values WHERE trial_id = :trial_id")
 
-_ARTIFACTS = "artifacts:"
-_OF_A_TRIAL = re.compile(rf"(dashboard:(?:{_ARTIFACTS})?)(\d+)(?=:)")
-_NONE = "null"  # the JSON of an artifact that is no longer listed
-_PIECE = 2_045  # characters of a note; a value of an attribute holds 2,048
-
-Direction = Literal["maximize", "minimize"]
-Suggested = TypeVar("Suggested")
+_Suggested = TypeVar("_Suggested")
 
 
 class OptunaStudy:
@@ -136,10 +105,9 @@ class OptunaStudy:
         the search space: Optuna does not check them.
         """
         with translated(self.database.location):
-            queued = self.study._storage.get_n_trials(self.study._study_id)
-            missing = points[queued:]
+            missing = points[self.study._storage.get_n_trials(self.study._study_id) :]
             for point in missing:
-                self.study.enqueue_trial({name: plain(value) for name, value in point.items()})
+                self.study.enqueue_trial(json_value(point))
         return len(missing)
 
     def ask(self) -> optuna.Trial:
@@ -147,8 +115,7 @@ class OptunaStudy:
 
         Optuna's own way to the first queued one reads them all, which takes longer the more there are.
         """
-        with self.database.reading() as connection:
-            waiting = connection.execute(_WAITING, {"name": self.name}).scalar()
+        waiting = next((row[0] for row in self._select(_WAITING)), None)
         with translated(self.database.location):
             if waiting is None:
                 return self.study.ask()
@@ -156,12 +123,6 @@ class OptunaStudy:
                 self.study.get_trials(deepcopy=False)
                 self._has_read_all = True
         return self._started(waiting)
-
-    def _started(self, trial_id: int) -> optuna.Trial:
-        with translated(self.database.location):
-            self.study._thread_local.cached_all_trials = None  # as `ask` does
-            self.study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-            return optuna.Trial(self.study, trial_id)
 
     def ask_such(
         self, wanted: Callable[[Mapping[str, Any]], bool], most: int
@@ -175,22 +136,16 @@ class OptunaStudy:
             wanted: told the parameters, whether the trial shall start.
             most: how many shall.
         """
-        with self.database.reading() as connection:
-            queued = connection.execute(_QUEUED, {"name": self.name}).all()
-        for trial_id, fixed in queued:
+        for trial_id, fixed in self._select(_QUEUED):
             if most <= 0:
                 return
             if wanted(json.loads(fixed) if fixed is not None else self._parameters(trial_id)):
                 most -= 1
                 yield self._started(trial_id)
 
-    def _parameters(self, trial_id: int) -> dict[str, Any]:
-        with translated(self.database.location):
-            return self.study._storage.get_trial(trial_id).params
-
     def suggested(
-        self, trial: optuna.Trial, suggest: Callable[[optuna.Trial], Suggested]
-    ) -> Suggested:
+        self, trial: optuna.Trial, suggest: Callable[[optuna.Trial], _Suggested]
+    ) -> _Suggested:
         """What a study file makes of a trial, whose parameters are stored as it suggests them."""
         with translated(self.database.location):
             return suggest(trial)
@@ -220,16 +175,14 @@ class OptunaStudy:
         if step in known:
             return
         stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(float(value))
+        row = {
+            "trial_id": trial._trial_id,
+            "step": step,
+            "intermediate_value": stored,
+            "intermediate_value_type": kind,
+        }
         with self.database.transaction() as connection:
-            connection.execute(
-                sqlalchemy.insert(TrialIntermediateValueModel),
-                {
-                    "trial_id": trial._trial_id,
-                    "step": step,
-                    "intermediate_value": stored,
-                    "intermediate_value_type": kind,
-                },
-            )
+            connection.execute(insert(TrialIntermediateValueModel), row)
         known[step] = float(value)
 
     def should_prune(self, trial: optuna.Trial, step: int) -> bool:
@@ -244,118 +197,39 @@ class OptunaStudy:
 
     def set_attributes(self, trial: optuna.Trial, attributes: Mapping[str, Any]) -> None:
         """Set user attributes of a running trial, in the given order and all at once."""
-        rows = {name: json.dumps(plain(value)) for name, value in attributes.items()}
-        self._set(_ATTRIBUTES, trial, rows)
+        values = {name: json.dumps(json_value(value)) for name, value in attributes.items()}
+        self._set(_USER_ATTRIBUTES, trial, values)
 
-    def set_study_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Set user attributes of the study, in the given order."""
-        with translated(self.database.location):
-            for name, value in attributes.items():
-                self.study.set_user_attr(name, plain(value))
-
-    def announce(self, trial: optuna.Trial, files: Sequence[Shown]) -> None:
-        """Say which files a running trial will show; the dashboard lists them from then on."""
-        rows = {_artifact_key(shown): json.dumps(shown.entry) for shown in files}
-        self._set(_SYSTEM_ATTRIBUTES, trial, rows)
-
-    def _set(
-        self, table: sqlalchemy.TableClause, trial: optuna.Trial, rows: Mapping[str, str]
+    def set_system_attributes(
+        self, values: Mapping[str, Any], trial: optuna.Trial | None = None
     ) -> None:
-        """Set attributes of a trial in one transaction, where Optuna would need one for each."""
-        if not rows:
+        """Set system attributes of the study, those that change, or of a running trial."""
+        if trial is not None:
+            stored = {key: json.dumps(value) for key, value in values.items()}
+            self._set(_SYSTEM_ATTRIBUTES, trial, stored)
             return
-        own = table.c.trial_id == trial._trial_id
-        with self.database.transaction() as connection:
-            connection.execute(sqlalchemy.delete(table).where(own, table.c.key.in_(list(rows))))
-            connection.execute(
-                sqlalchemy.insert(table),
-                [
-                    {"trial_id": trial._trial_id, "key": key, "value_json": value}
-                    for key, value in rows.items()
-                ],
-            )
+        before = self.system_attributes()
+        with translated(self.database.location):
+            for key, value in values.items():
+                if before.get(key) != value:
+                    self.study._storage.set_study_system_attr(self.study._study_id, key, value)
 
-    def announce_finished(self, files: Mapping[int, Sequence[Shown]]) -> None:
-        """Announce, by SQL, files of finished trials that have not done so themselves.
+    def system_attributes(self) -> dict[str, Any]:
+        """System attributes of the study."""
+        with translated(self.database.location):
+            return self.study._storage.get_study_system_attrs(self.study._study_id)
 
-        A dashboard that has seen such a trial shows them when it is started anew.
-
-        Args:
-            files: trial number → what it shows.
-        """
-        with self.database.reading() as connection:
-            known = {
-                (trial_id, key)
-                for trial_id, key in connection.execute(_ANNOUNCED, {"name": self.name})
-            }
-            missing = [
-                {
-                    "trial_id": trial_id,
-                    "key": _artifact_key(shown),
-                    "value_json": json.dumps(shown.entry),
-                }
-                for trial_id, number in connection.execute(_FINISHED, {"name": self.name})
-                for shown in files.get(number, ())
-                if (trial_id, _artifact_key(shown)) not in known
-            ]
-        if missing:  # mostly nothing is, and then nobody is kept from writing
-            with self.database.transaction() as connection:
-                connection.execute(sqlalchemy.insert(_SYSTEM_ATTRIBUTES), missing)
-
-    def show(self, files: Sequence[Shown], trial_number: int | None = None) -> None:
-        """List files with the study, or with one of its trials, which may be finished.
-
-        They replace what was listed there in this way, but for files that people have added.
-        """
+    def trial_id(self, trial_number: int) -> int:
+        """Optuna's id of a trial."""
         storage, study_id = self.study._storage, self.study._study_id
         with translated(self.database.location):
-            of = (
-                ""
-                if trial_number is None
-                else f"dashboard:{_ARTIFACTS}{self._trial_id(trial_number)}:"
-            )
-            prefix = of or _ARTIFACTS
-            wanted = {f"{prefix}{shown.id}": shown.entry for shown in files}
-            listed = storage.get_study_system_attrs(study_id)
-            ours = f"{prefix}{self.study.user_attrs[UID_ATTRIBUTE]}-"
-            gone = {key: _NONE for key in listed if key.startswith(ours) and key not in wanted}
-            for key, value in (*wanted.items(), *gone.items()):
-                if listed.get(key) != value:
-                    storage.set_study_system_attr(study_id, key, value)
-
-    def note(self) -> str:
-        """Return the study's note; empty if there is none."""
-        with translated(self.database.location):
-            attributes = self.study._storage.get_study_system_attrs(self.study._study_id)
-        return "".join(attributes.get(key, "") for key in _pieces("", attributes))
-
-    def set_note(self, text: str, trial_number: int | None = None) -> None:
-        """Replace the note of the study, or of one of its trials; the same text changes nothing."""
-        storage, study_id = self.study._storage, self.study._study_id
-        with translated(self.database.location):
-            of = "" if trial_number is None else f"{self._trial_id(trial_number)}:"
-            before = storage.get_study_system_attrs(study_id)
-            old = _pieces(of, before)
-            new = [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]
-            if "".join(before.get(key, "") for key in old) == text:
-                return
-            version = f"dashboard:{of}note_ver"
-            storage.set_study_system_attr(study_id, version, before.get(version, 0) + 1)
-            for at in range(max(len(old), len(new))):
-                piece = new[at] if at < len(new) else ""
-                storage.set_study_system_attr(study_id, f"dashboard:{of}note_str:{at}", piece)
-
-    def _trial_id(self, trial_number: int) -> int:
-        return self.study._storage.get_trial_id_from_study_id_trial_number(
-            self.study._study_id, trial_number
-        )
+            return storage.get_trial_id_from_study_id_trial_number(study_id, trial_number)
 
     def requeue(self, trial_number: int) -> None:
         """Put a RUNNING trial back into the queue, with all that it has."""
+        trial_id = self.trial_id(trial_number)
         with translated(self.database.location):
-            self.study._storage.set_trial_state_values(
-                self._trial_id(trial_number), TrialState.WAITING
-            )
+            self.study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
     def requeue_running(self) -> list[int]:
         """Put all RUNNING trials back into the queue; return their numbers, ascending."""
@@ -368,20 +242,43 @@ class OptunaStudy:
 
     def finished(self) -> frozenset[int]:
         """Numbers of the complete and pruned trials, by plain SQL."""
-        with self.database.reading() as connection:
-            return frozenset(
-                number for _, number in connection.execute(_FINISHED, {"name": self.name})
-            )
+        return frozenset(row[0] for row in self._select(_FINISHED))
 
     def counts(self) -> TrialCounts:
         """Count the trials by state, by plain SQL."""
-        return counts_by_name(self.database.rows(COUNTS_SQL)).get(self.name, TrialCounts())
+        with self.database.reading() as connection:
+            return trial_counts(connection).get(self.name, TrialCounts())
+
+    def _select(self, statement: sqlalchemy.TextClause) -> list[tuple[Any, ...]]:
+        with self.database.reading() as connection:
+            return [tuple(row) for row in connection.execute(statement, {"name": self.name})]
+
+    def _started(self, trial_id: int) -> optuna.Trial:
+        with translated(self.database.location):
+            self.study._thread_local.cached_all_trials = None  # as `ask` does
+            self.study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+            return optuna.Trial(self.study, trial_id)
+
+    def _parameters(self, trial_id: int) -> dict[str, Any]:
+        with translated(self.database.location):
+            return self.study._storage.get_trial(trial_id).params
+
+    def _set(self, table: Table, trial: optuna.Trial, values: Mapping[str, str]) -> None:
+        """Set attributes of a trial in one transaction, where Optuna would need one for each."""
+        if not values:
+            return
+        own = {"trial_id": trial._trial_id}
+        same = (table.c.trial_id == trial._trial_id) & table.c.key.in_(list(values))
+        rows = [own | {"key": key, "value_json": value} for key, value in values.items()]
+        with self.database.transaction() as connection:
+            connection.execute(delete(table).where(same))
+            connection.execute(insert(table), rows)
 
 
 def open_optuna(database: Database) -> RDBStorage:
     """Open Optuna's storage on the same database with the same pragmas, and without chatter.
 
-    It is closed together with the database. Says so, once, where Optuna 4 wrote times.
+    It is closed together with the database.
 
     Raises:
         StorageError: Optuna's tables cannot be made, or are those of another version of Optuna.
@@ -394,8 +291,6 @@ def open_optuna(database: Database) -> RDBStorage:
             with creation_lock(database.location):
                 storage = _rdb_storage(database, skip_table_creation=False)
     database.close_with(storage.engine.dispose)
-    if line := clocks.warning(database.rows, database.location):
-        notice(line)
     return storage
 
 
@@ -408,7 +303,16 @@ def open_cached(database: Database) -> BaseStorage:
     return get_storage(open_optuna(database))
 
 
-def optuna_tables() -> tuple[sqlalchemy.Table, ...]:
+def read_all(storage: BaseStorage) -> None:
+    """Read all trials once, of which a storage with a cache keeps those that are finished."""
+    for study in storage.get_all_studies():
+        try:
+            storage.get_all_trials(study._study_id, deepcopy=False)
+        except KeyError:  # deleted meanwhile
+            continue
+
+
+def optuna_tables() -> tuple[Table, ...]:
     """Optuna's tables of studies and trials, referenced ones before those that refer to them."""
     names = BaseModel.metadata.sorted_tables
     return tuple(table for table in names if table.name != "version_info")
@@ -425,33 +329,11 @@ def check_parameters(stored: Sequence[tuple[str, float]]) -> None:
             value is outside of its own.
     """
     first = json_to_distribution(stored[0][0])
-    for text, value in stored:
-        distribution = json_to_distribution(text)
+    for described, value in stored:
+        distribution = json_to_distribution(described)
         check_distribution_compatibility(first, distribution)
         if not distribution._contains(value):
             raise ValueError(f"param_value holds {value}, outside {distribution}")
-
-
-def with_trial_ids(key: str, ids: Mapping[int, int]) -> str:
-    """An attribute's key of a study, in which the ids of its trials are replaced.
-
-    Args:
-        key: such as `dashboard:7:note_str:0` or `dashboard:artifacts:7:…`, or any other.
-        ids: old → new.
-    """
-    found = _OF_A_TRIAL.match(key)
-    if found is None or int(found[2]) not in ids:
-        return key
-    return f"{found[1]}{ids[int(found[2])]}{key[found.end() :]}"
-
-
-def read_all(storage: BaseStorage) -> None:
-    """Read all trials once, of which a storage with a cache keeps those that are finished."""
-    for study in storage.get_all_studies():
-        try:
-            storage.get_all_trials(study._study_id, deepcopy=False)
-        except KeyError:  # deleted meanwhile
-            continue
 
 
 def create_study(
@@ -490,14 +372,7 @@ def create_study(
     return _checked(study, database, uid, direction)
 
 
-def load_study(
-    database: Database,
-    *,
-    name: str,
-    uid: str,
-    sampler: BaseSampler | None = None,
-    pruner: BasePruner | None = None,
-) -> OptunaStudy:
+def load_study(database: Database, *, name: str, uid: str) -> OptunaStudy:
     """Open the Optuna half of a study.
 
     Raises:
@@ -506,9 +381,7 @@ def load_study(
     storage = open_optuna(database)
     try:
         with translated(database.location):
-            study = optuna.load_study(
-                study_name=name, storage=storage, sampler=sampler, pruner=pruner
-            )
+            study = optuna.load_study(study_name=name, storage=storage)
     except KeyError as error:
         raise StorageError(
             f"the trials of {name} are no longer in {database.location}: was it renamed or deleted "
@@ -523,16 +396,20 @@ def requeue_failed(database: Database, *, name: str, uid: str) -> tuple[int, ...
     They keep number, parameters and reports, and lose what told of the failure, here and in our
     tables, all in one transaction. Call it before the study is opened: a storage that has seen a
     finished trial never looks at it again, so that a dashboard shows the old state until it is
-    started anew.
+    restarted.
     """
     if "trial_values" not in database.tables():
         return ()
+    table = _USER_ATTRIBUTES
     with database.transaction() as connection:
         failed = connection.execute(_FAILED, {"name": name}).all()
         for trial_id, number in failed:
-            for statement in _BACK_INTO_THE_QUEUE:
-                connection.execute(statement, {"trial_id": trial_id})
-            statements.delete_trial(connection, (uid, 0, number))
+            own = {"trial_id": trial_id}
+            connection.execute(_TO_WAITING, own)
+            connection.execute(_DELETE_VALUES, own)
+            told = (table.c.trial_id == trial_id) & table.c.key.in_(FAILURE_ATTRIBUTES)
+            connection.execute(delete(table).where(told))
+            delete_trial(connection, uid, number)
     return tuple(number for _trial_id, number in failed)
 
 
@@ -544,17 +421,12 @@ def delete_study(database: Database, name: str, uid: str) -> None:
     try:
         with translated(database.location):
             study = optuna.load_study(study_name=name, storage=storage)
-            if _belongs(study, uid):
+            # The uid is written last: a study without one and without trials is the beginning of ours.
+            unnamed = uid if not study.get_trials(deepcopy=False) else None
+            if study.user_attrs.get(UID_ATTRIBUTE, unnamed) == uid:
                 optuna.delete_study(study_name=name, storage=storage)
     except KeyError:
         pass
-
-
-def _belongs(study: optuna.Study, uid: str) -> bool:
-    """Whether it is ours, or the beginning of ours: the uid is written last."""
-    if UID_ATTRIBUTE in study.user_attrs:
-        return bool(study.user_attrs[UID_ATTRIBUTE] == uid)
-    return not study.get_trials(deepcopy=False)
 
 
 def _checked(
@@ -571,20 +443,14 @@ def _checked(
     return OptunaStudy(study, database)
 
 
-def _artifact_key(shown: Shown) -> str:
-    return f"{_ARTIFACTS}{shown.id}"
-
-
-def _pieces(of: str, attributes: Mapping[str, Any]) -> list[str]:
-    """Keys of a note, in order."""
-    prefix = f"dashboard:{of}note_str:"
-    return [f"{prefix}{at}" for at in range(sum(key.startswith(prefix) for key in attributes))]
-
-
 def _is_complete(database: Database) -> bool:
     """Whether Optuna has made its tables: their version is stored last."""
-    stamp = "SELECT version_num FROM alembic_version"
-    return "alembic_version" in database.tables() and bool(database.rows(stamp))
+    if "alembic_version" not in database.tables():
+        return False
+    with database.reading() as connection:
+        return (
+            connection.execute(text("SELECT version_num FROM alembic_version")).first() is not None
+        )
 
 
 def _rdb_storage(database: Database, *, skip_table_creation: bool) -> RDBStorage:

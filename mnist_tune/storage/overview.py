@@ -1,57 +1,71 @@
-"""What a database holds, fast: for `mnist-tune list` and `mnist-tune status`.
+"""What a database holds, and a study as it is just now: for `list`, `status` and `watch`.
 
-Standard library only for an SQLite file, which is opened read-only: nothing is made, locked or
-waited for, and a writer may be at work. A server is asked the same SQL through SQLAlchemy.
+An SQLite file is opened read-only: nothing is made, locked or waited for, and a writer may be at
+work. All answers of a function are of one state of the database.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from mnist_tune.storage import files
-from mnist_tune.storage.counts import COUNTS_SQL, counts_by_name
-from mnist_tune.storage.faults import explain
-from mnist_tune.storage.holders import Holder
-from mnist_tune.storage.identity import Rows, is_ours, nothing_stored, unknown_study
-from mnist_tune.storage.lease import holders
+from sqlalchemy import Connection, func, inspect, select, text
+
+from mnist_tune.metrics import Direction
+from mnist_tune.storage import sqlite_files
+from mnist_tune.storage.database import Database
+from mnist_tune.storage.errors import nothing_stored, unknown_study
+from mnist_tune.storage.lease import Holder, holders
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.records import TrialCounts
+from mnist_tune.storage.records import (
+    ConfirmationRow,
+    RunRow,
+    StudyRow,
+    TimingRow,
+    TrialCounts,
+    TrialRow,
+)
+from mnist_tune.storage.schema import TABLES, is_ours
+from mnist_tune.storage.store import read_rows
 
-_STUDIES = """
-SELECT uid, name, source, question, protocol, rehearsal, planned_trials, created_at
-FROM mnist_tune_studies ORDER BY created_at, name
-"""
-_DIRECTIONS = """
-SELECT studies.study_name, CAST(study_directions.direction AS VARCHAR(16))
-FROM study_directions JOIN studies ON studies.study_id = study_directions.study_id
-"""
-_OBJECTIVES = """
-SELECT study_uid, trial_number, objective, params FROM mnist_tune_trials
-WHERE state = 'complete' AND objective IS NOT NULL ORDER BY study_uid, trial_number
-"""
-_FAILURES = """
-SELECT study_uid, reason, COUNT(*) FROM mnist_tune_trials
-WHERE state = 'failed' GROUP BY study_uid, reason ORDER BY study_uid, reason
-"""
-_CONFIRMED = """
-SELECT study_uid, COUNT(*) FROM mnist_tune_confirmations
-WHERE state = 'complete' GROUP BY study_uid
-"""
-_FINISHED = "SELECT study_uid, MAX(finished_at) FROM mnist_tune_timings GROUP BY study_uid"
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best complete trial so far; of equals the first."""
-
-    trial_number: int
-    objective: float
-    params: Mapping[str, Any]
+# Of Optuna's tables. Enumerations are types of their own in PostgreSQL, hence the casts.
+_COUNTS = text(
+    "SELECT study_name, CAST(state AS VARCHAR(16)), COUNT(*) "
+    "FROM trials JOIN studies USING (study_id) GROUP BY study_name, state"
+)
+_DIRECTIONS = text(
+    "SELECT study_name, CAST(direction AS VARCHAR(16)) "
+    "FROM study_directions JOIN studies USING (study_id)"
+)
+_OF_RUNNING = "WHERE study_name = :name AND CAST(state AS VARCHAR(16)) = 'RUNNING'"
+_REPORTS = text(
+    "SELECT number, step, intermediate_value FROM trials JOIN studies USING (study_id) "
+    f"LEFT JOIN trial_intermediate_values USING (trial_id) {_OF_RUNNING} ORDER BY number, step"
+)
+_PARAMS = text(
+    "SELECT number, param_name, param_value, distribution_json FROM trials "
+    f"JOIN studies USING (study_id) JOIN trial_params USING (trial_id) {_OF_RUNNING} "
+    "ORDER BY number, param_id"
+)
+_OWNERS = {
+    "studies": text(
+        "SELECT s.name FROM studies o LEFT JOIN mnist_tune_studies s ON o.study_name = s.name "
+        "WHERE o.study_id = :number"
+    ),
+    "trials": text(
+        "SELECT s.name FROM trials t JOIN studies o ON t.study_id = o.study_id "
+        "LEFT JOIN mnist_tune_studies s ON o.study_name = s.name WHERE t.trial_id = :number"
+    ),
+}
+_STUDY_ID = text("SELECT study_id FROM studies WHERE study_name = :name")
+_LARGEST = 2**31 - 1  # of Optuna's ids in PostgreSQL
+_FIELDS = {state.upper(): state for state in ("complete", "pruned", "running", "waiting")} | {
+    "FAIL": "failed"
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,29 +73,83 @@ class StudyOverview:
     """One study at a glance.
 
     Attributes:
+        study: its row.
         counts: Optuna's trials by state.
         failures: reason → how many trials failed for it.
-        direction: maximize or minimize.
+        direction: of the objective.
+        best: the best complete trial so far; of equals the first.
         confirmed: how many confirmations are complete.
         finished_at: when the last piece of training ended; None if none has.
         holder: who works on it just now; None if nobody does.
     """
 
-    uid: str
-    name: str
-    source: str
-    question: str
-    protocol: str
-    rehearsal: bool
-    planned_trials: int
-    created_at: str
+    study: StudyRow
     counts: TrialCounts
     failures: Mapping[str, int] = field(default_factory=dict)
-    direction: str
-    best: Best | None
+    direction: Direction
+    best: TrialRow | None
     confirmed: int
     finished_at: str | None
     holder: Holder | None
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.study.name
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    """A trial that is being trained.
+
+    Attributes:
+        number: of the trial.
+        params: its parameters; some may be missing for a moment.
+        values: epoch → mean of the metric over the seeds.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    values: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyProgress:
+    """What is going on in a study.
+
+    Attributes:
+        overview: the study at a glance.
+        epochs: that a run trains; a trial may set its own number.
+        running: trials under way, by number.
+        ended: trials that have ended, the latest last, with the seconds that each took.
+        best_values: the metric of each seed of the best trial.
+        confirming: a confirmation that is under way.
+    """
+
+    overview: StudyOverview
+    epochs: int
+    running: tuple[RunningTrial, ...]
+    ended: tuple[tuple[TrialRow, float], ...]
+    best_values: tuple[float, ...]
+    confirming: ConfirmationRow | None
+
+
+@contextmanager
+def reading_ours(location: Location) -> Iterator[Connection | None]:
+    """Read one state of a database of ours; None where nothing is stored.
+
+    Raises:
+        StorageError: what is there cannot be read, or is not ours.
+    """
+    if location.is_sqlite and not sqlite_files.exists(location):
+        yield None
+        return
+    seconds = sqlite_files.BUSY_SECONDS
+    with (
+        closing(Database(location, read_only=True, busy_seconds=seconds)) as database,
+        database.reading() as connection,
+    ):
+        yield connection if is_ours(connection, location) else None
 
 
 def studies_overview(location: Location) -> tuple[StudyOverview, ...]:
@@ -90,11 +158,8 @@ def studies_overview(location: Location) -> tuple[StudyOverview, ...]:
     Raises:
         StorageError: what is there cannot be read, or is not ours.
     """
-    with reading_rows(location) as source:
-        if source is None:
-            return ()
-        tables, rows = source
-        return _overviews(tables, rows, location) if is_ours(tables, rows, location) else ()
+    with reading_ours(location) as connection:
+        return () if connection is None else _overviews(connection, location)
 
 
 def study_overview(location: Location, name: str) -> StudyOverview:
@@ -103,7 +168,89 @@ def study_overview(location: Location, name: str) -> StudyOverview:
     Raises:
         StorageError: there is none of that name; or what is there cannot be read, or is not ours.
     """
-    overviews = studies_overview(location)
+    return _named(studies_overview(location), name, location)
+
+
+def study_progress(location: Location, name: str, column: str) -> StudyProgress:
+    """Look at a study, epoch by epoch.
+
+    Args:
+        location: of the database.
+        name: of the study.
+        column: of the runs that holds its metric, such as `val_accuracy`.
+
+    Raises:
+        StorageError: there is no such study, or nothing can be read.
+    """
+    with reading_ours(location) as connection:
+        overviews = () if connection is None else _overviews(connection, location)
+        overview = _named(overviews, name, location)
+        assert connection is not None
+        uid, best = overview.study.uid, overview.best
+        trials = {row.trial_number: row for row in read_rows(connection, TrialRow, study_uid=uid)}
+        timings = read_rows(
+            connection,
+            TimingRow,
+            order=("finished_at", "trial_number"),
+            study_uid=uid,
+            confirmation=0,
+        )
+        number = -1 if best is None else best.trial_number
+        runs = read_rows(connection, RunRow, study_uid=uid, confirmation=0, trial_number=number)
+        values = [getattr(run, column) for run in runs]
+        confirming = read_rows(connection, ConfirmationRow, study_uid=uid, state="running")
+        return StudyProgress(
+            overview=overview,
+            epochs=int(json.loads(overview.study.definition)["recipe"]["epochs"]),
+            running=_running(connection, name),
+            ended=tuple(
+                (trials[t.trial_number], t.elapsed_seconds)
+                for t in timings
+                if t.trial_number in trials
+            ),
+            best_values=tuple(value for value in values if value is not None),
+            confirming=next(iter(confirming), None),
+        )
+
+
+def trial_counts(connection: Connection) -> dict[str, TrialCounts]:
+    """Study → its trials by state, of each Optuna study."""
+    numbers: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, state, number in connection.execute(_COUNTS):
+        numbers[name][_FIELDS[state]] = number
+    return {name: TrialCounts(**states) for name, states in numbers.items()}
+
+
+def owner_of(database: Database, kind: Literal["studies", "trials"], number: int) -> str | None:
+    """Return the name of our study to which an Optuna study or trial belongs; None if it is not ours.
+
+    Args:
+        database: that holds both.
+        kind: what the number counts.
+        number: Optuna's id.
+
+    Raises:
+        LookupError: it is not there.
+    """
+    row = None
+    if number <= _LARGEST:
+        with database.reading() as connection:
+            row = connection.execute(_OWNERS[kind], {"number": number}).one_or_none()
+    if row is None:
+        raise LookupError(number)
+    name: str | None = row[0]
+    return name
+
+
+def optuna_id(database: Database, name: str) -> int | None:
+    """Return Optuna's id of a study; None while it is being made."""
+    if "studies" not in database.tables():
+        return None
+    with database.reading() as connection:
+        return connection.execute(_STUDY_ID, {"name": name}).scalar()
+
+
+def _named(overviews: tuple[StudyOverview, ...], name: str, location: Location) -> StudyOverview:
     if not overviews:
         raise nothing_stored(location)
     for overview in overviews:
@@ -112,88 +259,88 @@ def study_overview(location: Location, name: str) -> StudyOverview:
     raise unknown_study(name, [overview.name for overview in overviews], location)
 
 
-Source = tuple[frozenset[str], Rows]
-"""Names of the tables, and what asks them by SQL; all answers are of one state of the database."""
-
-
-def reading_rows(location: Location) -> AbstractContextManager[Source | None]:
-    """Open a database for reading; None where there is none.
-
-    Raises:
-        StorageError: what is there cannot be read.
-    """
-    return (_file_reader if location.is_sqlite else _server_reader)(location)
-
-
-@contextmanager
-def _file_reader(location: Location) -> Iterator[Source | None]:
-    if location.path is None or not files.exists(location):
-        yield None
-        return
-    try:
-        with closing(files.connect_read_only(location.path)) as connection:
-            connection.execute("BEGIN")  # one state for all that is read
-            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            tables = frozenset(name for (name,) in names if not name.startswith("sqlite_"))
-            yield tables, lambda statement, /, **v: connection.execute(statement, v).fetchall()
-    except sqlite3.Error as error:
-        raise explain(error, location) from error
-
-
-@contextmanager
-def _server_reader(location: Location) -> Iterator[Source | None]:
-    from sqlalchemy import inspect
-
-    from mnist_tune.storage import statements
-    from mnist_tune.storage.database import Database
-
-    with (
-        Database(location, read_only=True, busy_seconds=files.BUSY_SECONDS) as database,
-        database.reading() as connection,  # one state for all that is read
-    ):
-        yield (
-            frozenset(inspect(connection).get_table_names()),
-            lambda statement, /, **values: statements.rows(connection, statement, values),
-        )
-
-
-def _overviews(tables: frozenset[str], rows: Rows, location: Location) -> tuple[StudyOverview, ...]:
+def _overviews(connection: Connection, location: Location) -> tuple[StudyOverview, ...]:
     # Optuna's tables come after ours, and a moment may lie between.
-    optuna = "study_directions" in tables
-    counts = counts_by_name(rows(COUNTS_SQL)) if optuna else {}
-    directions = {name: word.lower() for name, word in (rows(_DIRECTIONS) if optuna else ())}
-    objectives, failures = rows(_OBJECTIVES), rows(_FAILURES)
-    confirmed: dict[str, int] = dict(rows(_CONFIRMED))
-    finished: dict[str, str] = dict(rows(_FINISHED))
-    stored, studies = rows(_STUDIES), []
-    held = holders(location, [study[1] for study in stored])
-    for uid, name, source, question, protocol, rehearsal, planned, created in stored:
-        direction = directions.get(name, "maximize")
-        studies.append(
-            StudyOverview(
-                uid=uid,
-                name=name,
-                source=source,
-                question=question,
-                protocol=protocol,
-                rehearsal=bool(rehearsal),
-                planned_trials=planned,
-                created_at=created,
-                counts=counts.get(name, TrialCounts()),
-                failures={reason: n for of, reason, n in failures if of == uid},
-                direction=direction,
-                best=_best([row[1:] for row in objectives if row[0] == uid], direction),
-                confirmed=confirmed.get(uid, 0),
-                finished_at=finished.get(uid),
-                holder=held.get(name),
-            )
+    optuna = inspect(connection).has_table("study_directions")
+    counts = trial_counts(connection) if optuna else {}
+    found = connection.execute(_DIRECTIONS).all() if optuna else ()
+    directions: dict[str, Any] = {name: direction.lower() for name, direction in found}
+    studies = read_rows(connection, StudyRow, order=("created_at", "name"))
+    held = holders(location, [study.name for study in studies])
+    return tuple(
+        _overview(
+            connection,
+            study,
+            counts=counts.get(study.name, TrialCounts()),
+            direction=directions.get(study.name, "maximize"),
+            holder=held.get(study.name),
         )
-    return tuple(studies)
+        for study in studies
+    )
 
 
-def _best(trials: list[tuple[int, float, str]], direction: str) -> Best | None:
-    if not trials:
+def _overview(
+    connection: Connection,
+    study: StudyRow,
+    *,
+    counts: TrialCounts,
+    direction: Direction,
+    holder: Holder | None,
+) -> StudyOverview:
+    trial, timing = TABLES[TrialRow].c, TABLES[TimingRow].c
+    reasons = (
+        select(trial.reason, func.count())
+        .where(trial.study_uid == study.uid, trial.state == "failed")
+        .group_by(trial.reason)
+        .order_by(trial.reason)
+    )
+    last = select(func.max(timing.finished_at)).where(timing.study_uid == study.uid)
+    complete = {"study_uid": study.uid, "state": "complete"}
+    return StudyOverview(
+        study=study,
+        counts=counts,
+        failures={row[0]: row[1] for row in connection.execute(reasons)},
+        direction=direction,
+        best=_best(connection, study.uid, direction),
+        confirmed=len(read_rows(connection, ConfirmationRow, **complete)),
+        finished_at=connection.execute(last).scalar(),
+        holder=holder,
+    )
+
+
+def _best(connection: Connection, uid: str, direction: Direction) -> TrialRow | None:
+    trial = TABLES[TrialRow].c
+    objective = trial.objective.desc() if direction == "maximize" else trial.objective
+    best = (
+        select(trial.trial_number)
+        .where(trial.study_uid == uid, trial.state == "complete", trial.objective.is_not(None))
+        .order_by(objective, trial.trial_number)
+        .limit(1)
+    )
+    number = connection.execute(best).scalar()
+    if number is None:
         return None
-    sign = 1 if direction == "maximize" else -1
-    number, objective, params = max(trials, key=lambda trial: sign * trial[1])
-    return Best(number, objective, json.loads(params))
+    return read_rows(connection, TrialRow, study_uid=uid, trial_number=number)[0]
+
+
+def _running(connection: Connection, name: str) -> tuple[RunningTrial, ...]:
+    if not inspect(connection).has_table("trial_intermediate_values"):
+        return ()
+    values: dict[int, dict[int, float]] = defaultdict(dict)
+    for number, step, value in connection.execute(_REPORTS, {"name": name}):
+        reported = values[number]
+        if step is not None and value is not None:
+            reported[step] = value
+    params: dict[int, dict[str, Any]] = defaultdict(dict)
+    for number, param, value, distribution in connection.execute(_PARAMS, {"name": name}):
+        params[number][param] = _suggested(value, distribution)
+    return tuple(RunningTrial(number, params[number], seen) for number, seen in values.items())
+
+
+def _suggested(value: float, distribution: str) -> Any:
+    """A parameter as it was suggested; Optuna stores the position of a choice, and ints as floats."""
+    described = json.loads(distribution)
+    kind, attributes = described["name"], described["attributes"]
+    if kind == "CategoricalDistribution":
+        return attributes["choices"][int(value)]
+    return int(value) if kind == "IntDistribution" else value

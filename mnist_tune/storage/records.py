@@ -1,8 +1,11 @@
-"""The rows of our tables as frozen values, and how they become columns.
+"""Rows of our tables as frozen values; `schema` makes the tables from them.
 
-Standard library only. Fields of JSON columns hold Python values. An unknown number is None; a
-NaN becomes None on its way to the database, where it is NULL. numpy's scalars are accepted
-everywhere and stored as Python's.
+Rows are keyed by a study uid of our own and the trial number, never by Optuna's ids, which SQLite
+reuses after a deletion. Times are ISO-8601 UTC, durations are seconds, mappings and tuples are
+stored as JSON. An unknown number is None; a NaN becomes None on its way to the database. numpy's
+scalars are accepted everywhere and stored as Python's.
+
+Everything but `TimingRow` is a function of definition, data and seeds alone.
 """
 
 from __future__ import annotations
@@ -11,32 +14,32 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Protocol, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-_OBJECT, _LIST = {"json": dict}, {"json": list}
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRow:
-    """A study as it was created; `definition` is the very text that was hashed."""
+    """A study as it was created."""
 
     uid: str
-    name: str
-    source: str
-    question: str
-    overrides: Mapping[str, Any] = field(metadata=_OBJECT)
-    definition: str
-    fingerprint: str
+    name: str  # also the name of the Optuna study
+    source: str  # built-in name or absolute path of the study file
+    question: str  # first line of the study file's docstring
+    overrides: Mapping[str, Any]  # what the command line changed
+    definition: str  # JSON, the very text that was hashed
+    fingerprint: str  # sha256 of `definition`
     protocol: str
-    rehearsal: bool
-    baseline: str
-    planned_trials: int
-    seeds: int
-    data: Mapping[str, Any] = field(metadata=_OBJECT)
-    versions: Mapping[str, str] = field(metadata=_OBJECT)
+    rehearsal: bool  # made by --quick
+    baseline: str  # key in mnist_tune.baselines
+    planned_trials: int  # total, not per call
+    seeds: int  # per trial; they are 0 … seeds-1
+    data: Mapping[str, Any]  # JSON of mnist_tune.data Source
+    versions: Mapping[str, str]  # package → version
     created_at: str
 
     def __post_init__(self) -> None:
@@ -45,18 +48,18 @@ class StudyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRow:
-    """A trial that ended; `objective` is None if it failed, `reason` is for failures only."""
+    """A trial of the search that ended."""
 
     study_uid: str
     trial_number: int
     state: str
-    reason: str | None = None
-    params: Mapping[str, Any] = field(metadata=_OBJECT)
-    network: Mapping[str, Any] = field(metadata=_OBJECT)
-    recipe: Mapping[str, Any] = field(metadata=_OBJECT)
-    label: str
-    parameters: int
-    objective: float | None = None
+    reason: str | None = None  # of a failure: diverged, error, worker_lost, out_of_memory, hung
+    params: Mapping[str, Any]  # parameter → value
+    network: Mapping[str, Any]  # JSON of mnist_tune.networks
+    recipe: Mapping[str, Any]  # JSON of mnist_tune.recipes
+    label: str  # such as 500-300
+    parameters: int  # number of trainable numbers
+    objective: float | None = None  # mean over seeds after the last epoch; None if failed
 
     def __post_init__(self) -> None:
         _one_of(self.state, "state", "complete", "pruned", "failed")
@@ -66,19 +69,25 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """One seed of a trial (confirmation 0), or of the k-th confirmation."""
+    """One seed of a trial (confirmation 0), or of the k-th confirmation.
+
+    The runs of a confirmation train on all training images and are measured on the test set alone.
+    Losses are in nats, accuracies in 0–1; only autoencoders have `mse` (per pixel, pixels 0–1) and
+    `psnr` (mean over images of −10·log10(mse), dB): their losses are denoising errors, and their
+    accuracies are unknown.
+    """
 
     study_uid: str
     confirmation: int = 0
     trial_number: int
     seed: int
     state: str
-    epochs: int
-    train_loss: float | None = None
-    train_accuracy: float | None = None
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    test_loss: float | None = None
+    epochs: int  # epochs trained
+    train_loss: float | None = None  # mean over the last epoch's steps, without penalty
+    train_accuracy: float | None = None  # of the same steps
+    val_loss: float | None = None  # None in a confirmation
+    val_accuracy: float | None = None  # under protocol notebook the test set validates
+    test_loss: float | None = None  # None in the search
     test_accuracy: float | None = None
     val_mse: float | None = None
     val_psnr: float | None = None
@@ -91,7 +100,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRow:
-    """One epoch (from 1 on) of a run."""
+    """One epoch (from 1 on) of a run; units are those of `RunRow`."""
 
     study_uid: str
     confirmation: int = 0
@@ -100,7 +109,7 @@ class EpochRow:
     epoch: int
     train_loss: float | None = None
     train_accuracy: float | None = None
-    val_loss: float | None = None
+    val_loss: float | None = None  # None in a confirmation: the test set is opened at the end
     val_accuracy: float | None = None
     val_mse: float | None = None
     val_psnr: float | None = None
@@ -108,24 +117,23 @@ class EpochRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmationRow:
-    """One opening of the test set."""
+    """One opening of the test set, numbered from 1."""
 
     study_uid: str
     confirmation: int
-    trial_number: int
+    trial_number: int  # the configuration that was selected
     state: str
-    seeds: tuple[int, ...] = field(metadata=_LIST)
+    seeds: tuple[int, ...]  # disjoint from the search's seeds
     train_size: int
     test_size: int
 
     def __post_init__(self) -> None:
         _one_of(self.state, "state", "running", "complete")
-        object.__setattr__(self, "seeds", tuple(self.seeds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionRow:
-    """The class that a confirmed run predicts for each test image, one uint8 each."""
+    """The class that a confirmed run predicts for each test image, one uint8 each, in their order."""
 
     study_uid: str
     confirmation: int
@@ -136,14 +144,14 @@ class PredictionRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceRow:
-    """Errors of noisy images, or of a simple remedy, on the images of one split.
+    """What a denoiser must beat: errors of noisy images, or of a simple remedy, on one split.
 
     `loss` is in nats per pixel, `mse` in pixels of 0–1 squared, `psnr` in dB.
     """
 
     study_uid: str
     images: str
-    name: str
+    name: str  # noisy | median filter | mean image
     loss: float
     mse: float
     psnr: float
@@ -154,44 +162,45 @@ class ReferenceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisRow:
-    """What a command such as `denoise` found out about trained networks."""
+    """What a command such as `denoise` measured of trained networks of one or more studies."""
 
     name: str
     title: str
-    inputs: Mapping[str, Any] = field(metadata=_OBJECT)
-    tables: Mapping[str, Any] = field(metadata=_OBJECT)
-    text: tuple[str, ...] = field(metadata=_LIST)
+    inputs: Mapping[str, Any]  # studies, trials, seeds, data, options
+    tables: Mapping[str, Any]  # table name → list of records
+    text: tuple[str, ...]  # sentences
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "text", tuple(self.text))
+    def uses(self, study: StudyRow) -> bool:
+        """Whether a study is named anywhere in the inputs, by its uid or its name."""
+        return _names(self.inputs, study)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureRow:
-    """A figure of an analysis."""
+    """A figure of an analysis; its name is that of its file without suffix."""
 
     analysis: str
     name: str
-    position: int
+    position: int  # order within the analysis
     caption: str
     png: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingRow:
-    """What the clock and the machine decided about one piece of training."""
+    """What the clock and the machine decided about one finished piece of training."""
 
     study_uid: str
     confirmation: int = 0
     trial_number: int
     first_seed: int
-    seeds: int
+    seeds: int  # how many were trained together
     started_at: str
     finished_at: str
-    elapsed_seconds: float
-    train_seconds: float
+    elapsed_seconds: float  # monotonic, of its last coordinator
+    train_seconds: float  # in the training program, compilation included
     host: str
-    device: str
+    device: str  # CPU | GPU:0 name
     threads: int
 
 
@@ -216,79 +225,55 @@ class TrialCounts:
         return self.finished + self.running + self.waiting
 
 
-class Keyed(Protocol):
-    """A row that belongs to a trial of the search or of a confirmation."""
+@dataclass(frozen=True, slots=True)
+class StoredColumn:
+    """How a field of a row is stored.
 
-    @property
-    def study_uid(self) -> str: ...  # noqa: D102
+    Attributes:
+        name: of the field and the column.
+        kind: of the stored value.
+        nullable: whether it may be missing.
+        json: what the text holds, a dict or a list, if it is JSON.
+    """
 
-    @property
-    def confirmation(self) -> int: ...  # noqa: D102
+    name: str
+    kind: type
+    nullable: bool
+    json: type | None
 
-    @property
-    def trial_number(self) -> int: ...  # noqa: D102
 
-
-Row = TypeVar("Row")
+@cache
+def columns_of(kind: Any) -> tuple[StoredColumn, ...]:
+    """Return the columns of a kind of row, in order."""
+    hints = get_type_hints(kind)
+    return tuple(_column(entry.name, hints[entry.name]) for entry in fields(kind))
 
 
 def to_columns(row: Any) -> dict[str, Any]:
-    """Turn a record into the values of its columns."""
-    return {entry.name: _column(getattr(row, entry.name), entry.metadata) for entry in fields(row)}
+    """Turn a row into the values of its columns."""
+    columns = columns_of(type(row))  # type: ignore[arg-type]
+    return {column.name: _stored(getattr(row, column.name), column) for column in columns}
 
 
-def from_columns(kind: type[Row], columns: Mapping[Any, Any]) -> Row:
-    """Make the record that `to_columns` took apart.
+def from_columns(kind: type[_Row], columns: Mapping[Any, Any]) -> _Row:
+    """Make the row that `to_columns` took apart.
 
     Raises:
         ValueError: a column holds what cannot have been stored there.
     """
-    values: dict[str, Any] = dict(columns)
-    for name, kinds, json_kind in _columns_of(kind):  # type: ignore[arg-type]
-        value: Any = values[name]
-        if not isinstance(value, kinds):
-            raise ValueError(f"{name} holds {value!r}")
-        if json_kind is not None:
-            values[name] = _parsed(name, value, json_kind)
-    return kind(**values)
+    described = columns_of(kind)  # type: ignore[arg-type]
+    return kind(**{column.name: _read(columns[column.name], column) for column in described})
 
 
-@cache
-def _columns_of(kind: Any) -> tuple[tuple[str, Any, type | None], ...]:
-    """Name, allowed types and kind of JSON of each column of a record."""
-    hints = get_type_hints(kind)
-    return tuple(
-        (entry.name, (str,), entry.metadata["json"])
-        if entry.metadata
-        else (entry.name, _allowed(hints[entry.name]), None)
-        for entry in fields(kind)
-    )
-
-
-def _allowed(hint: Any) -> tuple[type, ...]:
-    kinds = get_args(hint) or (hint,)
-    return (*kinds, int) if {float, bool} & {*kinds} else kinds  # SQLite knows no bool
-
-
-def _parsed(name: str, text: str, kind: type) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{name} holds {text!r}, which is no JSON") from error
-    if not isinstance(value, kind):
-        raise ValueError(f"{name} holds {text!r}")
-    return value
-
-
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Turn a value into what JSON can hold: no numpy, no tuple, nothing that is not finite."""
     value = _python(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {str(key): json_value(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
+        return [json_value(entry) for entry in value]
     return value
 
 
@@ -303,18 +288,39 @@ def utc_now() -> str:
 
 
 def utc_text(moment: datetime) -> str:
-    """Write a time that knows its zone as the tables hold it: 2026-11-23T21:20:58.123456Z.
-
-    Timings of versions before 2 end in +00:00 instead of Z; `datetime.fromisoformat` reads both.
-    """
+    """Write a time that knows its zone as the tables hold it: 2026-11-23T21:20:58.123456Z."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _column(value: Any, metadata: Mapping[str, Any]) -> Any:
-    if metadata:
-        return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+def _column(name: str, hint: Any) -> StoredColumn:
+    if (origin := get_origin(hint)) in (Mapping, tuple):
+        return StoredColumn(name, str, False, dict if origin is Mapping else list)
+    kinds = get_args(hint) or (hint,)
+    return StoredColumn(name, kinds[0], type(None) in kinds, None)
+
+
+def _stored(value: Any, column: StoredColumn) -> Any:
+    if column.json is not None:
+        return json.dumps(json_value(value), ensure_ascii=False, allow_nan=False)
     value = _python(value)
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _read(value: Any, column: StoredColumn) -> Any:
+    kinds = (column.kind, int) if column.kind in (float, bool) else (column.kind,)
+    if not (isinstance(value, kinds) or (column.nullable and value is None)):
+        raise ValueError(f"{column.name} holds {value!r}")
+    return value if column.json is None else _parsed(str(value), column)
+
+
+def _parsed(text: str, column: StoredColumn) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{column.name} holds {text!r}, which is no JSON") from error
+    if not isinstance(value, column.json or object):
+        raise ValueError(f"{column.name} holds {text!r}")
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _python(value: Any) -> Any:
@@ -325,3 +331,10 @@ def _python(value: Any) -> Any:
 def _one_of(value: str, name: str, *known: str) -> None:
     if value not in known:
         raise ValueError(f"{name} {value!r} is none of {', '.join(known)}")
+
+
+def _names(inputs: Any, study: StudyRow) -> bool:
+    if isinstance(inputs, dict):
+        named = inputs.get("uid", study.uid if inputs.get("study") == study.name else None)
+        return named == study.uid or any(_names(value, study) for value in inputs.values())
+    return isinstance(inputs, list) and any(_names(value, study) for value in inputs)

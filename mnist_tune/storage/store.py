@@ -1,4 +1,4 @@
-"""Our tables: who may write what, and when it is frozen.
+"""Reads and writes the rows of our tables.
 
 - One process at a time writes the rows of a study: the one that holds its lease.
 - A study is written once. Of it only `planned_trials` and `baseline` may change later.
@@ -18,18 +18,17 @@ bit by bit, except that NaN is NULL and SQLite knows no negative zero.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
 from mnist_tune.errors import Incomplete, StorageError
 from mnist_tune.networks import network_from_json
-from mnist_tune.storage import statements, tables
 from mnist_tune.storage.database import Database
-from mnist_tune.storage.identity import unknown_study
-from mnist_tune.storage.participants import takes_part
+from mnist_tune.storage.errors import unknown_study
 from mnist_tune.storage.records import (
     AnalysisRow,
     ConfirmationRow,
@@ -41,9 +40,55 @@ from mnist_tune.storage.records import (
     StudyRow,
     TimingRow,
     TrialRow,
+    from_columns,
+    to_columns,
 )
+from mnist_tune.storage.schema import TABLES
 
-Row = TypeVar("Row")
+_Row = TypeVar("_Row")
+
+
+def read_rows(
+    connection: Connection, kind: type[_Row], *, order: Sequence[str] = (), **equal: Any
+) -> tuple[_Row, ...]:
+    """Return the rows of a kind.
+
+    Args:
+        connection: in a transaction of the caller's.
+        kind: of row.
+        order: names of columns; the primary key by default.
+        equal: column → the value that it must have.
+    """
+    table = TABLES[kind]
+    names = order or [column.name for column in table.primary_key]
+    statement = select(table).where(_equal(kind, **equal)).order_by(*(table.c[n] for n in names))
+    return tuple(from_columns(kind, row) for row in connection.execute(statement).mappings())
+
+
+def delete_trial(connection: Connection, study_uid: str, trial_number: int) -> None:
+    """Delete a trial of the search with all that belongs to it."""
+    own = {"study_uid": study_uid, "trial_number": trial_number}
+    delete_rows(connection, TrialRow, **own)
+    for kind in (RunRow, EpochRow, TimingRow):
+        delete_rows(connection, kind, confirmation=0, **own)
+
+
+def study_state(connection: Connection, study_uid: str) -> str:
+    """Return a digest of all on which the results of a study depend."""
+    rows = [
+        [tuple(row) for row in connection.execute(statement)]
+        for kind, names in (
+            (StudyRow, ("baseline", "planned_trials")),
+            (TrialRow, ("trial_number", "state", "reason")),
+            (ConfirmationRow, ("confirmation", "state")),
+        )
+        for statement in [
+            select(*(TABLES[kind].c[name] for name in names))
+            .where(TABLES[kind].c["uid" if kind is StudyRow else "study_uid"] == study_uid)
+            .order_by(*TABLES[kind].primary_key)
+        ]
+    ]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 
 class Store:
@@ -51,6 +96,13 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def rows(
+        self, kind: type[_Row], *, order: Sequence[str] = (), **equal: Any
+    ) -> tuple[_Row, ...]:
+        """Return the rows of a kind, as `read_rows` does."""
+        with self._database.reading() as connection:
+            return read_rows(connection, kind, order=order, **equal)
 
     # Studies
 
@@ -61,18 +113,16 @@ class Store:
             StorageError: the name is taken.
         """
         with self._database.transaction() as connection:
-            named = tables.studies.c.name == study.name
-            if statements.find(connection, StudyRow, tables.studies, named):
+            if read_rows(connection, StudyRow, name=study.name):
                 raise StorageError(
                     f"{study.name} is in {self._database.location} already: type "
                     f"`mnist-tune resume {shlex.quote(study.name)}`, or give another --storage"
                 )
-            statements.add(connection, tables.studies, [study])
+            add_rows(connection, [study])
 
     def find_study(self, name: str) -> StudyRow | None:
         """Return the study of that name, if there is one."""
-        found = self._read(StudyRow, tables.studies, tables.studies.c.name == name)
-        return found[0] if found else None
+        return next(iter(self.rows(StudyRow, name=name)), None)
 
     def study(self, name: str) -> StudyRow:
         """Return the study of that name.
@@ -88,27 +138,15 @@ class Store:
 
     def studies(self) -> tuple[StudyRow, ...]:
         """Return all studies, the oldest first."""
-        return self._read(StudyRow, tables.studies, order=("created_at", "name"))
+        return self.rows(StudyRow, order=("created_at", "name"))
 
-    def set_planned_trials(self, study_uid: str, planned_trials: int) -> None:
-        """Change the total number of trials that are to be made."""
+    def change_study(self, study_uid: str, **values: Any) -> None:
+        """Change what may change of a study: `planned_trials` and `baseline`."""
+        assert set(values) <= {"planned_trials", "baseline"}
         with self._database.transaction() as connection:
             self._require_study(connection, study_uid)
-            connection.execute(
-                update(tables.studies)
-                .where(tables.studies.c.uid == study_uid)
-                .values(planned_trials=int(planned_trials))
-            )
-
-    def set_baseline(self, study_uid: str, baseline: str) -> None:
-        """Change the published number that the winner is compared with, which changes no result."""
-        with self._database.transaction() as connection:
-            self._require_study(connection, study_uid)
-            connection.execute(
-                update(tables.studies)
-                .where(tables.studies.c.uid == study_uid)
-                .values(baseline=baseline)
-            )
+            own = _equal(StudyRow, uid=study_uid)
+            connection.execute(update(TABLES[StudyRow]).where(own).values(values))
 
     def delete_study(self, study: StudyRow) -> None:
         """Delete all our rows of a study, and the analyses that it took part in.
@@ -117,8 +155,11 @@ class Store:
         """
         with self._database.transaction() as connection:
             for analysis in self.analyses_of(study):
-                statements.delete_analysis(connection, analysis.name)
-            statements.delete_all(connection, study.uid)
+                delete_analysis(connection, analysis.name)
+            for kind, table in TABLES.items():
+                if "study_uid" in table.c:
+                    delete_rows(connection, kind, study_uid=study.uid)
+            delete_rows(connection, StudyRow, uid=study.uid)
 
     # The search
 
@@ -134,21 +175,16 @@ class Store:
         Raises:
             ValueError: a row belongs to another trial.
         """
-        timings = [] if timing is None else [timing]
-        key = (trial.study_uid, 0, trial.trial_number)
-        statements.require_key(key, (*runs, *epochs, *timings))
+        rows = (*runs, *epochs, *([] if timing is None else [timing]))
+        _require_key((trial.study_uid, 0, trial.trial_number), rows)
         with self._database.transaction() as connection:
             self._require_study(connection, trial.study_uid)
-            statements.delete_trial(connection, key)
-            statements.add(connection, tables.trials, [trial])
-            statements.add(connection, tables.runs, runs)
-            statements.add(connection, tables.epochs, epochs)
-            statements.add(connection, tables.timings, timings)
+            delete_trial(connection, trial.study_uid, trial.trial_number)
+            add_rows(connection, [trial, *rows])
 
     def trials(self, study_uid: str) -> tuple[TrialRow, ...]:
         """Return the trials that ended, by number."""
-        where = tables.trials.c.study_uid == study_uid
-        return self._read(TrialRow, tables.trials, where, order=("trial_number",))
+        return self.rows(TrialRow, study_uid=study_uid)
 
     def best_trial(self, study: StudyRow) -> TrialRow:
         """Return the complete trial with the best objective; the lowest number wins a tie.
@@ -165,18 +201,6 @@ class Store:
         sign = network_from_json(dict(complete[0].network)).metric.sign
         return max(complete, key=lambda t: (sign * (t.objective or 0.0), -t.trial_number))
 
-    def runs(self, study_uid: str, confirmation: int = 0) -> tuple[RunRow, ...]:
-        """Return the runs of the search (0) or of a confirmation, by trial and seed."""
-        return self._read_part(RunRow, tables.runs, study_uid, confirmation)
-
-    def epochs(self, study_uid: str, confirmation: int = 0) -> tuple[EpochRow, ...]:
-        """Return the epochs of the search (0) or of a confirmation, by trial, seed and epoch."""
-        return self._read_part(EpochRow, tables.epochs, study_uid, confirmation)
-
-    def timings(self, study_uid: str, confirmation: int = 0) -> tuple[TimingRow, ...]:
-        """Return the timings of the search (0) or of a confirmation, by trial and first seed."""
-        return self._read_part(TimingRow, tables.timings, study_uid, confirmation)
-
     # References and analyses
 
     def write_references(self, rows: Sequence[ReferenceRow]) -> None:
@@ -184,16 +208,9 @@ class Store:
         with self._database.transaction() as connection:
             for row in rows:
                 self._require_study(connection, row.study_uid)
-                table = tables.references.c
-                same = (table.study_uid == row.study_uid) & (table.images == row.images)
-                connection.execute(delete(tables.references).where(same & (table.name == row.name)))
-            statements.add(connection, tables.references, rows)
-
-    def references(self, study_uid: str, images: str) -> tuple[ReferenceRow, ...]:
-        """Return the references on `validation` or `test` images, by name."""
-        table = tables.references.c
-        where = (table.study_uid == study_uid) & (table.images == images)
-        return self._read(ReferenceRow, tables.references, where)
+                same = {"study_uid": row.study_uid, "images": row.images, "name": row.name}
+                delete_rows(connection, ReferenceRow, **same)
+            add_rows(connection, rows)
 
     def write_analysis(self, analysis: AnalysisRow, pictures: Sequence[PictureRow]) -> None:
         """Write an analysis with its pictures; replaces one of the same name.
@@ -204,22 +221,12 @@ class Store:
         if any(picture.analysis != analysis.name for picture in pictures):
             raise ValueError(f"a picture does not belong to {analysis.name}")
         with self._database.transaction() as connection:
-            statements.delete_analysis(connection, analysis.name)
-            statements.add(connection, tables.analyses, [analysis])
-            statements.add(connection, tables.pictures, pictures)
+            delete_analysis(connection, analysis.name)
+            add_rows(connection, [analysis, *pictures])
 
     def analyses_of(self, study: StudyRow) -> tuple[AnalysisRow, ...]:
         """Return the analyses that a study took part in, by name."""
-        return tuple(a for a in self.analyses() if takes_part(a.inputs, study.uid, study.name))
-
-    def analyses(self) -> tuple[AnalysisRow, ...]:
-        """Return all analyses, by name."""
-        return self._read(AnalysisRow, tables.analyses)
-
-    def pictures(self, analysis: str) -> tuple[PictureRow, ...]:
-        """Return the pictures of an analysis, in order."""
-        own = tables.pictures.c.analysis == analysis
-        return self._read(PictureRow, tables.pictures, own, order=("position",))
+        return tuple(analysis for analysis in self.rows(AnalysisRow) if analysis.uses(study))
 
     # Confirmations
 
@@ -239,7 +246,7 @@ class Store:
         """
         with self._database.transaction() as connection:
             self._require_study(connection, study_uid)
-            earlier = statements.confirmations(connection, study_uid)
+            earlier = read_rows(connection, ConfirmationRow, study_uid=study_uid)
             if any(row.state == "running" for row in earlier):
                 raise ValueError(f"a confirmation of {study_uid} is running already")
             row = ConfirmationRow(
@@ -251,7 +258,7 @@ class Store:
                 train_size=train_size,
                 test_size=test_size,
             )
-            statements.add(connection, tables.confirmations, [row])
+            add_rows(connection, [row])
         return row
 
     def write_confirmed_runs(
@@ -267,27 +274,25 @@ class Store:
             ValueError: no such confirmation is running, or a row belongs to another one, to
                 another trial or to a seed that is not in the batch.
         """
-        timings = [] if timing is None else [timing]
         if not runs:
             raise ValueError("a batch without runs")
-        uid, confirmation, trial_number = key = statements.key_of(runs[0])
-        statements.require_key(key, (*runs, *epochs, *predictions, *timings))
-        seeds = [int(run.seed) for run in runs]
-        if not {row.seed for row in epochs} | {row.seed for row in predictions} <= set(seeds):
+        rows: list[Any] = [*runs, *epochs, *predictions, *([] if timing is None else [timing])]
+        key = _key_of(runs[0])
+        _require_key(key, rows)
+        seeds = {int(run.seed) for run in runs}
+        if not {row.seed for row in rows if not isinstance(row, TimingRow)} <= seeds:
             raise ValueError("epochs or predictions of seeds that are not in the batch")
         with self._database.transaction() as connection:
-            row = statements.running_confirmation(connection, uid, confirmation)
-            if row.trial_number != trial_number or not set(seeds) <= set(row.seeds):
-                raise ValueError(f"runs of seeds {seeds} do not belong to {row}")
-            statements.delete_seeds(connection, key, seeds)
-            statements.add(connection, tables.runs, runs)
-            statements.add(connection, tables.epochs, epochs)
-            statements.add(connection, tables.predictions, predictions)
-            statements.add(connection, tables.timings, timings)
+            row = _running(connection, *key[:2])
+            if row.trial_number != key[2] or not seeds <= set(row.seeds):
+                raise ValueError(f"runs of seeds {sorted(seeds)} do not belong to {row}")
+            _delete_seeds(connection, key, seeds)
+            add_rows(connection, rows)
 
     def confirmed_seeds(self, study_uid: str, confirmation: int) -> tuple[int, ...]:
         """Return the seeds whose confirmed runs are stored, ascending."""
-        return tuple(sorted(row.seed for row in self.runs(study_uid, confirmation)))
+        runs = self.rows(RunRow, study_uid=study_uid, confirmation=confirmation)
+        return tuple(sorted(row.seed for row in runs))
 
     def finish_confirmation(self, study_uid: str, confirmation: int) -> None:
         """Freeze a confirmation that has all its runs.
@@ -295,44 +300,69 @@ class Store:
         Raises:
             ValueError: it is not running, or lacks seeds.
         """
-        table = tables.confirmations
+        own: dict[str, Any] = {"study_uid": study_uid, "confirmation": confirmation}
         with self._database.transaction() as connection:
-            row = statements.running_confirmation(connection, study_uid, confirmation)
-            stored = statements.stored_seeds(connection, study_uid, confirmation)
+            row = _running(connection, study_uid, confirmation)
+            stored = {run.seed for run in read_rows(connection, RunRow, **own)}
             if stored != set(row.seeds):
                 raise ValueError(f"confirmation {confirmation} has runs {sorted(stored)} only")
-            key = (table.c.study_uid == study_uid) & (table.c.confirmation == confirmation)
-            connection.execute(update(table).where(key).values(state="complete"))
-
-    def confirmations(self, study_uid: str) -> tuple[ConfirmationRow, ...]:
-        """Return the confirmations, the first first."""
-        with self._database.reading() as connection:
-            return statements.confirmations(connection, study_uid)
-
-    def predictions(self, study_uid: str, confirmation: int) -> tuple[PredictionRow, ...]:
-        """Return the predictions of a confirmation, by seed."""
-        return self._read_part(PredictionRow, tables.predictions, study_uid, confirmation)
-
-    def _read_part(
-        self, kind: type[Row], table: Table, study_uid: str, confirmation: int
-    ) -> tuple[Row, ...]:
-        key = (table.c.study_uid == study_uid) & (table.c.confirmation == confirmation)
-        return self._read(kind, table, key)
-
-    def _read(
-        self,
-        kind: type[Row],
-        table: Table,
-        where: ColumnElement[bool] | None = None,
-        order: Sequence[str] = (),
-    ) -> tuple[Row, ...]:
-        with self._database.reading() as connection:
-            return statements.find(connection, kind, table, where, order)
+            statement = update(TABLES[ConfirmationRow]).where(_equal(ConfirmationRow, **own))
+            connection.execute(statement.values(state="complete"))
 
     def _require_study(self, connection: Connection, study_uid: str) -> None:
-        known = tables.studies.c.uid == study_uid
-        if not statements.find(connection, StudyRow, tables.studies, known):
+        if not read_rows(connection, StudyRow, uid=study_uid):
             raise StorageError(
                 f"study {study_uid} is no longer in {self._database.location}: "
                 "was it deleted? Type `mnist-tune list`"
             )
+
+
+def _equal(kind: type, **equal: Any) -> ColumnElement[bool]:
+    columns = TABLES[kind].c
+    return and_(True, *(columns[name] == value for name, value in equal.items()))
+
+
+def delete_rows(connection: Connection, kind: type, **equal: Any) -> None:
+    """Delete the rows of a kind whose columns have these values."""
+    connection.execute(delete(TABLES[kind]).where(_equal(kind, **equal)))
+
+
+def delete_analysis(connection: Connection, name: str) -> None:
+    """Delete an analysis with its pictures."""
+    delete_rows(connection, AnalysisRow, name=name)
+    delete_rows(connection, PictureRow, analysis=name)
+
+
+def _delete_seeds(connection: Connection, key: tuple[str, int, int], seeds: Iterable[int]) -> None:
+    """Delete some seeds of a confirmation with all that belongs to them."""
+    own = dict(zip(("study_uid", "confirmation", "trial_number"), key, strict=True))
+    for kind in (RunRow, EpochRow, PredictionRow, TimingRow):
+        seed = TABLES[kind].c["first_seed" if kind is TimingRow else "seed"]
+        connection.execute(delete(TABLES[kind]).where(_equal(kind, **own), seed.in_(sorted(seeds))))
+
+
+def add_rows(connection: Connection, rows: Sequence[Any]) -> None:
+    """Insert rows; those of a kind by one statement."""
+    for kind in dict.fromkeys(type(row) for row in rows):
+        own = [to_columns(row) for row in rows if type(row) is kind]
+        connection.execute(insert(TABLES[kind]), own)
+
+
+def _running(connection: Connection, study_uid: str, confirmation: int) -> ConfirmationRow:
+    """Return a confirmation that is running; ValueError if it is not."""
+    own: dict[str, Any] = {"study_uid": study_uid, "confirmation": confirmation}
+    for row in read_rows(connection, ConfirmationRow, state="running", **own):
+        return row
+    raise ValueError(f"confirmation {confirmation} of {study_uid} is not running")
+
+
+def _key_of(row: Any) -> tuple[str, int, int]:
+    """Study, confirmation and trial to which a row belongs."""
+    return row.study_uid, row.confirmation, row.trial_number
+
+
+def _require_key(key: tuple[str, int, int], rows: Iterable[Any]) -> None:
+    """Raise ValueError unless all rows belong to the same trial or confirmation."""
+    for row in rows:
+        if _key_of(row) != key:
+            raise ValueError(f"{row} does not belong to {key}")

@@ -12,6 +12,7 @@ import pytest
 
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.records import AnalysisRow, PictureRow
 from mnist_tune.storage.store import Store
 from tests.cli.conftest import Call, Said
 from tests.denoising.network_samples import (
@@ -64,8 +65,8 @@ def test_the_best_networks_are_judged_and_everything_is_written(
         ".csv", ".json", ".parquet", ".md", ".tex", ".png", ".svg"
     }  # fmt: skip
     with open_database(location, create=False, read_only=True) as database:
-        (row,) = Store(database).analyses()
-        pictures = Store(database).pictures("denoise")
+        (row,) = Store(database).rows(AnalysisRow)
+        pictures = Store(database).rows(PictureRow, order=("position",), analysis="denoise")
     assert row.inputs["autoencoder"]["study"] == "codes"
     assert row.inputs["levels"] == [0, 0.5]
     assert len(row.tables["seeds"]) == 4

@@ -10,6 +10,7 @@ import pytest
 
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.records import AnalysisRow, PictureRow
 from mnist_tune.storage.store import Store
 from tests.cli.conftest import Call
 from tests.denoising.network_samples import autoencoder, classifier, store
@@ -36,8 +37,11 @@ def test_digits_are_made_judged_and_stored(call: Call, location: Location, folde
     assert arrays["images"].shape == (20 * (len(ways) - 2), 28, 28)
     assert arrays["codes"].shape[1] == 4
     with open_database(location, create=False, read_only=True) as database:
-        (row,) = Store(database).analyses()
-        assert [p.name for p in Store(database).pictures("generate")] == ["digits", "recognised"]
+        (row,) = Store(database).rows(AnalysisRow)
+        assert [
+            p.name
+            for p in Store(database).rows(PictureRow, order=("position",), analysis="generate")
+        ] == ["digits", "recognised"]
     assert row.tables["ways"] == ways
 
 

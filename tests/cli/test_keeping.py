@@ -80,7 +80,7 @@ def test_backup_prints_the_file_and_what_to_type_next(call: Call, stored: Locati
     said = call("backup", "a", "kept/a.db")
     assert (said.code, said.out) == (0, "kept/a.db\n")
     assert said.err == (
-        "copied a: 2 finished trials, 1 unfinished, which would start anew, 2 artifacts; "
+        "copied a: 2 finished trials, 1 unfinished, which would restart, 2 artifacts; "
         "look at it with `mnist-tune status --storage kept/a.db`\n"
     )
     listed = call("status", "--storage", "kept/a.db", "--format", "csv").out.splitlines()

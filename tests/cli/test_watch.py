@@ -18,14 +18,13 @@ from mnist_tune.cli import monitor
 from mnist_tune.cli.monitor import introduction
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
 from mnist_tune.storage.database import open_database
-from mnist_tune.storage.holders import Holder
-from mnist_tune.storage.lease import Lease
-from mnist_tune.storage.live import Live, read_live
+from mnist_tune.storage.lease import Holder, Lease
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import create_study
-from mnist_tune.storage.records import TrialCounts
+from mnist_tune.storage.overview import StudyProgress, study_progress
+from mnist_tune.storage.records import StudyRow, TrialCounts
+from mnist_tune.storage.schema import TABLES
 from mnist_tune.storage.store import Store
-from mnist_tune.storage.tables import studies
 from tests.cli.conftest import Call
 from tests.postgresql import Server
 from tests.storage.storage_samples import study_row
@@ -58,12 +57,12 @@ def filled(location: Location) -> Location:
             study.report(trial, value, step)
         with database.transaction() as connection:
             definition = '{"recipe": {"epochs": 4}}'
-            connection.execute(update(studies).values(definition=definition))
+            connection.execute(update(TABLES[StudyRow]).values(definition=definition))
     return location
 
 
-def read(location: Location, name: str = "tiny") -> Live:
-    return read_live(location, name, "val_accuracy")
+def read(location: Location, name: str = "tiny") -> StudyProgress:
+    return study_progress(location, name, "val_accuracy")
 
 
 @contextmanager
@@ -90,17 +89,15 @@ def test_reads_the_same_of_a_server(
     served = filled(Location.parse(postgresql.database()))
     for name in (NAME, "tiny"):
         here, there = read(location, name), read(served, name)
-        assert there == replace(
-            here, overview=replace(here.overview, created_at=there.overview.created_at)
-        )
+        assert there == here
     assert read(served, NAME).running[0].values == {1: 0.90, 2: 0.95}
     assert read(served).best_values
 
 
 def test_reads_trials_that_have_ended(location: Location) -> None:
     live = read(location)
-    assert [trial.number for trial in live.ended] == [0, 1]
-    assert live.ended[0].state == "complete"
+    assert [trial.trial_number for trial, _ in live.ended] == [0, 1]
+    assert live.ended[0][0].state == "complete"
     assert len(live.best_values) == 1
     assert [trial.number for trial in live.running] == [2]
     assert live.running[0].values == {}
@@ -108,8 +105,9 @@ def test_reads_trials_that_have_ended(location: Location) -> None:
 
 def test_the_time_left_counts_epochs_under_way(location: Location) -> None:
     live = read(location)
-    ended = tuple(replace(trial, elapsed_seconds=60.0) for trial in live.ended)
-    working = replace(live.overview, planned_trials=5, holder=Holder(7, "here", "now"))
+    ended = tuple((trial, 60.0) for trial, _ in live.ended)
+    five, two = (replace(live.overview.study, planned_trials=number) for number in (5, 2))
+    working = replace(live.overview, study=five, holder=Holder(7, "here", "now"))
     (under_way,) = live.running
     half = replace(under_way, values={1: 0.5, 2: 0.6})
     live = replace(live, overview=working, ended=ended, running=(half,))
@@ -117,7 +115,7 @@ def test_the_time_left_counts_epochs_under_way(location: Location) -> None:
     assert live_view.eta_seconds(replace(live, running=(half, half))) == pytest.approx(2 * 60 / 2)
     assert live_view.eta_seconds(replace(live, ended=())) is None
     assert live_view.eta_seconds(replace(live, overview=replace(working, holder=None))) is None
-    assert live_view.eta_seconds(replace(live, overview=replace(working, planned_trials=2))) is None
+    assert live_view.eta_seconds(replace(live, overview=replace(working, study=two))) is None
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,14 @@ from mnist_tune.errors import Diverged, Interrupted, StorageError
 from mnist_tune.search.coordinator import SearchCoordinator
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
+from mnist_tune.storage.artifacts import DashboardArtifact, list_artifacts, read_note, write_note
+from mnist_tune.storage.artifacts import artifacts_of_trial as shown_by_trial
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.shown import Shown
-from mnist_tune.storage.shown import of_trial as shown_by_trial
+from mnist_tune.storage.optuna_adapter import OptunaStudy
 from tests.search.fakes import SOURCE
 from tests.search.test_coordinator import Deed, Scripted, failing, scheduler_of, well
+from tests.storage.storage_samples import raw
 
 
 @pytest.fixture
@@ -52,17 +54,14 @@ def watched(session: Session, deed: Deed = well) -> list[str]:
 
 def entries(session: Session, statement: str) -> dict[str, str]:
     """File name → id of artifacts, from rows of keys and JSON as the dashboard reads them."""
-    rows = session.optuna.database.rows(statement)
+    rows = raw(session.optuna.database.location, statement)
     found = [json.loads(json.loads(text)) for key, text in rows if key.startswith("artifacts:")]
     return {entry["filename"]: entry["artifact_id"] for entry in found if entry is not None}
 
 
 def attributes_of_study(session: Session) -> list[tuple[Any, ...]]:
-    return list(
-        session.optuna.database.rows(
-            "SELECT key, value_json FROM study_system_attributes ORDER BY key"
-        )
-    )
+    statement = "SELECT key, value_json FROM study_system_attributes ORDER BY key"
+    return raw(session.optuna.database.location, statement)
 
 
 def of_study(session: Session) -> dict[str, str]:
@@ -138,7 +137,7 @@ def test_a_search_draws_nothing(database: Database) -> None:
 
 def test_what_shows_the_study_follows_it_while_it_runs(database: Database) -> None:
     session, seen = opened(database), []
-    table = Shown(session.row.uid, "study", "configurations.csv").id
+    table = DashboardArtifact(session.row.uid, "study", "configurations.csv").id
     curves = shown_by_trial(session.row.uid, 0, "{}")[0].id
 
     def looking(workers: Scripted, task: Any) -> None:
@@ -215,13 +214,12 @@ def test_the_note_is_written_while_the_search_goes_on(
     monkeypatch.setattr(publisher, "_LEAST_SECONDS", 0.0)
     monkeypatch.setattr(publisher, "_REST", 0)
     session, written = opened(database), threading.Event()
-    set_note = session.optuna.set_note
 
-    def noticed(text: str, trial_number: int | None = None) -> None:
-        set_note(text, trial_number)
+    def noticed(study: OptunaStudy, text: str, trial_number: int | None = None) -> None:
+        write_note(study, text, trial_number)
         written.set()
 
-    monkeypatch.setattr(session.optuna, "set_note", noticed)
+    monkeypatch.setattr(publication, "write_note", noticed)
 
     def waiting(workers: Scripted, task: Any) -> None:
         if task.runs[0].trial.trial_number == 1:
@@ -270,8 +268,8 @@ def test_the_same_state_writes_nothing(database: Database) -> None:
 def test_long_and_short_notes_are_read_whole(database: Database) -> None:
     session = opened(database)
     for text in ("x" * 10_000, "é☃" * 1_022 + "!", "short", ""):
-        session.optuna.set_note(text)
-        assert note(session) == session.optuna.note() == text
+        write_note(session.optuna, text)
+        assert note(session) == read_note(session.optuna) == text
 
 
 def test_what_is_no_longer_shown_is_not_listed(database: Database) -> None:
@@ -283,7 +281,7 @@ def test_what_is_no_longer_shown_is_not_listed(database: Database) -> None:
             "INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (1, ?, ?)",
             (f"artifacts:{theirs['artifact_id']}", json.dumps(json.dumps(theirs))),
         )
-    session.optuna.show([Shown(session.row.uid, "study", "runs.csv")])
+    list_artifacts(session.optuna, [DashboardArtifact(session.row.uid, "study", "runs.csv")])
     assert set(of_study(session)) == {"runs.csv", "theirs.txt"}
 
 

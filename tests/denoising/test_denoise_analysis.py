@@ -21,6 +21,7 @@ from mnist_tune.reports.export import check_writable
 from mnist_tune.reports.table_formats import frame_of
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.records import AnalysisRow, PictureRow
 from mnist_tune.storage.store import Store
 from tests.denoising.denoising_samples import TEST_IMAGES, subject
 
@@ -160,8 +161,8 @@ def test_the_storage_keeps_tables_text_and_pictures(analysis: Analysis, tmp_path
     with open_database(location, create=True) as database:
         store = Store(database)
         store.write_analysis(analysis.row, analysis.pictures)
-        (row,) = store.analyses()
-        pictures = store.pictures("denoise")
+        (row,) = store.rows(AnalysisRow)
+        pictures = store.rows(PictureRow, order=("position",), analysis="denoise")
     assert row.text == (*analysis.alerts, *analysis.text)
     assert set(row.tables) == set(NAMES)
     assert row.tables["noise"][1]["accuracy"] == frame_of(analysis.tables[0])["accuracy"][1]

@@ -14,7 +14,6 @@ from sqlalchemy import Connection, create_engine
 from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp, Network, network_to_json
 from mnist_tune.recipes import Recipe, Sgd, recipe_to_json
 from mnist_tune.reports.results import StudyResults
-from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import (
     ConfirmationRow,
     EpochRow,
@@ -25,6 +24,8 @@ from mnist_tune.storage.records import (
     TimingRow,
     TrialRow,
 )
+from mnist_tune.storage.schema import metadata
+from mnist_tune.storage.store import add_rows
 
 UID = "0123456789abcdef" * 2
 L2 = (1e-6, 0.00025075, 0.0005005, 0.00075025, 1e-3)
@@ -96,18 +97,19 @@ Read = Callable[[Sample], StudyResults]
 
 def save(connection: Connection, sample: Sample) -> None:
     """Write all rows."""
-    rows: dict[Any, Sequence[Any]] = {
-        tables.studies: [sample.study],
-        tables.trials: sample.trials,
-        tables.runs: sample.runs,
-        tables.epochs: sample.epochs,
-        tables.confirmations: sample.confirmations,
-        tables.predictions: sample.predictions,
-        tables.timings: sample.timings,
-        tables.references: sample.references,
-    }
-    for table, records in rows.items():
-        statements.add(connection, table, records)
+    add_rows(
+        connection,
+        [
+            sample.study,
+            *sample.trials,
+            *sample.runs,
+            *sample.epochs,
+            *sample.confirmations,
+            *sample.predictions,
+            *sample.timings,
+            *sample.references,
+        ],
+    )
 
 
 @contextmanager
@@ -117,7 +119,7 @@ def opened(path: Path, *samples: Sample) -> Iterator[Connection]:
     try:
         with engine.begin() as connection:
             connection.exec_driver_sql("PRAGMA synchronous = OFF")
-            tables.metadata.create_all(connection)
+            metadata.create_all(connection)
             for sample in samples:
                 save(connection, sample)
         with engine.connect() as connection:

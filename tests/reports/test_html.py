@@ -18,8 +18,8 @@ from mnist_tune.reports.figures import stored_figure
 from mnist_tune.reports.results import read_results
 from mnist_tune.reports.study_figures import study_figures
 from mnist_tune.reports.study_report import study_report
-from mnist_tune.storage import statements, tables
 from mnist_tune.storage.records import AnalysisRow, PictureRow
+from mnist_tune.storage.store import add_rows
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Stored, opened
 
@@ -200,8 +200,7 @@ def test_analyses_are_told_with_their_tables_and_pictures(stored: Stored) -> Non
         text=("It helps from 0.2 on.",),
     )  # fmt: skip
     picture = PictureRow(analysis="denoise", name="grid", position=0, caption="A grid.", png=b"png")
-    statements.add(connection, tables.analyses, [row])
-    statements.add(connection, tables.pictures, [picture])
+    add_rows(connection, [row, picture])
     told = all_studies(connection, with_figures=False)
     assert [document.title for document in told] == ["All studies", "Denoising", "l2_factor"]
     text = html_page("x", told)

@@ -24,7 +24,8 @@ from mnist_tune.reports.results import read_results
 from mnist_tune.reports.search_plot import cost_plot, search_plot
 from mnist_tune.reports.study_figures import study_figures
 from mnist_tune.reports.study_report import study_report
-from mnist_tune.storage import tables
+from mnist_tune.storage.records import PredictionRow
+from mnist_tune.storage.schema import TABLES
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Sample, Stored
 
@@ -199,7 +200,7 @@ def test_predictions_of_other_images_are_not_counted(stored: Stored) -> None:
     """A hundred predictions are stored, for a thousand test images."""
     source = load_dataset(Path("embedded")).source.to_json()
     connection = stored(samples.l2_confirmed(data=source))
-    assert connection.execute(select(tables.predictions)).first() is not None
+    assert connection.execute(select(TABLES[PredictionRow])).first() is not None
     assert confusions.found_errors(connection, read_results(connection, "l2_factor")) is None
 
 

@@ -20,10 +20,11 @@ from mnist_tune.search.session import Session, open_session
 from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.records import TrialCounts
+from mnist_tune.storage.records import EpochRow, RunRow, TrialCounts
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import Task, TrialSpec
 from tests.search.fakes import SOURCE, FakeExecutor, lost
+from tests.storage.storage_samples import raw
 
 Deed = Callable[["Scripted", Task], None]
 
@@ -122,11 +123,13 @@ def failing(number: int, error: Exception) -> Deed:
 
 def rows(session: Session) -> list[object]:
     """All that exported tables are made of."""
-    store, uid = session.store, "of any study"
-    found = (store.trials, store.runs, store.epochs)
-    return [
-        {**row_values(row), "study_uid": uid} for table in found for row in table(session.row.uid)
+    uid = session.row.uid
+    found = [
+        *session.store.trials(uid),
+        *session.store.rows(RunRow, study_uid=uid, confirmation=0),
+        *session.store.rows(EpochRow, study_uid=uid, confirmation=0),
     ]
+    return [{**row_values(row), "study_uid": "of any study"} for row in found]
 
 
 def row_values(row: object) -> dict[str, object]:
@@ -451,7 +454,7 @@ def search_pruned(folder: Path, pruner: str, observer: Disturbing, saved: int = 
                 SearchCoordinator(session, scheduler, observer.stop, [observer]).run()
             except (Interrupted, Killed):
                 continue
-            return [*rows(session), *session.optuna.database.rows(REPORTED)]
+            return [*rows(session), *raw(session.optuna.database.location, REPORTED)]
 
 
 @pytest.fixture(scope="module", params=["hyperband", "median"])

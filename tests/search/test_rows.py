@@ -19,7 +19,7 @@ from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.search import rows
 from mnist_tune.search.events import TrialEnded
-from mnist_tune.storage.records import plain, to_columns
+from mnist_tune.storage.records import json_value, to_columns
 from mnist_tune.trainer.states import EpochMetrics
 from tests.search.fakes import evaluation_of, history_of, spec, timing
 
@@ -233,5 +233,5 @@ class TestAttributes:
         cut = {seed: history[:2] for seed, history in ended().histories.items()}
         attributes = rows.attributes(replace(ended(state=state), histories=cut))
         assert attributes["epochs"] == 2
-        assert plain(attributes) == attributes
+        assert json_value(attributes) == attributes
         assert json.loads(json.dumps(attributes, allow_nan=False)) == attributes

@@ -10,26 +10,24 @@ from pathlib import Path
 
 import optuna
 import pytest
+from sqlalchemy import Connection
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import backup
-from mnist_tune.storage.backup import back_up
+from mnist_tune.storage import whole_studies
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.overview import studies_overview
 from mnist_tune.storage.store import Store
+from mnist_tune.storage.whole_studies import Content, back_up, canonical, read_content
 from tests.storage.storage_samples import kill, raw, receive, start_python
 from tests.storage.study_samples import (
     content,
-    content_of,
     files_below,
     make_analysis,
     make_study,
     orphans,
     uid_of,
 )
-
-OLD = Path(__file__).parent / "databases" / "schema-1.db"
 
 # Trials with two runs each, one after the other, as fast as they go.
 COORDINATOR = """
@@ -60,17 +58,18 @@ with open_database(location, create=True) as database, Lease(location, "a"):
 # A backup that waits where it is told to.
 STOPPED = """
 import sys, time
-from mnist_tune.storage import backup, copies
+from mnist_tune.storage import sqlite_files, whole_studies
 from mnist_tune.storage.location import Location
-module, name = {"backup": backup, "copies": copies}[sys.argv[3]], sys.argv[4]
+name = sys.argv[3]
+module = sqlite_files if hasattr(sqlite_files, name) else whole_studies
 original = getattr(module, name)
 def stop(*arguments):
-    if sys.argv[5] == "after":
+    if sys.argv[4] == "after":
         original(*arguments)
     print("stopped", flush=True)
     time.sleep(60)
 setattr(module, name, stop)
-backup.back_up(Location.parse(sys.argv[1]), "a", Location.parse(sys.argv[2]))
+whole_studies.back_up(Location.parse(sys.argv[1]), "a", Location.parse(sys.argv[2]))
 """
 
 
@@ -92,13 +91,23 @@ def target(tmp_path: Path) -> Location:
     return Location.parse(tmp_path / "kept" / "a.db")
 
 
+def rows_of(location: Location) -> dict[str, list[str]]:
+    """All rows of study a, whatever ids the database has given."""
+    with (
+        open_database(location, create=False, read_only=True) as database,
+        database.reading() as connection,
+    ):
+        return canonical(read_content(connection, Store(database).study("a")))
+
+
 def assert_whole(source: Location, target: Location) -> None:
     """The copy holds all of study a, and nothing else."""
-    expected = content_of(source.path, "a")
+    expected, found = rows_of(source), content(target.path)
     assert all(expected[table] for table in ("mnist_tune_epochs", "trials", "trial_params"))
-    found = content(target.path)
-    for table, rows in expected.items():
-        assert found.pop(table) == rows, table
+    assert rows_of(target) == expected
+    assert {table: len(found.pop(table)) for table in expected} == {
+        table: len(rows) for table, rows in expected.items()
+    }
     others = content(source.path)
     for table in ("mnist_tune_analyses", "mnist_tune_pictures"):
         kept = [row for row in others[table] if row[0] in ("of a", "of both")]
@@ -118,7 +127,7 @@ def assert_whole(source: Location, target: Location) -> None:
 def test_all_of_one_study_and_nothing_else(source: Location, target: Location) -> None:
     before = content(source.path), files_below(source.artifacts)
     made = back_up(source, "a", target)
-    assert (made.study.name, made.study.counts.finished, made.artifacts) == ("a", 2, 2)
+    assert (made.overview.name, made.overview.counts.finished, made.artifacts) == ("a", 2, 2)
     assert_whole(source, target)
     assert (content(source.path), files_below(source.artifacts)) == before
 
@@ -137,14 +146,6 @@ def test_a_study_that_has_only_begun(source: Location, target: Location) -> None
     shutil.rmtree(source.artifacts / uid_of("a"))
     assert back_up(source, "a", target).artifacts == 0
     assert {p.name for p in target.folder.iterdir()} == {"a.db"}
-
-
-def test_a_database_of_an_older_schema_stays_as_it_is(tmp_path: Path, target: Location) -> None:
-    old = tmp_path / "old.db"
-    shutil.copyfile(OLD, old)
-    back_up(Location.parse(old), "l2_factor-quick", target)
-    assert old.read_bytes() == OLD.read_bytes()
-    assert content(target.path) == content(old)
 
 
 def _copied_meanwhile(
@@ -179,43 +180,47 @@ def test_one_state_of_a_study_that_is_running(source: Location, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("module", "function", "when"),
+    ("function", "when"),
     [
-        ("backup", "_keep_only", "before"),
-        ("backup", "_copy_artifacts", "before"),
-        ("backup", "sync", "before"),
-        ("backup", "_copy_artifacts", "after"),
-        ("copies", "publish", "before"),
+        ("_artifacts", "before"),
+        ("sync", "before"),
+        ("_write_file", "before"),
+        ("write_content", "before"),
+        ("write_content", "after"),
+        ("give_name", "before"),
     ],
 )
 def test_what_kill_9_leaves_the_same_command_finishes(
-    source: Location, target: Location, module: str, function: str, when: str
+    source: Location, target: Location, function: str, when: str
 ) -> None:
-    killed = start_python(STOPPED, source.path, target.path, module, function, when)
+    killed = start_python(STOPPED, source.path, target.path, function, when)
     assert receive(killed) == "stopped"
     kill(killed)
     assert target.path is not None
     assert not target.path.exists()
     back_up(source, "a", target)
+    shutil.rmtree(target.locks, ignore_errors=True)
     assert_whole(source, target)
 
 
 def test_killed_when_all_is_done(source: Location, target: Location) -> None:
-    killed = start_python(STOPPED, source.path, target.path, "copies", "publish", "after")
+    killed = start_python(STOPPED, source.path, target.path, "give_name", "after")
     assert receive(killed) == "stopped"
     kill(killed)
     with pytest.raises(StorageError, match="exists"):
         back_up(source, "a", target)
-    (target.artifacts / uid_of("a") / "a.db.partial").unlink()
+    (target.artifacts / f"{uid_of('a')}.partial").unlink()
     shutil.rmtree(target.locks)
     assert_whole(source, target)
 
 
-@pytest.mark.parametrize("function", ["shutil.copyfile", "mnist_tune.storage.copies.publish"])
+@pytest.mark.parametrize(
+    "function", ["shutil.copytree", "mnist_tune.storage.sqlite_files.give_name"]
+)
 def test_a_full_disk_leaves_nothing(
     source: Location, target: Location, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -239,7 +244,9 @@ def test_a_file_that_exists_is_refused(source: Location, target: Location) -> No
 def test_two_copies_of_a_study_share_no_folder(source: Location, target: Location) -> None:
     back_up(source, "a", target)
     before = files_below(target.artifacts)
-    with pytest.raises(StorageError, match="another copy of a: give a file in a folder of its own"):
+    with pytest.raises(
+        StorageError, match=r"another copy of a, with artifacts in .*: give a file in a folder"
+    ):
         back_up(source, "a", Location.parse(target.folder / "again.db"))
     with pytest.raises(StorageError, match="would share its artifacts"):
         back_up(source, "a", Location.parse(source.folder / "a.db"))
@@ -251,7 +258,7 @@ def test_two_copies_of_a_study_share_no_folder(source: Location, target: Locatio
 def test_a_second_backup_to_the_same_file_at_the_same_time(
     source: Location, target: Location
 ) -> None:
-    first = start_python(STOPPED, source.path, target.path, "backup", "_keep_only", "before")
+    first = start_python(STOPPED, source.path, target.path, "write_content", "before")
     assert receive(first) == "stopped"
     with pytest.raises(StorageError, match=rf"being worked on by process {first.pid} "):
         back_up(source, "a", target)
@@ -263,7 +270,13 @@ def test_a_file_that_comes_into_being_meanwhile(
 ) -> None:
     assert target.path is not None
     path = target.path
-    monkeypatch.setattr(backup, "_keep_only", lambda *_: path.write_text("mine"))
+    written = whole_studies.write_content
+
+    def meanwhile(connection: Connection, rows: Content) -> None:
+        written(connection, rows)
+        path.write_text("mine")
+
+    monkeypatch.setattr(whole_studies, "write_content", meanwhile)
     with pytest.raises(StorageError, match="come into being"):
         back_up(source, "a", target)
     assert files_below(target.folder) == {"a.db": "mine"}

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 from mnist_tune.files import partial_of
-from mnist_tune.storage.copies import copy_database, free_name, publish
+from mnist_tune.storage import sqlite_files
+from mnist_tune.storage.sqlite_files import copy_database, give_name
 from tests.storage.storage_samples import kill, raw, receive, start_python
 
 # Two rows always have the same sum, except in the middle of a transaction.
 WRITER = """
 import sys
 from pathlib import Path
-from mnist_tune.storage import files
-connection = files.connect(Path(sys.argv[1]))
-files.turn_on_wal(connection)
+from mnist_tune.storage import sqlite_files
+connection = sqlite_files.connect(Path(sys.argv[1]))
+sqlite_files.turn_on_wal(connection)
 connection.execute("CREATE TABLE accounts (owner TEXT PRIMARY KEY, amount INTEGER, ballast BLOB)")
 for owner, amount in (("a", 1000000), ("b", 0)):
     connection.execute("INSERT INTO accounts VALUES (?, ?, randomblob(1000000))", (owner, amount))
@@ -34,15 +35,20 @@ while True:
 """
 
 COPY = """
-import sys, time
+import sqlite3, sys, time
 from pathlib import Path
-from mnist_tune.files import partial_of
-from mnist_tune.storage.copies import copy_database
-def wait(_):
+from mnist_tune.storage import sqlite_files
+def wait(*_):
     print("copied", flush=True)
     time.sleep(60)
-copy_database(Path(sys.argv[1]), Path(sys.argv[2]), wait)
+sqlite_files.give_name = wait
+sqlite_files.copy_database(sqlite3.connect(sys.argv[1]), Path(sys.argv[2]))
 """
+
+
+def copied(source: Path, target: Path) -> Path:
+    with closing(sqlite_files.connect(source)) as connection:
+        return copy_database(connection, target)
 
 
 @pytest.fixture
@@ -66,7 +72,7 @@ def test_one_state_of_a_database_that_is_written_to(tmp_path: Path) -> None:
     amounts = []
     for number in range(5):
         target = tmp_path / f"{number}.db"
-        copy_database(source, target)
+        copied(source, target)
         ((of_a,), (of_b,)) = raw(target, "SELECT amount FROM accounts ORDER BY owner")
         assert of_a + of_b == 1_000_000
         assert raw(target, "PRAGMA integrity_check") == [("ok",)]
@@ -80,26 +86,28 @@ def test_one_state_of_a_database_that_is_written_to(tmp_path: Path) -> None:
 def test_the_copy_is_one_file_that_is_ready_for_use(tmp_path: Path, source: Path) -> None:
     target = tmp_path / "kept" / "copy.db"
     target.parent.mkdir()
-    copy_database(source, target, lambda copy: copy.execute("INSERT INTO numbers VALUES (2)"))
+    assert copied(source, target) == target
     assert names(target.parent) == {"copy.db"}
-    assert raw(target, "SELECT * FROM numbers") == [(1,), (2,)]
+    assert raw(target, "SELECT * FROM numbers") == [(1,)]
     assert raw(target, "PRAGMA journal_mode") == [("wal",)]
-    assert raw(source, "SELECT * FROM numbers") == [(1,)]
 
 
 def test_nothing_is_overwritten(tmp_path: Path, source: Path) -> None:
     target = tmp_path / "copy.db"
     target.write_text("mine")
-    with pytest.raises(FileExistsError):
-        copy_database(source, target)
+    assert copied(source, target).name == "copy.db-2"
+    (tmp_path / "copy.db-3").symlink_to("nowhere")
+    assert copied(source, target).name == "copy.db-4"
     assert target.read_text() == "mine"
-    assert names(tmp_path) == {"copy.db", "source.db"}
 
 
-def test_what_comes_into_being_meanwhile_is_not_overwritten(tmp_path: Path, source: Path) -> None:
+def test_what_comes_into_being_meanwhile_is_not_overwritten(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "copy.db"
+    monkeypatch.setattr(sqlite_files, "turn_on_wal", lambda _: target.write_text("mine"))
     with pytest.raises(FileExistsError):
-        copy_database(source, target, lambda _: target.write_text("mine"))
+        copied(source, target)
     assert target.read_text() == "mine"
     assert names(tmp_path) == {"copy.db", "source.db"}
 
@@ -110,21 +118,19 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("os.link", refuse)
     (tmp_path / "part").write_text("new")
-    publish(tmp_path / "part", tmp_path / "target")
+    give_name(tmp_path / "part", tmp_path / "target")
     (tmp_path / "part").write_text("newer")
     with pytest.raises(FileExistsError):
-        publish(tmp_path / "part", tmp_path / "target")
+        give_name(tmp_path / "part", tmp_path / "target")
     assert (tmp_path / "target").read_text() == "new"
 
 
-def test_what_fails_leaves_nothing(tmp_path: Path, source: Path) -> None:
-    def fail(copy: sqlite3.Connection) -> None:
-        copy.execute("BEGIN")
-        copy.execute("DELETE FROM numbers")
-        raise ZeroDivisionError
-
+def test_what_fails_leaves_nothing(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_files, "turn_on_wal", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        copy_database(source, tmp_path / "copy.db", fail)
+        copied(source, tmp_path / "copy.db")
     assert names(tmp_path) == {"source.db"}
 
 
@@ -134,14 +140,5 @@ def test_kill_9_leaves_no_copy_and_the_next_attempt_succeeds(tmp_path: Path, sou
     assert receive(killed) == "copied"
     kill(killed)
     assert names(tmp_path) == {"source.db", partial_of(target).name}
-    copy_database(source, target)
+    copied(source, target)
     assert names(tmp_path) == {"source.db", "copy.db"}
-
-
-def test_names_that_are_free(tmp_path: Path) -> None:
-    wanted = tmp_path / "x.backup"
-    assert free_name(wanted) == wanted
-    wanted.touch()
-    assert free_name(wanted).name == "x.backup-2"
-    (tmp_path / "x.backup-2").symlink_to("nowhere")
-    assert free_name(wanted).name == "x.backup-3"

@@ -7,16 +7,17 @@ from contextlib import closing
 from pathlib import Path
 
 import optuna
+import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import insert, select
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import tables
+from mnist_tune.storage import schema
 from mnist_tune.storage.database import Database, open_database
-from mnist_tune.storage.faults import explain
-from mnist_tune.storage.identity import SCHEMA_VERSION
+from mnist_tune.storage.errors import explain, is_database_error
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.schema import SCHEMA_VERSION
 from mnist_tune.storage.store import Store
 from tests.storage.storage_samples import (
     kill,
@@ -46,7 +47,7 @@ class TestMaking:
         location = here(tmp_path, "deep/er/trials.db")
         for _ in range(2):
             with open_database(location, create=True) as database:
-                assert set(tables.metadata.tables) <= database.tables()
+                assert set(schema.metadata.tables) <= database.tables()
         assert raw(location, VERSIONS) == [(SCHEMA_VERSION,)]
 
     @pytest.mark.parametrize("name", ["a b.db", "{x}.db", "100%41.db", "a?b=c#d.db", "é☃.db"])
@@ -125,7 +126,7 @@ class TestTransactions:
 
     def test_commits_for_a_second_connection(self, database: Database, location: Location) -> None:
         with database.transaction() as connection:
-            connection.execute(insert(tables.schema).values(version=0))
+            connection.execute(insert(schema.VERSIONS).values(version=0))
             assert raw(location, VERSIONS) == [(SCHEMA_VERSION,)]
         assert raw(location, VERSIONS) == [(0,), (SCHEMA_VERSION,)]
 
@@ -134,7 +135,7 @@ class TestTransactions:
         self, database: Database, location: Location, error: type[BaseException]
     ) -> None:
         with pytest.raises(error), database.transaction() as connection:  # noqa: PT012
-            connection.execute(insert(tables.schema).values(version=0))
+            connection.execute(insert(schema.VERSIONS).values(version=0))
             raise error
         assert raw(location, VERSIONS) == [(SCHEMA_VERSION,)]
 
@@ -150,18 +151,21 @@ class TestTransactions:
 
     def test_reading_sees_one_state_and_blocks_nobody(self, database: Database) -> None:
         with database.reading() as reader:
-            assert len(reader.execute(select(tables.schema)).all()) == 1
+            assert len(reader.execute(select(schema.VERSIONS)).all()) == 1
             with database.transaction() as writer:
-                writer.execute(insert(tables.schema).values(version=0))
-            assert len(reader.execute(select(tables.schema)).all()) == 1
-        assert len(database.rows(VERSIONS)) == 2
+                writer.execute(insert(schema.VERSIONS).values(version=0))
+            assert len(reader.execute(select(schema.VERSIONS)).all()) == 1
+        assert len(raw(database.location, VERSIONS)) == 2
 
     def test_bugs_keep_their_own_error(self, database: Database) -> None:
         with pytest.raises(sqlalchemy.exc.IntegrityError), database.transaction() as connection:
-            connection.execute(insert(tables.schema).values(version=SCHEMA_VERSION))
-        for statement in ("SELECT no_such FROM mnist_tune_schema", "SELEKT 1"):
-            with pytest.raises((sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError)):
-                database.rows(statement)
+            connection.execute(insert(schema.VERSIONS).values(version=SCHEMA_VERSION))
+
+    def test_tables_and_columns_that_are_gone(self, database: Database) -> None:
+        for statement in ("SELECT no_such FROM mnist_tune_schema", "SELECT * FROM no_such"):
+            with pytest.raises(StorageError) as caught, database.reading() as connection:
+                connection.exec_driver_sql(statement)
+            one_line(caught, "lacks what mnist_tune stores there", "no_such")
 
     @sqlite_only
     def test_locked_by_another_program(self, location: Location) -> None:
@@ -172,9 +176,9 @@ class TestTransactions:
                 with pytest.raises(StorageError) as caught, database.transaction():
                     pass
                 one_line(caught, "trials.db", "locked")
-                assert database.rows(VERSIONS) == [(SCHEMA_VERSION,)]
+                assert raw(database.location, VERSIONS) == [(SCHEMA_VERSION,)]
             with database.transaction() as connection:
-                connection.execute(insert(tables.schema).values(version=0))
+                connection.execute(insert(schema.VERSIONS).values(version=0))
 
     def test_opens_while_another_program_writes(
         self, database: Database, location: Location
@@ -198,7 +202,7 @@ class TestTransactions:
         with open_database(location, create=False, read_only=True) as reader:
             assert Store(reader).study("l2_factor") == study_row()
             with pytest.raises(StorageError) as caught:
-                Store(reader).set_planned_trials(study_row().uid, 9)
+                Store(reader).change_study(study_row().uid, planned_trials=9)
         one_line(caught, "cannot be written" if location.is_sqlite else "read only")
 
     @sqlite_only
@@ -209,7 +213,7 @@ class TestTransactions:
         database.close()
         location.path.unlink()
         with pytest.raises(StorageError) as caught:
-            database.rows(VERSIONS)
+            database.tables()
         one_line(caught, "trials.db")
         assert not location.path.exists()
 
@@ -230,7 +234,7 @@ with database.transaction() as connection:
         assert receive(child) == "written"
         kill(child)
         with open_database(location, create=False) as database:
-            assert database.rows(VERSIONS) == [(0,), (SCHEMA_VERSION,)]
+            assert raw(database.location, VERSIONS) == [(0,), (SCHEMA_VERSION,)]
 
 
 def a_folder(path: Path) -> None:
@@ -280,6 +284,12 @@ def another_database(path: Path) -> None:
         connection.execute("CREATE TABLE studies (x)")
 
 
+def an_older_database(path: Path) -> None:
+    open_database(Location.parse(path), create=True).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE mnist_tune_schema SET version = 1")
+
+
 def a_newer_database(path: Path) -> None:
     open_database(Location.parse(path), create=True).close()
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -297,7 +307,8 @@ BROKEN: dict[Callable[[Path], None], str] = {
     a_scrambled_database: "damaged",
     an_optuna_database: "another tool (study 'theirs')",
     another_database: "another program (table 'studies')",
-    a_newer_database: "newer mnist_tune (schema 99, this one knows 2)",
+    an_older_database: f"older mnist_tune (schema 1, this one knows {SCHEMA_VERSION})",
+    a_newer_database: f"newer mnist_tune (schema 99, this one knows {SCHEMA_VERSION})",
 }
 
 
@@ -351,27 +362,54 @@ class TestRefusals:
             assert "s3cret" not in str(caught.value)
 
 
+def failed(kind: type[Exception], **codes: object) -> Exception:
+    """An error as SQLite, a server's driver or the system raises it, in words of no language."""
+    error = kind("something\nnew")
+    for name, code in codes.items():
+        setattr(error, name, code)
+    return error
+
+
 class TestExplanations:
-    """Messages that need a server or a rare disk, word for word as they come."""
+    """Errors that need a server or a rare disk, by their codes."""
 
     @pytest.mark.parametrize(
-        ("message", "words"),
+        ("error", "words"),
         [
-            ('connection to server at "::1", port 1 failed: Connection refused\n\tIs it?', "cannot be reached"),
-            ("failed to resolve host 'nohost': [Errno -2] Name or service not known", "cannot be reached"),
-            ('connection failed: FATAL:  password authentication failed for user "me"', "user or password"),
-            ('FATAL:  database "trials" does not exist', "no database of this name"),
-            ("could not extend file: No space left on device", "the disk is full; free"),
-            ("disk I/O error", "could not be read or written"),
-            ("something\nnew", "something new"),
+            (failed(sqlite3.OperationalError, sqlite_errorname="SQLITE_IOERR_WRITE"), "could not be read or written"),
+            (failed(sqlite3.OperationalError, sqlite_errorname="SQLITE_FULL"), "the disk is full; free"),
+            (failed(sqlite3.OperationalError, sqlite_errorname="SQLITE_BUSY_SNAPSHOT"), "locked"),
+            (failed(sqlite3.OperationalError, sqlite_errorname="SQLITE_NEW"), "something new"),
+            (failed(sqlite3.OperationalError), "is damaged"),
+            (failed(psycopg.OperationalError), "cannot be reached (something new)"),
+            (failed(psycopg.errors.AdminShutdown), "cannot be reached (something new)"),
+            (failed(psycopg.errors.InvalidPassword), "user or password"),
+            (failed(psycopg.errors.InvalidCatalogName), "no database of this name"),
+            (failed(psycopg.errors.InsufficientPrivilege), "lets this user read only (something new)"),
+            (failed(psycopg.errors.DiskFull), "the disk is full; free"),
+            (failed(psycopg.errors.UndefinedTable), "lacks what mnist_tune stores there"),
+            (failed(psycopg.errors.DeadlockDetected), "something new"),
         ],
     )  # fmt: skip
-    def test_innermost_message_counts(self, message: str, words: str) -> None:
+    def test_the_innermost_code_counts(self, error: Exception, words: str) -> None:
         location = Location.parse("postgresql://me:s3cret@host/trials")
-        error = sqlalchemy.exc.OperationalError("SELECT 1", {}, sqlite3.OperationalError(message))
         outer = optuna.exceptions.StorageInternalError("An exception is raised during the commit.")
-        outer.__cause__ = error
+        outer.__cause__ = sqlalchemy.exc.OperationalError("SELECT 1", {}, error)
+        assert is_database_error(outer)
         explanation = str(explain(outer, location))
         assert explanation.isprintable()
         assert words in explanation
         assert "postgresql://me:***@host/trials" in explanation
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            failed(sqlite3.ProgrammingError),
+            failed(sqlite3.IntegrityError, sqlite_errorname="SQLITE_CONSTRAINT_UNIQUE"),
+            failed(psycopg.errors.SyntaxError),
+            failed(psycopg.errors.UniqueViolation),
+            failed(ValueError),
+        ],
+    )
+    def test_bugs_are_no_errors_of_the_database(self, error: Exception) -> None:
+        assert not is_database_error(error)

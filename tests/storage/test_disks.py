@@ -41,6 +41,7 @@ from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Lease, holder
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.overview import studies_overview
+from mnist_tune.storage.records import EpochRow
 from mnist_tune.storage.store import Store
 import filelock, shutil, sqlite3
 folder = Path(sys.argv[1])
@@ -76,7 +77,7 @@ def fill():
         print(number)
         stored = store.trials(UID)
         assert len(stored) == number, (len(stored), number)
-        assert len(store.epochs(UID)) == 3 + 1000 * (number - 1)
+        assert len(store.rows(EpochRow, study_uid=UID)) == 3 + 1000 * (number - 1)
         from mnist_tune.storage.optuna_adapter import create_study
         study = create_study(database, name="l2_factor", uid=UID, direction="maximize")
         with refused(*WORDS):
@@ -128,7 +129,7 @@ def check_read_only():
     with open_database(location, create=False, read_only=True) as database:
         assert Store(database).study("l2_factor") == study_row()
         with refused("cannot be written"):
-            Store(database).set_planned_trials(UID, 3)
+            Store(database).change_study(UID, planned_trials=3)
     assert sorted(path.name for path in location.folder.iterdir()) == before
 """
 
@@ -143,7 +144,7 @@ HALF_COPIED = """
 import shutil, subprocess
 make()
 writer = open_database(location, create=False)
-Store(writer).set_planned_trials(UID, 9)
+Store(writer).change_study(UID, planned_trials=9)
 copy = Location.parse(folder / "copy" / "trials.db")
 copy.folder.mkdir()
 for ending in ("", "-wal"):

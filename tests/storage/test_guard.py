@@ -10,8 +10,8 @@ import pytest
 
 from mnist_tune.errors import StorageError
 from mnist_tune.storage.database import Database, open_database
-from mnist_tune.storage.guard import Guard
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.sqlite_files import FileGuard
 from mnist_tune.storage.store import Store
 from tests.storage.storage_samples import study_row
 
@@ -28,8 +28,8 @@ def database(path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def guard(database: Database) -> Iterator[Guard]:
-    guard = Guard(database.location)
+def guard(database: Database) -> Iterator[FileGuard]:
+    guard = FileGuard(database.location)
     yield guard
     guard.close()
 
@@ -61,11 +61,11 @@ def remove_log(path: Path) -> None:
     log(path).unlink()
 
 
-def test_all_is_well_however_much_is_written(database: Database, guard: Guard) -> None:
+def test_all_is_well_however_much_is_written(database: Database, guard: FileGuard) -> None:
     store = Store(database)
     store.add_study(study_row())
     for count in range(1, 30):
-        store.set_planned_trials(study_row().uid, count)
+        store.change_study(study_row().uid, planned_trials=count)
         guard.check()
     with database.reading() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -74,13 +74,13 @@ def test_all_is_well_however_much_is_written(database: Database, guard: Guard) -
 
 @pytest.mark.parametrize("mishap", [remove, replace, remove_folder, move, remove_log])
 def test_everything_is_rescued(
-    database: Database, guard: Guard, path: Path, mishap: object
+    database: Database, guard: FileGuard, path: Path, mishap: object
 ) -> None:
     assert callable(mishap)
     store = Store(database)
     store.add_study(study_row())
     mishap(path)
-    store.set_planned_trials(study_row().uid, 77)  # SQLite says nothing
+    store.change_study(study_row().uid, planned_trials=77)  # SQLite says nothing
 
     with pytest.raises(StorageError) as caught:
         guard.check()
@@ -92,7 +92,7 @@ def test_everything_is_rescued(
     guard.check()  # it has nothing to guard any more
 
 
-def test_an_earlier_rescue_stays(guard: Guard, path: Path) -> None:
+def test_an_earlier_rescue_stays(guard: FileGuard, path: Path) -> None:
     earlier = path.with_name("trials.db.rescued")
     earlier.write_text("mine", encoding="utf-8")
     remove(path)
@@ -101,7 +101,7 @@ def test_an_earlier_rescue_stays(guard: Guard, path: Path) -> None:
     assert earlier.read_text(encoding="utf-8") == "mine"
 
 
-def test_where_nothing_can_be_rescued_the_disk_is_blamed(guard: Guard, path: Path) -> None:
+def test_where_nothing_can_be_rescued_the_disk_is_blamed(guard: FileGuard, path: Path) -> None:
     remove_folder(path)
     path.parent.write_text("in the way", encoding="utf-8")
     with pytest.raises(StorageError) as caught:
@@ -117,10 +117,10 @@ def test_a_damaged_file_is_refused_before_anything_is_written(path: Path) -> Non
     middle = len(content) // 2
     path.write_bytes(content[:middle] + b"\xaa" * 8192 + content[middle + 8192 :])
     with pytest.raises(StorageError, match="is damaged: restore it from a backup"):
-        Guard(Location.parse(path))
+        FileGuard(Location.parse(path))
 
 
 def test_a_server_guards_itself() -> None:
-    guard = Guard(Location.parse("postgresql://nobody@nowhere/x"))
+    guard = FileGuard(Location.parse("postgresql://nobody@nowhere/x"))
     guard.check()
     guard.close()

@@ -111,7 +111,7 @@ def test_an_index_is_made_anew_after_a_copy(kept: Location) -> None:
     damage_an_index(kept.path)
     assert any("an index does not fit its table" in fault.what for fault in faults(kept))
     first, *_ = repair(kept)
-    assert first.startswith("made the indexes of")
+    assert first.startswith("rebuilt the indexes of")
     assert faults(kept) == ()
     with closing(sqlite3.connect(f"{kept.path}.before-repair")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() != ("ok",)

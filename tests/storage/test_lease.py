@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage.holders import Holder
-from mnist_tune.storage.lease import Lease, holder, holders
+from mnist_tune.storage.lease import Holder, Lease, holder, holders
 from mnist_tune.storage.location import Location
 from tests.storage.storage_samples import kill, python, receive, send, sqlite_only, start_python
 

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -23,7 +24,7 @@ from mnist_tune.storage.optuna_adapter import (
     load_study,
     requeue_failed,
 )
-from mnist_tune.storage.records import TrialCounts
+from mnist_tune.storage.records import EpochRow, RunRow, TimingRow, TrialCounts, TrialRow
 from mnist_tune.storage.store import Store
 from tests.storage.storage_samples import (
     UID,
@@ -175,7 +176,7 @@ class TestStudies:
             readable = load_study(database, name="l2", uid="u")
             assert readable.counts() == TrialCounts(running=1)
             with pytest.raises(StorageError, match=r"cannot be written|read only"):
-                readable.set_study_attributes({"a": 1})
+                readable.set_system_attributes({"a": 1})
 
 
 class TestPlan:
@@ -272,8 +273,9 @@ class TestTrials:
         assert requeue_failed(study.database, name="l2", uid=UID) == (1, 2)
         assert requeue_failed(study.database, name="l2", uid=UID) == ()
 
-        for table in ("trials", "runs", "epochs", "timings"):
-            left = getattr(store, table)(UID)
+        kinds: tuple[type[Any], ...] = (TrialRow, RunRow, EpochRow, TimingRow)
+        for kind in kinds:
+            left = store.rows(kind, study_uid=UID)
             assert [row.trial_number for row in left] == [0, 3]
         assert other.counts() == TrialCounts(failed=1)
         assert study.counts() == TrialCounts(complete=1, pruned=1, waiting=2)
@@ -363,11 +365,9 @@ time.sleep(60)
         trial = study.ask()
         values = {"a": np.float32(0.5), "b": math.nan, "c": (1, np.int64(2)), "d": np.bool_(True)}
         study.set_attributes(trial, values)
-        study.set_study_attributes(values)
         expected = {"a": 0.5, "b": None, "c": [1, 2], "d": True}
         theirs = seen_by_optuna(location)
         assert theirs.trials[0].user_attrs == expected
-        assert theirs.user_attrs == {optuna_adapter.UID_ATTRIBUTE: "u", **expected}
 
     def test_states_and_counts(self, study: OptunaStudy) -> None:
         create_study(study.database, name="other", uid="v", direction="maximize").ask()

@@ -4,23 +4,22 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import Connection
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage.counts import counts_by_name
+from mnist_tune.metrics import Direction
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.optuna_adapter import Direction, create_study
-from mnist_tune.storage.overview import Best, StudyOverview, studies_overview
+from mnist_tune.storage.optuna_adapter import create_study
+from mnist_tune.storage.overview import StudyOverview, studies_overview, trial_counts
 from mnist_tune.storage.records import TrialCounts
 from mnist_tune.storage.store import Store
 from tests.storage.storage_samples import (
@@ -71,18 +70,11 @@ def fill(database: Database, direction: Direction = "maximize") -> None:
 
 
 EXPECTED = StudyOverview(
-    uid=UID,
-    name="l2_factor",
-    source="l2_factor",
-    question="Which L2 factor wins?",
-    protocol="holdout",
-    rehearsal=True,
-    planned_trials=5,
-    created_at=study_row().created_at,
+    study=study_row(),
     counts=TrialCounts(complete=3, pruned=1, failed=1, running=1, waiting=1),
     failures={"diverged": 1},
     direction="maximize",
-    best=Best(trial_number=1, objective=0.9, params={"l2": 1}),
+    best=trial_row(1, objective=0.9, params={"l2": 1}),
     confirmed=0,
     finished_at="2026-11-23T10:00:04.000000Z",
     holder=None,
@@ -101,7 +93,7 @@ def test_tells_everything(database: Database, location: Location) -> None:
 def test_best_of_a_minimized_study(database: Database, location: Location) -> None:
     fill(database, "minimize")
     (overview,) = studies_overview(location)
-    assert overview.best == Best(trial_number=0, objective=0.5, params={"l2": 0})
+    assert overview.best == trial_row(0, objective=0.5, params={"l2": 0})
     assert overview.direction == "minimize"
 
 
@@ -143,7 +135,7 @@ def test_sees_commits_but_waits_for_no_writer(database: Database, location: Loca
     with database.transaction() as connection:
         connection.exec_driver_sql("UPDATE mnist_tune_studies SET planned_trials = 9")
         assert studies_overview(location) == (EXPECTED,)
-    assert studies_overview(location) == (replace(EXPECTED, planned_trials=9),)
+    assert studies_overview(location) == (replace(EXPECTED, study=study_row(planned_trials=9)),)
 
 
 def test_shows_one_moment(
@@ -151,11 +143,12 @@ def test_shows_one_moment(
 ) -> None:
     fill(database)
 
-    def commit_in_between(rows: Sequence[tuple[Any, ...]]) -> dict[str, TrialCounts]:
-        Store(database).set_planned_trials(UID, 9)
-        return counts_by_name(rows)
+    def commit_in_between(connection: Connection) -> dict[str, TrialCounts]:
+        counts = trial_counts(connection)
+        Store(database).change_study(UID, planned_trials=9)
+        return counts
 
-    monkeypatch.setattr("mnist_tune.storage.overview.counts_by_name", commit_in_between)
+    monkeypatch.setattr("mnist_tune.storage.overview.trial_counts", commit_in_between)
     assert studies_overview(location) == (EXPECTED,)
 
 
@@ -188,7 +181,6 @@ def test_sees_what_a_killed_writer_committed(location: Location) -> None:
         fill(database)
     code = """
 import os, signal, sys
-from mnist_tune.storage.counts import counts_by_name
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 database = open_database(Location.parse(sys.argv[1]), create=False)
@@ -199,7 +191,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     with start_python(code, location.server or location.path) as writer:
         assert writer.wait(timeout=30) == -signal.SIGKILL
     assert listing(location)["trials.db-wal"]
-    assert studies_overview(location) == (replace(EXPECTED, planned_trials=9),)
+    assert studies_overview(location) == (replace(EXPECTED, study=study_row(planned_trials=9)),)
 
 
 @pytest.mark.parametrize("make", [lambda _: None, Path.touch], ids=["missing", "empty"])
@@ -233,7 +225,7 @@ def test_damage_is_told(location: Location) -> None:
 
 
 @sqlite_only
-def test_needs_the_standard_library_only(location: Location) -> None:
+def test_needs_neither_optuna_nor_pandas(location: Location) -> None:
     with open_database(location, create=True) as database:
         fill(database)
     code = """
@@ -241,7 +233,7 @@ import sys
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.overview import studies_overview
 print(len(studies_overview(Location.parse(sys.argv[1]))))
-slow = {"sqlalchemy", "optuna", "numpy", "pandas", "filelock", "tensorflow", "alembic"}
+slow = {"optuna", "numpy", "pandas", "filelock", "tensorflow", "alembic"}
 print(slow & set(sys.modules))
 """
     assert python(code, location.server or location.path) == "1\nset()\n"

@@ -16,8 +16,8 @@ from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import open_optuna
-from mnist_tune.storage.removal import Doomed, remove_study
 from mnist_tune.storage.store import Store
+from mnist_tune.storage.whole_studies import Deletion, remove_study
 from tests.storage.storage_samples import CHECKOUT, kill, receive, start_python, study_row
 from tests.storage.study_samples import (
     content,
@@ -33,7 +33,7 @@ from tests.storage.study_samples import (
 KILLED = f"""
 import os, pathlib, shutil, signal, sys
 sys.path.insert(0, {str(CHECKOUT)!r})
-from mnist_tune.storage import lease, removal, statements, store
+from mnist_tune.storage import lease, store, whole_studies
 from mnist_tune.storage.location import Location
 steps = 0
 def counted(owner, name):
@@ -51,14 +51,13 @@ def counted(owner, name):
     setattr(owner, name, step)
 for owner, name in (
     (shutil, "rmtree"),
-    (removal, "delete_study"),
-    (statements, "delete_analysis"),
-    (statements, "delete_all"),
+    (whole_studies, "delete_study"),
+    (store, "delete_analysis"),
     (store.Store, "delete_study"),
-    (lease.Lease, "discard"),
+    (lease._FileLease, "discard"),
 ):
     counted(owner, name)
-removal.remove_study(Location.parse(sys.argv[1]), "a", lambda doomed: None)
+whole_studies.remove_study(Location.parse(sys.argv[1]), "a", lambda doomed: None)
 print(steps)
 """
 
@@ -72,7 +71,7 @@ with Lease(Location.parse(sys.argv[1]), "a"):
 """
 
 
-def yes(_: Doomed) -> None:
+def yes(_: Deletion) -> None:
     pass
 
 
@@ -130,7 +129,7 @@ def before(place: Location) -> tuple[object, dict[str, str]]:
 def test_takes_all_of_it_and_nothing_of_others(
     place: Location, before: tuple[object, dict[str, str]]
 ) -> None:
-    told: list[Doomed] = []
+    told: list[Deletion] = []
     doomed = remove_study(place, "a", told.append)
     assert doomed is not None
     assert told == [doomed]
@@ -146,7 +145,7 @@ def test_the_name_can_be_used_again(place: Location) -> None:
 
 
 def test_who_does_not_agree_loses_nothing(place: Location) -> None:
-    def no(_: Doomed) -> None:
+    def no(_: Deletion) -> None:
         raise KeyboardInterrupt
 
     before = content(place.path), files_below(place.artifacts), files_below(place.checkpoints)
@@ -159,7 +158,7 @@ def test_who_does_not_agree_loses_nothing(place: Location) -> None:
 
 
 def test_nobody_can_start_to_work_on_it_while_people_think(place: Location) -> None:
-    def think(_: Doomed) -> None:
+    def think(_: Deletion) -> None:
         with pytest.raises(StorageError, match="is being worked on"):
             Lease(place, "a").acquire()
 
@@ -178,7 +177,7 @@ def test_a_study_that_somebody_works_on_is_refused(place: Location) -> None:
     assert remove_study(place, "a", yes) is not None
 
 
-STEPS = 7  # two folders, Optuna's rows, ours with two analyses within, lock files
+STEPS = 6  # two folders, Optuna's rows, ours with two analyses within, lock files
 
 
 def test_the_number_of_steps(place: Location) -> None:
@@ -199,7 +198,7 @@ def test_what_kill_9_interrupts_the_same_command_finishes(
 
 
 def test_what_is_left_of_a_deletion_is_told_from_a_study_that_never_was(place: Location) -> None:
-    # Step 8 gives the lease back: the rows are gone, the lock files are not.
+    # Step 7 gives the lease back: the rows are gone, the lock files are not.
     killed(place, STEPS + 1, "before")
     assert remove_study(place, "a", yes) is None
     for name in ("a", "typo"):

@@ -14,11 +14,21 @@ import sqlalchemy
 from sqlalchemy import select
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import statements, tables
 from mnist_tune.storage.database import Database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.records import EpochRow, RunRow, new_uid, plain, to_columns, utc_now
-from mnist_tune.storage.store import Store
+from mnist_tune.storage.records import (
+    ConfirmationRow,
+    EpochRow,
+    PredictionRow,
+    RunRow,
+    TimingRow,
+    json_value,
+    new_uid,
+    to_columns,
+    utc_now,
+)
+from mnist_tune.storage.schema import metadata
+from mnist_tune.storage.store import Store, study_state
 from tests.storage.storage_samples import (
     NOW,
     UID,
@@ -42,7 +52,7 @@ AWKWARD_FLOATS = [
 
 
 def row_counts(database: Database, uid: str = UID) -> dict[str, int]:
-    keyed = [t for t in tables.metadata.sorted_tables if "study_uid" in t.c]
+    keyed = [t for t in metadata.sorted_tables if "study_uid" in t.c]
     with database.reading() as connection:
         return {
             table.name.removeprefix("mnist_tune_"): len(
@@ -101,11 +111,11 @@ class TestStudies:
     def test_only_planned_trials_change(self, store: Store) -> None:
         store.add_study(study_row())
         store.add_study(study_row(uid="other", name="other"))
-        store.set_planned_trials(UID, 30)
+        store.change_study(UID, planned_trials=30)
         assert store.study("l2_factor") == study_row(planned_trials=30)
         assert store.study("other").planned_trials == 5
         with pytest.raises(StorageError, match="no longer"):
-            store.set_planned_trials("nobody", 30)
+            store.change_study("nobody", planned_trials=30)
 
     def test_deleting_leaves_nothing_of_it_and_all_of_others(
         self, store: Store, database: Database
@@ -132,9 +142,9 @@ class TestTrials:
         epochs = [epoch_row(3, 0, 1, train_loss=0.3), epoch_row(3, 1, 1)]
         store.write_trial(trial_row(3), runs, epochs, timing_row(3))
         assert store.trials(UID) == (trial_row(3),)
-        assert store.runs(UID) == tuple(runs)
-        assert store.epochs(UID) == tuple(epochs)
-        assert store.timings(UID) == (timing_row(3),)
+        assert store.rows(RunRow, study_uid=UID, confirmation=0) == tuple(runs)
+        assert store.rows(EpochRow, study_uid=UID, confirmation=0) == tuple(epochs)
+        assert store.rows(TimingRow, study_uid=UID, confirmation=0) == (timing_row(3),)
 
     def test_failed_trial_keeps_its_reason(self, store: Store) -> None:
         failed = trial_row(state="failed", reason="diverged", objective=None)
@@ -151,8 +161,11 @@ class TestTrials:
                 None,
             )
         assert [t.trial_number for t in store.trials(UID)] == [0, 2, 10]
-        runs = [(r.trial_number, r.seed) for r in store.runs(UID)]
-        epochs_read = [(e.trial_number, e.seed, e.epoch) for e in store.epochs(UID)]
+        runs = [(r.trial_number, r.seed) for r in store.rows(RunRow, study_uid=UID, confirmation=0)]
+        epochs_read = [
+            (e.trial_number, e.seed, e.epoch)
+            for e in store.rows(EpochRow, study_uid=UID, confirmation=0)
+        ]
         assert runs == sorted(runs)
         assert epochs_read == sorted(epochs_read)
         assert len(epochs_read) == 27
@@ -200,7 +213,7 @@ class TestTrials:
     def test_floats_come_back_bit_by_bit(self, store: Store) -> None:
         epochs = [epoch_row(epoch=i, val_loss=x) for i, x in enumerate(AWKWARD_FLOATS, start=1)]
         store.write_trial(trial_row(params={"l2": 0.1 + 0.2}), [], epochs, None)
-        read = [epoch.val_loss for epoch in store.epochs(UID)]
+        read = [epoch.val_loss for epoch in store.rows(EpochRow, study_uid=UID, confirmation=0)]
         assert [struct.pack("d", x) for x in read] == [struct.pack("d", x) for x in AWKWARD_FLOATS]
         assert store.trials(UID)[0].params == {"l2": 0.1 + 0.2}
 
@@ -208,7 +221,7 @@ class TestTrials:
         store.write_trial(
             trial_row(params={"x": math.nan}), [run_row(val_loss=np.float32("nan"))], [], None
         )
-        assert store.runs(UID)[0].val_loss is None
+        assert store.rows(RunRow, study_uid=UID, confirmation=0)[0].val_loss is None
         assert store.trials(UID)[0].params == {"x": None}
         if location.path:
             kinds = "SELECT typeof(val_loss), typeof(val_accuracy) FROM mnist_tune_runs"
@@ -225,7 +238,7 @@ class TestTrials:
         run = RunRow(study_uid=UID, state="complete", **values)
         params = {"a": np.float32(0.1), "b": (np.int64(3), np.bool_(True))}
         store.write_trial(trial_row(params=params), [run], [], None)
-        (read,) = store.runs(UID)
+        (read,) = store.rows(RunRow, study_uid=UID, confirmation=0)
         assert (read.seed, read.epochs, read.val_loss) == (1, 2, 0.1)
         assert read.val_accuracy == float(np.float32(0.1))
         assert store.trials(UID)[0].params == {"a": float(np.float32(0.1)), "b": [3, True]}
@@ -260,15 +273,19 @@ class TestConfirmations:
             store.finish_confirmation(UID, 1)
         confirm(store, [9])
         store.finish_confirmation(UID, 1)
-        (row,) = store.confirmations(UID)
+        (row,) = store.rows(ConfirmationRow, study_uid=UID)
         assert (row.state, row.seeds, row.train_size, row.test_size) == (
             "complete",
             (7, 8, 9),
             60,
             10,
         )
-        assert [p.seed for p in store.predictions(UID, 1)] == [7, 8, 9]
-        assert store.predictions(UID, 1)[0] == prediction_row(7)
+        assert [p.seed for p in store.rows(PredictionRow, study_uid=UID, confirmation=1)] == [
+            7,
+            8,
+            9,
+        ]
+        assert store.rows(PredictionRow, study_uid=UID, confirmation=1)[0] == prediction_row(7)
 
     def test_batch_computed_again_leaves_no_duplicate(
         self, store: Store, database: Database
@@ -287,11 +304,11 @@ class TestConfirmations:
         )
         confirm(store, [10], again.confirmation)
         assert again.confirmation == 2
-        assert [run.seed for run in store.runs(UID)] == [0, 1]
-        assert [run.seed for run in store.runs(UID, 1)] == [7, 8, 9]
-        assert [run.seed for run in store.runs(UID, 2)] == [10]
+        assert [run.seed for run in store.rows(RunRow, study_uid=UID, confirmation=0)] == [0, 1]
+        assert [run.seed for run in store.rows(RunRow, study_uid=UID, confirmation=1)] == [7, 8, 9]
+        assert [run.seed for run in store.rows(RunRow, study_uid=UID, confirmation=2)] == [10]
         write_trial(store)
-        assert [run.seed for run in store.runs(UID, 1)] == [7, 8, 9]
+        assert [run.seed for run in store.rows(RunRow, study_uid=UID, confirmation=1)] == [7, 8, 9]
 
     def test_one_at_a_time(self, store: Store) -> None:
         with pytest.raises(ValueError, match="running already"):
@@ -328,22 +345,22 @@ class TestConfirmations:
         store.write_confirmed_runs(
             [run_row(0, 7, confirmation=1)], [], [prediction_row(7, classes.tobytes())], None
         )
-        (row,) = store.predictions(UID, 1)
+        (row,) = store.rows(PredictionRow, study_uid=UID, confirmation=1)
         assert np.array_equal(np.frombuffer(row.classes, np.uint8), classes)
 
 
 def test_a_digest_changes_with_what_ended_in_a_study(store: Store, database: Database) -> None:
     def state() -> str:
         with database.reading() as connection:
-            return statements.study_state(connection, UID)
+            return study_state(connection, UID)
 
     store.add_study(study_row())
     steps: list[Callable[[], object]] = [
         lambda: store.write_trial(trial_row(0), [run_row(0)], [], timing_row(0)),
         lambda: store.write_trial(trial_row(1, state="failed", reason="hung"), [], [], None),
         lambda: store.write_trial(trial_row(1, state="failed", reason="error"), [], [], None),
-        lambda: store.set_planned_trials(UID, 30),
-        lambda: store.set_baseline(UID, "lenet-5"),
+        lambda: store.change_study(UID, planned_trials=30),
+        lambda: store.change_study(UID, baseline="lenet-5"),
         lambda: store.start_confirmation(
             UID, trial_number=0, seeds=[7], train_size=60_000, test_size=10
         ),
@@ -370,9 +387,9 @@ class TestRecords:
             with pytest.raises(ValueError, match=r"state|reason|protocol"):
                 broken()
 
-    def test_plain_values(self) -> None:
+    def test_values_for_json(self) -> None:
         value = {"a": (1, np.float32(2)), "b": [math.inf, math.nan], "c": None, "d": {"e": "f"}}
-        assert plain(value) == {"a": [1, 2.0], "b": [None, None], "c": None, "d": {"e": "f"}}
+        assert json_value(value) == {"a": [1, 2.0], "b": [None, None], "c": None, "d": {"e": "f"}}
 
     def test_nan_becomes_null_before_the_database_sees_it(self) -> None:
         row = run_row(val_loss=math.nan, val_accuracy=np.float32("nan"), test_loss=math.inf)

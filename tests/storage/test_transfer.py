@@ -8,15 +8,16 @@ import pytest
 import sqlalchemy
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import transfer as transferring
-from mnist_tune.storage.content import Content, canonical, read_content, write_content
+from mnist_tune.storage import whole_studies
+from mnist_tune.storage.artifacts import read_note, write_note
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import load_study
 from mnist_tune.storage.overview import studies_overview
+from mnist_tune.storage.records import AnalysisRow
 from mnist_tune.storage.store import Store
-from mnist_tune.storage.transfer import transfer
+from mnist_tune.storage.whole_studies import Content, canonical, copy_study, read_content
 from tests.postgresql import Server
 from tests.storage.storage_samples import raw
 from tests.storage.study_samples import make_study, uid_of
@@ -40,8 +41,8 @@ def source(location: Location) -> Location:
         for name in ("first", "a"):
             make_study(database, name)
         study = load_study(database, name="a", uid=uid_of("a"))
-        study.set_note("of the study " * 300)
-        study.set_note("of its trial", 1)
+        write_note(study, "of the study " * 300)
+        write_note(study, "of its trial", 1)
     folder = location.artifacts / uid_of("a") / "confirmation-1"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "seed-7.ckpt").write_bytes(b"weights")
@@ -50,12 +51,13 @@ def source(location: Location) -> Location:
 
 def content(location: Location, name: str) -> dict[str, list[str]]:
     with open_database(location, create=False) as database, database.reading() as connection:
-        return canonical(read_content(connection, uid_of(name), name))
+        return canonical(read_content(connection, Store(database).study(name)))
 
 
 def test_all_of_it_arrives_and_nothing_else(source: Location, target: Location) -> None:
-    copied = transfer(source, "a", target)
-    assert (copied.trials, copied.unfinished) == (2, 1)
+    copied = copy_study(source, "a", target)
+    counts = copied.overview.counts
+    assert (counts.finished, counts.total) == (2, 3)
     assert content(target, "a") == content(source, "a")
     assert all(
         content(source, "a")[table] for table in ("trials", "trial_values", "mnist_tune_runs")
@@ -71,11 +73,11 @@ def test_all_of_it_arrives_and_nothing_else(source: Location, target: Location) 
 
 
 def test_a_copy_is_a_study_that_goes_on(source: Location, target: Location) -> None:
-    transfer(source, "first", target)
-    transfer(source, "a", target)
+    copy_study(source, "first", target)
+    copy_study(source, "a", target)
     with open_database(target, create=False) as database:
         study = load_study(database, name="a", uid=uid_of("a"))
-        assert study.note() == "of the study " * 300
+        assert read_note(study) == "of the study " * 300
         ((own,),) = raw(
             target,
             "SELECT trial_id FROM trials JOIN studies USING (study_id) WHERE number = 1 AND study_name = 'a'",
@@ -87,24 +89,24 @@ def test_a_copy_is_a_study_that_goes_on(source: Location, target: Location) -> N
 
 
 def test_there_and_back_again(source: Location, target: Location, tmp_path: Path) -> None:
-    transfer(source, "a", target)
+    copy_study(source, "a", target)
     home = Location.parse(tmp_path / "home" / "trials.db")
-    transfer(target, "a", home)
+    copy_study(target, "a", home)
     assert content(home, "a") == content(source, "a")
     with open_database(home, create=False) as database, open_database(source, create=False) as old:
         assert Store(database).study("a") == Store(old).study("a")
-        assert Store(database).analyses() == Store(old).analyses_of(Store(old).study("a"))
+        assert Store(database).rows(AnalysisRow) == Store(old).analyses_of(Store(old).study("a"))
 
 
 def test_what_is_there_is_not_overwritten(source: Location, target: Location) -> None:
-    transfer(source, "a", target)
+    copy_study(source, "a", target)
     before = content(target, "a")
     with pytest.raises(StorageError, match="holds a study a already"):
-        transfer(source, "a", target)
+        copy_study(source, "a", target)
     with pytest.raises(StorageError, match="both --from and --to"):
-        transfer(source, "a", source)
+        copy_study(source, "a", source)
     with pytest.raises(StorageError, match="no study 'b'"):
-        transfer(source, "b", target)
+        copy_study(source, "b", target)
     assert content(target, "a") == before
     assert (target.artifacts / uid_of("a") / "confirmation-1" / "seed-7.ckpt").is_file()
 
@@ -112,7 +114,7 @@ def test_what_is_there_is_not_overwritten(source: Location, target: Location) ->
 def test_one_that_is_worked_on_in_the_target_is_refused(source: Location, target: Location) -> None:
     open_database(target, create=True).close()
     with Lease(target, "a"), pytest.raises(StorageError, match="is being worked on"):
-        transfer(source, "a", target)
+        copy_study(source, "a", target)
 
 
 @pytest.mark.parametrize(
@@ -128,24 +130,26 @@ def test_what_fails_leaves_nothing(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(transferring, "canonical", fail)
+        patched.setattr(whole_studies, "canonical", fail)
         with pytest.raises((KeyboardInterrupt, StorageError, sqlalchemy.exc.OperationalError)):
-            transfer(source, "a", target)
+            copy_study(source, "a", target)
     assert studies_overview(target) == ()
-    assert list(target.artifacts.iterdir()) == []
-    transfer(source, "a", target)
+    assert not target.artifacts.exists()
+    copy_study(source, "a", target)
 
 
 def test_rows_that_come_back_otherwise_are_not_believed(
     source: Location, target: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    insert = whole_studies.write_content
+
     def lossy(connection: sqlalchemy.Connection, content: Content) -> None:
-        write_content(connection, content)
+        insert(connection, content)
         connection.exec_driver_sql("UPDATE trial_values SET value = 0.5")
 
-    monkeypatch.setattr(transferring, "write_content", lossy)
+    monkeypatch.setattr(whole_studies, "write_content", lossy)
     with pytest.raises(StorageError, match="gave back other rows"):
-        transfer(source, "a", target)
+        copy_study(source, "a", target)
     assert studies_overview(target) == ()
 
 
@@ -153,8 +157,8 @@ def test_what_a_killed_copy_left_is_no_obstacle(source: Location, target: Locati
     left = target.artifacts / uid_of("a")
     left.mkdir(parents=True)
     (left / "half").touch()
-    with pytest.raises(StorageError, match="another copy of this study's artifacts"):
-        transfer(source, "a", target)
+    with pytest.raises(StorageError, match="another copy of a, with artifacts"):
+        copy_study(source, "a", target)
     left.with_name(f"{left.name}.partial").touch()
-    transfer(source, "a", target)
+    copy_study(source, "a", target)
     assert not (left / "half").exists()

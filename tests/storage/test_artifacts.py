@@ -9,35 +9,38 @@ from pathlib import Path
 import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
 
+from mnist_tune.storage.artifacts import ArtifactFiles, DashboardArtifact, artifacts_of_trial
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.shown import Shown, ShownFiles, of_trial
 
 UID = "0123456789abcdef" * 2
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> ShownFiles:
+def files(tmp_path: Path) -> ArtifactFiles:
     (tmp_path / "secret").write_text("secret")
-    return ShownFiles(Location.parse(tmp_path / "mnist_tune.db"))
+    return ArtifactFiles(Location.parse(tmp_path / "mnist_tune.db"))
 
 
 def test_the_same_subject_and_name_are_the_same_file() -> None:
-    first, again = (Shown(UID, "trial 3", "network.png") for _ in range(2))
+    first, again = (DashboardArtifact(UID, "trial 3", "network.png") for _ in range(2))
     assert first.id == again.id
-    others = {Shown(UID, "trial 4", "network.png").id, Shown(UID, "trial 3", "other.png").id}
+    others = {
+        DashboardArtifact(UID, "trial 4", "network.png").id,
+        DashboardArtifact(UID, "trial 3", "other.png").id,
+    }
     assert len({first.id, *others}) == 3
 
 
 def test_trials_with_one_network_share_its_picture() -> None:
-    curves, network = of_trial(UID, 0, '{"kind": "Mlp"}')
-    other_curves, same_network = of_trial(UID, 1, '{"kind": "Mlp"}')
+    curves, network = artifacts_of_trial(UID, 0, '{"kind": "Mlp"}')
+    other_curves, same_network = artifacts_of_trial(UID, 1, '{"kind": "Mlp"}')
     assert curves.id != other_curves.id
     assert network.id == same_network.id
-    assert of_trial(UID, 0, '{"kind": "Cnn"}')[1].id != network.id
+    assert artifacts_of_trial(UID, 0, '{"kind": "Cnn"}')[1].id != network.id
 
 
 def test_an_entry_says_what_a_browser_needs() -> None:
-    shown = Shown(UID, "study", "runs.csv")
+    shown = DashboardArtifact(UID, "study", "runs.csv")
     assert json.loads(shown.entry) == {
         "artifact_id": shown.id,
         "filename": "runs.csv",
@@ -46,8 +49,8 @@ def test_an_entry_says_what_a_browser_needs() -> None:
     }
 
 
-def test_a_file_lies_with_its_study(files: ShownFiles, tmp_path: Path) -> None:
-    shown = Shown(UID, "study", "runs.csv")
+def test_a_file_lies_with_its_study(files: ArtifactFiles, tmp_path: Path) -> None:
+    shown = DashboardArtifact(UID, "study", "runs.csv")
     assert files.open_kept(shown.id, "0a") is None
     files.keep(shown.id, "0a", b"old")
     found = files.open_kept(shown.id, "0a")
@@ -59,8 +62,11 @@ def test_a_file_lies_with_its_study(files: ShownFiles, tmp_path: Path) -> None:
     ]
 
 
-def test_only_what_was_drawn_last_is_kept(files: ShownFiles, tmp_path: Path) -> None:
-    shown, other = Shown(UID, "study", "runs.csv"), Shown(UID, "study", "epochs.csv")
+def test_only_what_was_drawn_last_is_kept(files: ArtifactFiles, tmp_path: Path) -> None:
+    shown, other = (
+        DashboardArtifact(UID, "study", "runs.csv"),
+        DashboardArtifact(UID, "study", "epochs.csv"),
+    )
     files.write(shown.id, BytesIO(b"as older versions kept it"))
     files.keep(other.id, "0a", b"other")
     files.keep(shown.id, "0a", b"old")
@@ -73,7 +79,7 @@ def test_only_what_was_drawn_last_is_kept(files: ShownFiles, tmp_path: Path) -> 
     }
 
 
-def test_uploads_come_and_go(files: ShownFiles) -> None:
+def test_uploads_come_and_go(files: ArtifactFiles) -> None:
     uploaded = "12345678-1234-1234-1234-123456789abc"
     files.write(uploaded, BytesIO(b"old"))
     files.write(uploaded, BytesIO(b"new"))
@@ -86,12 +92,12 @@ def test_uploads_come_and_go(files: ShownFiles) -> None:
         files.remove(uploaded)
 
 
-def test_what_is_cut_short_leaves_the_old_file(files: ShownFiles, tmp_path: Path) -> None:
+def test_what_is_cut_short_leaves_the_old_file(files: ArtifactFiles, tmp_path: Path) -> None:
     class Broken(BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             raise OSError("no more")
 
-    shown = Shown(UID, "study", "runs.csv")
+    shown = DashboardArtifact(UID, "study", "runs.csv")
     files.write(shown.id, BytesIO(b"old"))
     with pytest.raises(OSError, match="no more"):
         files.write(shown.id, Broken())
@@ -101,7 +107,7 @@ def test_what_is_cut_short_leaves_the_old_file(files: ShownFiles, tmp_path: Path
 
 
 def test_uploads_to_foreign_studies_have_a_place_of_their_own(
-    files: ShownFiles, tmp_path: Path
+    files: ArtifactFiles, tmp_path: Path
 ) -> None:
     uploaded = "12345678-1234-1234-1234-123456789abc"
     files.write(uploaded, BytesIO(b"theirs"))
@@ -116,7 +122,7 @@ def test_uploads_to_foreign_studies_have_a_place_of_their_own(
         f"{UID}-0123456789abcdef\n",
     ],
 )
-def test_no_id_leads_out_of_the_folder(files: ShownFiles, evil: str) -> None:
+def test_no_id_leads_out_of_the_folder(files: ArtifactFiles, evil: str) -> None:
     assert files.path(evil) is None
     with pytest.raises(ArtifactNotFound):
         files.open_reader(evil)

@@ -1,0 +1,405 @@
+"""Copies, backs up and deletes a study with all its rows and files.
+
+A copy reads all rows of the study as one state of the source, running or not, and writes them in one
+transaction with the ids that the target gives; they are read back and compared before they are
+committed. Files are copied after the rows are read and before they are written: an artifact is there
+before the rows that speak of it, and is not changed afterwards. A backup is a copy into a file that
+gets its name last. The study keeps its uid, by which artifacts are found, so two copies of a study
+must not share a folder. Checkpoints are not copied: an unfinished trial restarts in the copy, with
+the same result.
+
+What is interrupted, the same command finishes.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, insert, select
+
+from mnist_tune.errors import StorageError
+from mnist_tune.files import PARTIAL, partial_of, sync
+from mnist_tune.storage import sqlite_files
+from mnist_tune.storage.artifacts import KEPT, with_trial_ids
+from mnist_tune.storage.database import Database, open_database
+from mnist_tune.storage.errors import explain, nothing_stored
+from mnist_tune.storage.lease import Lease
+from mnist_tune.storage.location import Location
+from mnist_tune.storage.optuna_adapter import delete_study, open_optuna, optuna_tables
+from mnist_tune.storage.overview import StudyOverview, study_overview
+from mnist_tune.storage.records import (
+    AnalysisRow,
+    ConfirmationRow,
+    PictureRow,
+    StudyRow,
+    from_columns,
+)
+from mnist_tune.storage.schema import TABLES
+from mnist_tune.storage.store import Store
+
+Content = dict[str, list[dict[str, Any]]]
+"""Name of a table, ours or Optuna's → the rows of one study."""
+
+_ANALYSES = {AnalysisRow: "name", PictureRow: "analysis"}
+_IN_ONE_STATEMENT = 1_000  # trials, since a statement has a limit of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was copied.
+
+    Attributes:
+        overview: of the study, just before.
+        artifacts: how many files.
+    """
+
+    overview: StudyOverview
+    artifacts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What is deleted with a study.
+
+    Attributes:
+        study: the study.
+        trials: how many have ended.
+        confirmations: how many were begun.
+        files: artifacts and checkpoints.
+        analyses: names of those that the study took part in.
+    """
+
+    study: StudyRow
+    trials: int
+    confirmations: int
+    files: int
+    analyses: tuple[str, ...]
+
+
+def copy_study(source: Location, name: str, target: Location) -> Copied:
+    """Copy a study, running or not, between databases of any kind.
+
+    Args:
+        source: where it is.
+        name: of the study.
+        target: where a copy is to be; made if it is not there.
+
+    Raises:
+        StorageError: there is no such study, or one of its name is in the target already, or the
+            copy cannot be made; nothing of it is left then.
+    """
+    if source == target:
+        raise StorageError(f"{source} is both --from and --to: give another --to")
+    overview = study_overview(source, name)
+    with open_database(target, create=True) as copy, Lease(target, name):
+        if Store(copy).find_study(name):
+            raise StorageError(
+                f"{target} holds a study {name} already: `mnist-tune delete {shlex.quote(name)}` there, "
+                "or give another --to"
+            )
+        content = _read(source, overview.study)
+        with _artifacts(source, target, overview.study) as artifacts:
+            _write(copy, content, overview.study)
+    return Copied(overview, artifacts)
+
+
+def back_up(source: Location, name: str, target: Location) -> Copied:
+    """Copy one study, running or not, into a new file.
+
+    Args:
+        source: where it is.
+        name: of the study.
+        target: where the copy is to be; nothing of it may be there.
+
+    Raises:
+        StorageError: there is no such study, or the copy cannot be made; none is left then.
+    """
+    if target.path is None:
+        raise StorageError(
+            f"{target} is a server: a backup is a file; `mnist-tune copy {shlex.quote(name)} --to` "
+            "copies to a server"
+        )
+    overview = study_overview(source, name)
+    if os.path.lexists(target.path):
+        raise StorageError(f"{target} exists: a backup overwrites nothing, give another FILE")
+    if target.folder == source.folder:
+        raise StorageError(
+            f"{target} would share its artifacts with {source}: give a file in a folder of its own, "
+            f"such as backup/{target.path.name}"
+        )
+    content = _read(source, overview.study)
+    try:
+        with _only_backup(target, name), _artifacts(source, target, overview.study) as artifacts:
+            _write_file(target.path, target, content, overview.study)
+    except StorageError as error:
+        raise StorageError(str(error).replace("--storage", "FILE")) from error
+    return Copied(overview, artifacts)
+
+
+def remove_study(
+    location: Location, name: str, agree: Callable[[Deletion], None]
+) -> Deletion | None:
+    """Delete a study while nobody works on it.
+
+    Files go first and the row of the study last, since it holds the uid by which everything else is
+    found: what is interrupted is a study that can be deleted again.
+
+    Args:
+        location: of the database.
+        name: of the study.
+        agree: is told what will be deleted, and raises to prevent it.
+
+    Returns:
+        What was deleted; None if an interrupted deletion had left nothing but lock files.
+
+    Raises:
+        StorageError: there is no such study, somebody works on it, or the disk fails.
+    """
+    if location.is_sqlite and not sqlite_files.exists(location):
+        raise nothing_stored(location)
+    lease = Lease(location, name)
+    left_over = lease.has_files()
+    with lease, open_database(location, create=False) as database:
+        store = Store(database)
+        study = store.find_study(name)
+        if study is None:
+            lease.discard()
+            if left_over:
+                return None
+            store.study(name)  # raises, and says which studies there are
+            raise AssertionError("the study has come into being under our lease")
+        deletion = _deletion(store, study, location)
+        agree(deletion)
+        for folder in _folders(location, study):
+            _remove(folder, study, location)
+        delete_study(database, study.name, study.uid)
+        store.delete_study(study)
+        lease.discard()
+    return deletion
+
+
+def read_content(connection: Connection, study: StudyRow) -> Content:
+    """Read all rows of a study, and of the analyses that it took part in."""
+    content: Content = {}
+    for kind, table in TABLES.items():
+        if kind not in _ANALYSES:
+            own = table.c["uid" if kind is StudyRow else "study_uid"] == study.uid
+            content[table.name] = _rows(connection, table, own)
+    analyses = _rows(connection, TABLES[AnalysisRow])
+    analyses = [row for row in analyses if from_columns(AnalysisRow, row).uses(study)]
+    pictures, names = TABLES[PictureRow], [row["name"] for row in analyses]
+    content[TABLES[AnalysisRow].name] = analyses
+    content[pictures.name] = _rows(connection, pictures, pictures.c.analysis.in_(names))
+    for table in optuna_tables():
+        if table.name == "studies":
+            content["studies"] = _rows(connection, table, table.c.study_name == study.name)
+        elif table.name == "trials" or "trial_id" not in table.c:
+            ids = [row["study_id"] for row in content["studies"]]
+            content[table.name] = _rows(connection, table, table.c.study_id.in_(ids))
+        else:
+            trials = [row["trial_id"] for row in content["trials"]]
+            content[table.name] = [
+                row
+                for start in range(0, len(trials), _IN_ONE_STATEMENT)
+                for row in _rows(
+                    connection,
+                    table,
+                    table.c.trial_id.in_(trials[start : start + _IN_ONE_STATEMENT]),
+                )
+            ]
+    return content
+
+
+def canonical(content: Content) -> dict[str, list[str]]:
+    """Table → its rows, the same whatever ids a database has given; without analyses."""
+    numbers = {row["trial_id"]: row["number"] for row in content["trials"]}
+    lines = {
+        table.name: sorted(_line(row) for row in content[table.name])
+        for kind, table in TABLES.items()
+        if kind not in _ANALYSES
+    }
+    for table in optuna_tables():
+        (own,) = (column.name for column in table.primary_key)
+        lines[table.name] = sorted(
+            _line(_renumbered(row, {"trial_id": numbers}, (own, "study_id")))
+            for row in content[table.name]
+        )
+    return lines
+
+
+def _read(source: Location, study: StudyRow) -> Content:
+    # A read-only connection may overlook a writer who begins in the middle.
+    read_only = source.is_sqlite and not sqlite_files.is_writable(source)
+    with (
+        open_database(source, create=False, read_only=read_only) as database,
+        database.reading() as connection,
+    ):
+        return read_content(connection, study)
+
+
+def _rows(
+    connection: Connection, table: Table, where: ColumnElement[bool] | None = None
+) -> list[dict[str, Any]]:
+    statement = select(table).order_by(*table.primary_key)
+    if where is not None:
+        statement = statement.where(where)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def _write(copy: Database, content: Content, study: StudyRow) -> None:
+    open_optuna(copy)  # makes its tables
+    with copy.transaction() as connection:
+        write_content(connection, content)
+        if canonical(read_content(connection, study)) != canonical(content):
+            raise StorageError(
+                f"{copy.location} gave back other rows than it was given; nothing was copied: "
+                "type `mnist-tune doctor --storage` with it"
+            )
+
+
+def _write_file(path: Path, target: Location, content: Content, study: StudyRow) -> None:
+    """Write a database that gets its name when all is in it."""
+    part = Location(path=partial_of(path), shown=str(target))
+    try:
+        sqlite_files.discard(partial_of(path))  # of a backup that was killed
+        with open_database(part, create=True) as copy:
+            _write(copy, content, study)
+        sqlite_files.give_name(partial_of(path), path)
+    except FileExistsError as error:
+        raise StorageError(f"{target} has come into being meanwhile: give another FILE") from error
+    finally:
+        sqlite_files.discard(partial_of(path))
+
+
+def write_content(connection: Connection, content: Content) -> None:
+    """Write a study into a database that has none of its name, which gives ids of its own.
+
+    Analyses that are there already stay as they are: another study may have brought them.
+    """
+    for kind, table in TABLES.items():
+        rows = content[table.name]
+        if (name := _ANALYSES.get(kind)) is not None:
+            known = set(connection.execute(select(table.c[name])).scalars())
+            rows = [row for row in rows if row[name] not in known]
+        if rows:
+            connection.execute(insert(table), rows)
+    ids: dict[str, dict[int, int]] = {"study_id": {}, "trial_id": {}}
+    # Those with ids that others use come first; attributes of a study may name its trials.
+    for table in sorted(optuna_tables(), key=lambda table: table.name not in ("studies", "trials")):
+        (own,) = (column.name for column in table.primary_key)
+        rows = [_renumbered(row, ids, (own,)) for row in content[table.name]]
+        if own in ids:
+            for row, renumbered in zip(content[table.name], rows, strict=True):
+                made = connection.execute(insert(table), renumbered).inserted_primary_key
+                assert made is not None
+                ids[own][row[own]] = made[0]
+        elif rows:
+            connection.execute(insert(table), rows)
+
+
+def _renumbered(
+    row: Mapping[str, Any], ids: Mapping[str, Mapping[int, int]], without: tuple[str, ...]
+) -> dict[str, Any]:
+    """A row of Optuna's with other ids, also of the trials that an attribute of a study names."""
+    kept = {
+        column: ids[column].get(value, value) if column in ids else value
+        for column, value in row.items()
+        if column not in without
+    }
+    if "study_id" in row and "key" in kept:
+        kept["key"] = with_trial_ids(kept["key"], ids["trial_id"])
+    return kept
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return repr(sorted(row.items()))
+
+
+@contextmanager
+def _only_backup(target: Location, name: str) -> Iterator[None]:
+    """Refuse two backups at once into one file, which would write the same unfinished one."""
+    made = not target.locks.exists()
+    lease = Lease(target, name)
+    sqlite_files.make_folder(target)
+    lease.acquire()
+    try:
+        yield
+    finally:
+        lease.discard()
+        if made:
+            with suppress(OSError):  # there are other locks
+                (target.locks / "creation.lock").unlink(missing_ok=True)
+                target.locks.rmdir()
+
+
+@contextmanager
+def _artifacts(source: Location, target: Location, study: StudyRow) -> Iterator[int]:
+    """Copy the artifacts, and remove the copy if what follows fails.
+
+    Yields:
+        How many files there are.
+    """
+    original, copy = source.artifacts / study.uid, target.artifacts / study.uid
+    mark = partial_of(copy)  # is there until all is copied
+    if copy.exists() and not mark.exists():
+        raise StorageError(
+            f"{target.folder} holds another copy of {study.name}, with artifacts in {copy}: give a "
+            "file in a folder of its own"
+        )
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        shutil.rmtree(copy, ignore_errors=True)  # of a copy that was killed
+        if original.is_dir():
+            # What the dashboard keeps it draws again, and it may go while the rest is copied.
+            shutil.copytree(original, copy, ignore=shutil.ignore_patterns(f"*{PARTIAL}", KEPT))
+        files = [path for path in copy.rglob("*") if path.is_file()]
+        for path in (*files, *copy.rglob("*/"), copy.parent):
+            sync(path)
+        yield len(files)
+    except BaseException as error:
+        shutil.rmtree(copy, ignore_errors=True)
+        _unmark(copy, mark)
+        if isinstance(error, OSError):
+            raise explain(error, target) from error
+        raise
+    _unmark(copy, mark)
+
+
+def _unmark(copy: Path, mark: Path) -> None:
+    mark.unlink(missing_ok=True)
+    with suppress(OSError):  # there are artifacts
+        copy.parent.rmdir()
+
+
+def _deletion(store: Store, study: StudyRow, location: Location) -> Deletion:
+    return Deletion(
+        study,
+        len(store.trials(study.uid)),
+        len(store.rows(ConfirmationRow, study_uid=study.uid)),
+        sum(p.is_file() for folder in _folders(location, study) for p in folder.rglob("*")),
+        tuple(analysis.name for analysis in store.analyses_of(study)),
+    )
+
+
+def _folders(location: Location, study: StudyRow) -> tuple[Path, ...]:
+    return location.checkpoints / study.uid, location.artifacts / study.uid
+
+
+def _remove(folder: Path, study: StudyRow, location: Location) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be removed ({error.strerror or error}): see to it and type the "
+            f"same command again; study {study.name} is still in {location}"
+        ) from error
