@@ -1,4 +1,4 @@
-"""Optuna's storage on our database: the only module that touches Optuna's private parts.
+"""The Optuna half of a study: the only module that touches Optuna's private parts.
 
 What is relied on, and pinned by tests/storage/test_optuna_facts.py:
 
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import optuna
@@ -35,7 +35,7 @@ from optuna.distributions import check_distribution_compatibility, json_to_distr
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage
 from optuna.storages._rdb.models import (
     BaseModel,
     TrialIntermediateValueModel,
@@ -47,8 +47,9 @@ from sqlalchemy import Table, delete, insert, text
 
 from mnist_tune.errors import StorageError
 from mnist_tune.metrics import Direction
-from mnist_tune.storage.database import Database, creation_lock, server_options
+from mnist_tune.storage.database import Database
 from mnist_tune.storage.errors import translated
+from mnist_tune.storage.optuna_storage import open_optuna
 from mnist_tune.storage.overview import trial_counts
 from mnist_tune.storage.records import TrialCounts, json_value
 from mnist_tune.storage.store import delete_trial
@@ -63,12 +64,6 @@ _OF_STUDY = "FROM trials JOIN studies USING (study_id) WHERE study_name = :name 
 _FINISHED = text(f"SELECT number {_OF_STUDY} IN ('COMPLETE', 'PRUNED')")
 _FAILED = text(f"SELECT trial_id, number {_OF_STUDY} = 'FAIL' ORDER BY number")
 _WAITING = text(f"SELECT trial_id {_OF_STUDY} = 'WAITING' ORDER BY number LIMIT 1")
-_QUEUED = text(
-    "SELECT trials.trial_id, value_json FROM trials JOIN studies USING (study_id) "
-    "LEFT JOIN trial_system_attributes AS fixed "
-    "ON fixed.trial_id = trials.trial_id AND fixed.key = 'fixed_params' "
-    "WHERE study_name = :name AND state = 'WAITING' ORDER BY number LIMIT 1000"
-)
 _TO_WAITING = text(
     "UPDATE trials SET state = 'WAITING', datetime_complete = NULL "
     "WHERE trial_id = :trial_id AND state = 'FAIL'"
@@ -123,25 +118,6 @@ class OptunaStudy:
                 self.study.get_trials(deepcopy=False)
                 self._has_read_all = True
         return self._started(waiting)
-
-    def ask_such(
-        self, wanted: Callable[[Mapping[str, Any]], bool], most: int
-    ) -> Iterator[optuna.Trial]:
-        """Start queued trials by what is known of their parameters, in the order of the queue.
-
-        Call it after `ask`. It looks at the next thousand, of which those of a plan are told which
-        parameters to take, and those that were asked before have some.
-
-        Args:
-            wanted: told the parameters, whether the trial shall start.
-            most: how many shall.
-        """
-        for trial_id, fixed in self._select(_QUEUED):
-            if most <= 0:
-                return
-            if wanted(json.loads(fixed) if fixed is not None else self._parameters(trial_id)):
-                most -= 1
-                yield self._started(trial_id)
 
     def suggested(
         self, trial: optuna.Trial, suggest: Callable[[optuna.Trial], _Suggested]
@@ -259,10 +235,6 @@ class OptunaStudy:
             self.study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
             return optuna.Trial(self.study, trial_id)
 
-    def _parameters(self, trial_id: int) -> dict[str, Any]:
-        with translated(self.database.location):
-            return self.study._storage.get_trial(trial_id).params
-
     def _set(self, table: Table, trial: optuna.Trial, values: Mapping[str, str]) -> None:
         """Set attributes of a trial in one transaction, where Optuna would need one for each."""
         if not values:
@@ -273,34 +245,6 @@ class OptunaStudy:
         with self.database.transaction() as connection:
             connection.execute(delete(table).where(same))
             connection.execute(insert(table), rows)
-
-
-def open_optuna(database: Database) -> RDBStorage:
-    """Open Optuna's storage on the same database with the same pragmas, and without chatter.
-
-    It is closed together with the database.
-
-    Raises:
-        StorageError: Optuna's tables cannot be made, or are those of another version of Optuna.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with translated(database.location):
-        if _is_complete(database):
-            storage = _rdb_storage(database, skip_table_creation=True)
-        else:
-            with creation_lock(database.location):
-                storage = _rdb_storage(database, skip_table_creation=False)
-    database.close_with(storage.engine.dispose)
-    return storage
-
-
-def open_cached(database: Database) -> BaseStorage:
-    """The same with Optuna's cache before it, which reads a trial no more once it is finished.
-
-    Raises:
-        StorageError: as `open_optuna`.
-    """
-    return get_storage(open_optuna(database))
 
 
 def read_all(storage: BaseStorage) -> None:
@@ -441,34 +385,3 @@ def _checked(
             "rename that one in the dashboard, or give another --storage"
         )
     return OptunaStudy(study, database)
-
-
-def _is_complete(database: Database) -> bool:
-    """Whether Optuna has made its tables: their version is stored last."""
-    if "alembic_version" not in database.tables():
-        return False
-    with database.reading() as connection:
-        return (
-            connection.execute(text("SELECT version_num FROM alembic_version")).first() is not None
-        )
-
-
-def _rdb_storage(database: Database, *, skip_table_creation: bool) -> RDBStorage:
-    location = database.location
-    if location.is_sqlite:
-        # A creator, since the very first connections must have the pragmas too. sqlite3 begins
-        # transactions before the first write (IMMEDIATE), as Optuna reads before it writes.
-        kwargs: dict[str, Any] = {"creator": database.sqlite_connector("IMMEDIATE")}
-    else:
-        kwargs = server_options(location, read_only=database.read_only)
-    # Optuna takes the URL for a template of str.format; rendered, it has no brace: %7B instead.
-    url = location.url.render_as_string(hide_password=False)
-    try:
-        return RDBStorage(url, engine_kwargs=kwargs, skip_table_creation=skip_table_creation)
-    except RuntimeError as error:
-        if "table schema" not in str(error):
-            raise
-        raise StorageError(
-            f"{location} was written by another version of Optuna: make a copy of it, then type "
-            f"`optuna storage upgrade --storage '{location.url}'`"
-        ) from error

@@ -7,7 +7,7 @@ work. All answers of a function are of one state of the database.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -267,45 +267,34 @@ def _overviews(connection: Connection, location: Location) -> tuple[StudyOvervie
     directions: dict[str, Any] = {name: direction.lower() for name, direction in found}
     studies = read_rows(connection, StudyRow, order=("created_at", "name"))
     held = holders(location, [study.name for study in studies])
-    return tuple(
-        _overview(
-            connection,
-            study,
-            counts=counts.get(study.name, TrialCounts()),
-            direction=directions.get(study.name, "maximize"),
-            holder=held.get(study.name),
+    overviews = []
+    for study in studies:
+        direction = directions.get(study.name, "maximize")
+        confirmed = {"study_uid": study.uid, "state": "complete"}
+        overviews.append(
+            StudyOverview(
+                study=study,
+                counts=counts.get(study.name, TrialCounts()),
+                failures=_failures(connection, study.uid),
+                direction=direction,
+                best=_best(connection, study.uid, direction),
+                confirmed=len(read_rows(connection, ConfirmationRow, **confirmed)),
+                finished_at=_finished_at(connection, study.uid),
+                holder=held.get(study.name),
+            )
         )
-        for study in studies
-    )
+    return tuple(overviews)
 
 
-def _overview(
-    connection: Connection,
-    study: StudyRow,
-    *,
-    counts: TrialCounts,
-    direction: Direction,
-    holder: Holder | None,
-) -> StudyOverview:
-    trial, timing = TABLES[TrialRow].c, TABLES[TimingRow].c
-    reasons = (
-        select(trial.reason, func.count())
-        .where(trial.study_uid == study.uid, trial.state == "failed")
-        .group_by(trial.reason)
-        .order_by(trial.reason)
-    )
-    last = select(func.max(timing.finished_at)).where(timing.study_uid == study.uid)
-    complete = {"study_uid": study.uid, "state": "complete"}
-    return StudyOverview(
-        study=study,
-        counts=counts,
-        failures={row[0]: row[1] for row in connection.execute(reasons)},
-        direction=direction,
-        best=_best(connection, study.uid, direction),
-        confirmed=len(read_rows(connection, ConfirmationRow, **complete)),
-        finished_at=connection.execute(last).scalar(),
-        holder=holder,
-    )
+def _failures(connection: Connection, uid: str) -> dict[str, int]:
+    failed = read_rows(connection, TrialRow, study_uid=uid, state="failed")
+    return dict(sorted(Counter(row.reason or "" for row in failed).items()))
+
+
+def _finished_at(connection: Connection, uid: str) -> str | None:
+    timing = TABLES[TimingRow].c
+    last = select(func.max(timing.finished_at)).where(timing.study_uid == uid)
+    return connection.execute(last).scalar()
 
 
 def _best(connection: Connection, uid: str, direction: Direction) -> TrialRow | None:

@@ -32,7 +32,8 @@ from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.errors import explain, nothing_stored
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.optuna_adapter import delete_study, open_optuna, optuna_tables
+from mnist_tune.storage.optuna_adapter import delete_study, optuna_tables
+from mnist_tune.storage.optuna_storage import open_optuna
 from mnist_tune.storage.overview import StudyOverview, study_overview
 from mnist_tune.storage.records import (
     AnalysisRow,
@@ -175,9 +176,16 @@ def remove_study(
                 return None
             store.study(name)  # raises, and says which studies there are
             raise AssertionError("the study has come into being under our lease")
-        deletion = _deletion(store, study, location)
+        folders = (location.checkpoints / study.uid, location.artifacts / study.uid)
+        deletion = Deletion(
+            study,
+            len(store.trials(study.uid)),
+            len(store.rows(ConfirmationRow, study_uid=study.uid)),
+            sum(p.is_file() for folder in folders for p in folder.rglob("*")),
+            tuple(analysis.name for analysis in store.analyses_of(study)),
+        )
         agree(deletion)
-        for folder in _folders(location, study):
+        for folder in folders:
             _remove(folder, study, location)
         delete_study(database, study.name, study.uid)
         store.delete_study(study)
@@ -377,20 +385,6 @@ def _unmark(copy: Path, mark: Path) -> None:
     mark.unlink(missing_ok=True)
     with suppress(OSError):  # there are artifacts
         copy.parent.rmdir()
-
-
-def _deletion(store: Store, study: StudyRow, location: Location) -> Deletion:
-    return Deletion(
-        study,
-        len(store.trials(study.uid)),
-        len(store.rows(ConfirmationRow, study_uid=study.uid)),
-        sum(p.is_file() for folder in _folders(location, study) for p in folder.rglob("*")),
-        tuple(analysis.name for analysis in store.analyses_of(study)),
-    )
-
-
-def _folders(location: Location, study: StudyRow) -> tuple[Path, ...]:
-    return location.checkpoints / study.uid, location.artifacts / study.uid
 
 
 def _remove(folder: Path, study: StudyRow, location: Location) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import optuna_adapter
+from mnist_tune.storage import optuna_storage
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import (
@@ -88,7 +88,7 @@ class TestStudies:
             "foreign_keys": 1,
             "busy_timeout": 30_000,
         }
-        engine: Engine = optuna_adapter.open_optuna(database).engine
+        engine: Engine = optuna_storage.open_optuna(database).engine
         with engine.connect() as connection:
             found = {p: connection.exec_driver_sql(f"PRAGMA {p}").scalar() for p in expected}
         assert found == expected
@@ -98,7 +98,7 @@ class TestStudies:
         self, study: OptunaStudy, location: Location
     ) -> None:
         assert location.path is not None
-        engine: Engine = optuna_adapter.open_optuna(study.database).engine
+        engine: Engine = optuna_storage.open_optuna(study.database).engine
         insert = "INSERT INTO studies (study_name) VALUES ('half')"
         with engine.connect() as connection:
             connection.exec_driver_sql(insert)
@@ -108,7 +108,7 @@ class TestStudies:
         assert raw(location, "SELECT study_name FROM studies") == [("l2",)]
 
     def test_creation_that_was_cut_short_is_finished(self, database: Database) -> None:
-        storage = optuna_adapter.open_optuna(database)
+        storage = optuna_storage.open_optuna(database)
         optuna.create_study(storage=storage, study_name="l2", direction="maximize")
         for _ in range(2):
             create_study(database, name="l2", uid="u", direction="maximize")
@@ -116,7 +116,7 @@ class TestStudies:
             create_study(database, name="l2", uid="other", direction="maximize")
 
     def test_foreign_study_of_that_name_is_left_alone(self, database: Database) -> None:
-        storage = optuna_adapter.open_optuna(database)
+        storage = optuna_storage.open_optuna(database)
         theirs = optuna.create_study(storage=storage, study_name="l2", direction="maximize")
         theirs.ask()
         attempts: list[Callable[[], OptunaStudy]] = [
@@ -212,27 +212,6 @@ class TestTrials:
         assert reload(study).requeue_running() == [0]
         again = reload(study).ask()
         assert (again.number, again.params) == (0, {"l2": value})
-
-    def test_queued_ones_can_be_asked_for_by_their_parameters(self, study: OptunaStudy) -> None:
-        drawn = study.ask()
-        value = drawn.suggest_float("l2", 0, 1)
-        other = study.ask()
-        other.suggest_float("l2", 0, 1)
-        study.requeue(drawn.number)
-        study.enqueue_plan([{}, {}, {"l2": 0.25}, {"l2": 0.5}, {"l2": 0.25}, {"l2": 0.25}])
-        seen: list[dict[str, float]] = []
-
-        def wanted(given: Mapping[str, float]) -> bool:
-            seen.append(dict(given))
-            return given["l2"] in (0.25, value)
-
-        asked = list(study.ask_such(wanted, 3))
-        assert [trial.number for trial in asked] == [drawn.number, 2, 4]
-        assert seen == [{"l2": value}, {"l2": 0.25}, {"l2": 0.5}, {"l2": 0.25}]
-        assert [trial.suggest_float("l2", 0, 1) for trial in asked] == [value, 0.25, 0.25]
-        assert study.counts() == TrialCounts(running=4, waiting=2)
-        assert [study.ask().number for _ in range(3)] == [3, 5, 6]
-        assert list(study.ask_such(wanted, 3)) == []
 
     def test_all_running_trials_go_back_and_no_other(self, study: OptunaStudy) -> None:
         trials = [study.ask() for _ in range(5)]
