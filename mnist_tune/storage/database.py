@@ -99,7 +99,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Read: one state is shown to the whole block, which blocks no writer meanwhile."""
+        """Read: the whole block sees one state, and blocks no writer meanwhile."""
         with translated(self.location), self.engine.connect() as connection:
             if self.location.is_sqlite:
                 yield connection.execution_options(mnist_tune_begin="DEFERRED")

@@ -41,8 +41,8 @@ class Fault:
 
     Attributes:
         what: in a few words.
-        to_do: what people can do about it.
-        repairable: whether `repair` mends it.
+        to_do: what to do about it.
+        repairable: whether `repair` repairs it.
     """
 
     what: str
@@ -108,7 +108,7 @@ def repair(location: Location) -> tuple[str, ...]:
 
 
 def stale_checkpoints(folder: Path, finished: Collection[tuple[int, int]]) -> list[Path]:
-    """Return checkpoints from which nothing will ever go on, since their trial has ended.
+    """Return checkpoints from which nothing is ever resumed, since their trial has ended.
 
     Args:
         folder: of a study's checkpoints.

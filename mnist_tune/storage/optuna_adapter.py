@@ -337,7 +337,7 @@ def load_study(database: Database, *, name: str, uid: str) -> OptunaStudy:
 def requeue_failed(database: Database, *, name: str, uid: str) -> tuple[int, ...]:
     """Put all failed trials of a study back into the queue; return their numbers, ascending.
 
-    They keep number, parameters and reports, and lose what told of the failure, here and in our
+    They keep number, parameters and reports, and lose what describes the failure, here and in our
     tables, all in one transaction. Call it before the study is opened: a storage that has seen a
     finished trial never looks at it again, so that a dashboard shows the old state until it is
     restarted.
@@ -351,8 +351,8 @@ def requeue_failed(database: Database, *, name: str, uid: str) -> tuple[int, ...
             own = {"trial_id": trial_id}
             connection.execute(_TO_WAITING, own)
             connection.execute(_DELETE_VALUES, own)
-            told = (table.c.trial_id == trial_id) & table.c.key.in_(FAILURE_ATTRIBUTES)
-            connection.execute(delete(table).where(told))
+            failure = (table.c.trial_id == trial_id) & table.c.key.in_(FAILURE_ATTRIBUTES)
+            connection.execute(delete(table).where(failure))
             delete_trial(connection, uid, number)
     return tuple(number for _trial_id, number in failed)
 

@@ -14,7 +14,7 @@ from mnist_tune.storage.errors import translated
 
 
 def open_optuna(database: Database) -> RDBStorage:
-    """Open Optuna's storage on the same database with the same pragmas, and without chatter.
+    """Open Optuna's storage on the same database with the same pragmas, and log warnings only.
 
     It is closed together with the database.
 

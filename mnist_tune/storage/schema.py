@@ -1,6 +1,6 @@
 """Tables of mnist_tune beside Optuna's, and whose tables a database holds.
 
-No foreign key points at Optuna's tables, so that Optuna's own commands go on working.
+No foreign key points at Optuna's tables, so that Optuna's own commands keep working.
 """
 
 from __future__ import annotations

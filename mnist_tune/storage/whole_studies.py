@@ -155,7 +155,7 @@ def remove_study(
     Args:
         location: of the database.
         name: of the study.
-        agree: is told what will be deleted, and raises to prevent it.
+        agree: is given what will be deleted, and raises to prevent it.
 
     Returns:
         What was deleted; None if an interrupted deletion had left nothing but lock files.
