@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -20,41 +19,7 @@ from mnist_tune.statistics.means import Summary, summarise
 
 _DECIBELS = partial(formatting.mean_and_std, scale=1)
 _PERCENT = partial(formatting.fixed, scale=100)
-_LEVEL = reader_column("noise", "0.level", "{:g}".format)
-
-
-@dataclass(frozen=True, slots=True)
-class _Treatment:
-    """One treatment at one level."""
-
-    level: float
-    pictures: str
-    accuracy: Summary
-    loss: float
-    mse: float
-    psnr: Summary | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Gain:
-    """What denoising gains at one level."""
-
-    level: float
-    against: str
-    gain: Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class _Digit:
-    """Mean true-positive rate of one digit over n_seeds autoencoders."""
-
-    level: float
-    pictures: str
-    digit: int
-    images: int
-    n_seeds: int
-    rate: float
-    rate_std: float
+_LEVEL = reader_column("noise", "0.0", "{:g}".format)
 
 
 def tables(measured: Measured, ranges: Sequence[HelpfulRange]) -> tuple[Table, ...]:
@@ -71,35 +36,34 @@ def tables(measured: Measured, ranges: Sequence[HelpfulRange]) -> tuple[Table, .
 def noise_table(measured: Measured) -> Table:
     """Accuracy and errors against the level of the noise; readers get a row for each level."""
     rows = [
-        _treatment(treated, level, i)
+        (level, treated.pictures, *_summaries(treated, i))
         for i, level in enumerate(measured.levels)
         for treated in measured.treatments
     ]
-    names = [treated.pictures for treated in measured.treatments]
     wide = [
-        reader_column(f"{pictures}, {unit}", f"{place}.{name}", write)
-        for unit, name, write in (
-            ("% right", "accuracy", formatting.mean_and_std),
-            ("PSNR dB", "psnr", _DECIBELS),
+        reader_column(f"{treated.pictures}, {unit}", f"{place}.{part}", write)
+        for unit, part, write in (
+            ("% right", "2", formatting.mean_and_std),
+            ("PSNR dB", "3", _DECIBELS),
         )
-        for place, pictures in enumerate(names)
+        for place, treated in enumerate(measured.treatments)
     ]
     columns = (
-        Column("level"),
-        Column("pictures", dtype="str"),
-        Column("n_seeds", "accuracy.n", "int64"),
-        Column("accuracy", "accuracy.mean"),
-        Column("accuracy_std", "accuracy.std"),
-        Column("loss"),
-        Column("mse"),
-        Column("psnr", "psnr.mean"),
-        Column("psnr_std", "psnr.std"),
+        Column("level", "0"),
+        Column("pictures", "1", "str"),
+        Column("n_seeds", "2.n", "int64"),
+        Column("accuracy", "2.mean"),
+        Column("accuracy_std", "2.std"),
+        Column("loss", "4"),
+        Column("mse", "5"),
+        Column("psnr", "3.mean"),
+        Column("psnr_std", "3.std"),
     )
     caption = (
         "Share of test digits that the classifier recognises, and PSNR, against the level of the "
         "noise; mean ± standard deviation over autoencoders."
     )
-    return Table("noise", rows, columns, caption, _wide(rows, len(names), [_LEVEL, *wide]))
+    return Table("noise", rows, columns, caption, _grouped(rows, 3, [_LEVEL, *wide]))
 
 
 def help_table(measured: Measured, ranges: Sequence[HelpfulRange]) -> Table:
@@ -127,66 +91,59 @@ def help_table(measured: Measured, ranges: Sequence[HelpfulRange]) -> Table:
 def gains_table(measured: Measured, ranges: Sequence[HelpfulRange]) -> Table:
     """What denoising gains at each level; readers get a row for each level."""
     rows = [
-        _Gain(level, entry.against, entry.gains[i])
+        (level, entry.against, entry.gains[i])
         for i, level in enumerate(measured.levels)
         for entry in ranges
     ]
     wide = [
-        reader_column(f"against {entry.against}, points", f"{place}.gain", gain_text)
+        reader_column(f"against {entry.against}, points", f"{place}.2", gain_text)
         for place, entry in enumerate(ranges)
     ]
     columns = (
-        Column("level"),
-        Column("against", dtype="str"),
-        *(Column(name, f"gain.{part}") for name, part in _GAIN.items()),
+        Column("level", "0"),
+        Column("against", "1", "str"),
+        Column("gain", "2.value"),
+        Column("low", "2.low"),
+        Column("high", "2.high"),
     )
     caption = (
         "Accuracy after denoising minus that of the noisy and of the median-filtered images, in "
         "percentage points with 95 % intervals."
     )
-    return Table("gains", rows, columns, caption, _wide(rows, len(ranges), [_LEVEL, *wide]))
-
-
-_GAIN = {"gain": "value", "low": "low", "high": "high"}
+    return Table("gains", rows, columns, caption, _grouped(rows, len(ranges), [_LEVEL, *wide]))
 
 
 def digits_table(measured: Measured) -> Table:
     """True-positive rate of each digit; readers get a row for each level and treatment."""
     digits = range(CLASSES)
-    counts = np.bincount(measured.labels, minlength=CLASSES)
+    counts = np.bincount(measured.labels, minlength=CLASSES).tolist()
     rates = {
         (treated.pictures, digit): true_positive_rates(treated, measured.labels, digit)
         for treated in measured.treatments
         for digit in digits
     }
     rows = [
-        _Digit(
-            level,
-            treated.pictures,
-            digit,
-            int(counts[digit]),
-            own.size,
-            float(own.mean()),
-            std(own),
-        )
+        (level, treated.pictures, digit, counts[digit], rates[treated.pictures, digit][i])
         for i, level in enumerate(measured.levels)
         for treated in measured.treatments
         for digit in digits
-        for own in (rates[treated.pictures, digit][i],)
     ]
-    wide = [reader_column(str(digit), f"{digit}.rate", _PERCENT) for digit in digits]
-    readable = [_LEVEL, reader_column("images", "0.pictures", align="left"), *wide]
-    types = {
-        "level": "float64",
-        "pictures": "str",
-        "digit": "int64",
-        "images": "int64",
-        "n_seeds": "int64",
-    }
-    columns = [Column(name, dtype=dtype) for name, dtype in types.items()]
-    columns += [Column("rate"), Column("rate_std")]
-    caption = "True-positive rate in % of each digit against the level of the noise, mean over autoencoders."
-    return Table("digits", rows, columns, caption, _wide(rows, CLASSES, readable))
+    columns = (
+        Column("level", "0"),
+        Column("pictures", "1", "str"),
+        Column("digit", "2", "int64"),
+        Column("images", "3", "int64"),
+        Column("n_seeds", "4.size", "int64"),
+        Column("rate", lambda row: float(row[4].mean())),
+        Column("rate_std", lambda row: std(row[4])),
+    )
+    readable = [_LEVEL, reader_column("images", "0.1", align="left")]
+    readable += [reader_column(str(digit), f"{digit}.4", _mean_percent) for digit in digits]
+    caption = (
+        "True-positive rate in % of each digit against the level of the noise, mean over "
+        "autoencoders."
+    )
+    return Table("digits", rows, columns, caption, _grouped(rows, CLASSES, readable))
 
 
 def autoencoders_table(measured: Measured) -> Table:
@@ -208,21 +165,24 @@ def autoencoders_table(measured: Measured) -> Table:
     return Table("seeds", rows, columns, "Denoised images, autoencoder by autoencoder.")
 
 
-def _treatment(treated: Treated, level: float, i: int) -> _Treatment:
-    psnr, errors = treated.psnr(i), treated.errors[i]
-    return _Treatment(
-        level=level,
-        pictures=treated.pictures,
-        accuracy=summarise(list(treated.accuracies[i])),
-        loss=float(np.mean([e.loss for e in errors])),
-        mse=float(np.mean([e.mse for e in errors])),
-        psnr=None if np.isnan(psnr).any() else summarise(list(psnr)),
+def _summaries(treated: Treated, level: int) -> tuple[Summary, Summary | None, float, float]:
+    """Accuracy, PSNR, loss and mean squared error over autoencoders."""
+    psnr, errors = treated.psnr(level), treated.errors[level]
+    return (
+        summarise(list(treated.accuracies[level])),
+        None if np.isnan(psnr).any() else summarise(list(psnr)),
+        float(np.mean([error.loss for error in errors])),
+        float(np.mean([error.mse for error in errors])),
     )
 
 
-def _wide(rows: Sequence[object], group: int, columns: Sequence[Column]) -> Table:
+def _mean_percent(shares: NDArray[np.float64]) -> str:
+    return _PERCENT(shares.mean())
+
+
+def _grouped(rows: Sequence[object], size: int, columns: Sequence[Column]) -> Table:
     """A row for readers of each so many rows."""
-    return Table("", list(zip(*[iter(rows)] * group, strict=True)), columns)
+    return Table("", list(zip(*[iter(rows)] * size, strict=True)), columns)
 
 
 def true_positive_rates(treated: Treated, labels: Bytes, digit: int) -> NDArray[np.float64]:

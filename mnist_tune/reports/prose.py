@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from functools import cache
 from importlib import resources
@@ -18,7 +19,8 @@ from mnist_tune.statistics.means import FEW_SEEDS, SECOND_LOOK_ALPHA
 def paragraphs(template: str, **values: Any) -> tuple[str, ...]:
     """Render a template: blank lines separate paragraphs, of which each becomes one line."""
     text = environment().get_template(f"{template}.jinja").render(values)
-    blocks = (" ".join(block.split()) for block in text.split("\n\n"))
+    # Names that people gave keep their spaces.
+    blocks = (re.sub(r"\s*\n\s*", " ", block.strip()) for block in text.split("\n\n"))
     return tuple(block for block in blocks if block)
 
 

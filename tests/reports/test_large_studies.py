@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 from collections.abc import Callable
@@ -11,13 +10,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pandas as pd
 import pytest
 
 import mnist_tune
 from mnist_tune.networks import Block, Cnn, Mlp, Network, network_from_json
-from mnist_tune.reports import configurations, parameter_plane, search_drawing, table_formats
-from mnist_tune.reports.columns import TextColumn, TextTable
+from mnist_tune.reports import configurations, parameter_plane, search_drawing
 from mnist_tune.reports.documents import markdown_document
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.frames import FRAMES, study_frame
@@ -25,7 +22,6 @@ from mnist_tune.reports.results import read_results
 from mnist_tune.reports.search_plot import SearchPlot, search_plot
 from mnist_tune.reports.study_figures import study_figures
 from mnist_tune.reports.study_report import study_report
-from mnist_tune.reports.table_formats import latex_table
 from mnist_tune.reports.tables import comparison_table, runs_table
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Sample, Stored
@@ -228,34 +224,3 @@ def test_unknown_intervals_are_left_out(read: Read) -> None:
         replace(p, summary=replace(p.summary, low=unknown, high=unknown)) for p in found.points
     )
     assert drawn(replace(found, points=points)).png()
-
-
-def test_json_part_by_part_is_that_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_formats, "_BLOCK", 2)
-    frame = pd.DataFrame(
-        {
-            "100 %s": [0.1, 1e-6, float("nan"), -2.0, 3e22],
-            "whole": pd.array([1, None, 3, 4, 5], dtype="Int64"),
-            "yes": pd.array([True, None, False, True, True], dtype="boolean"),
-            "int": [1, 2, 3, 4, 5],
-            "text": ['a, "b"', None, "ä\n", "x", "%d"],
-            "mixed": [1, "1, 2", None, 0.5, True],
-        }
-    )
-    records = [
-        {name: None if pd.isna(value) else value for name, value in record.items()}
-        for record in frame.astype(object).to_dict("records")
-    ]
-    for rows in range(6):
-        wanted = json.dumps(records[:rows], indent=1, ensure_ascii=False) + "\n"
-        assert table_formats.json_bytes(frame.iloc[:rows]).decode() == wanted
-    with pytest.raises(ValueError, match="JSON"):
-        table_formats.json_bytes(pd.DataFrame({"endless": [float("inf")]}))
-
-
-def test_latex_is_what_pandas_writes() -> None:
-    table = TextTable(
-        (TextColumn("a_b", ("1 %", "–")), TextColumn("±", ("{x}", "$"), align="left"))
-    )
-    frame = pd.DataFrame([["1 \\%", "\\{x\\}"], ["--", "\\$"]], columns=["a\\_b", "$\\pm$"])
-    assert latex_table(table) == frame.to_latex(index=False, escape=False, column_format="rl")

@@ -21,7 +21,7 @@ from mnist_tune.reports.documents import (
 from mnist_tune.reports.figures import stored_figure
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.reports.study_report import study_report
-from mnist_tune.reports.table_formats import latex_table, markdown_table
+from mnist_tune.reports.table_formats import latex_table
 from mnist_tune.reports.tables import comparison_table, configurations_table, runs_table
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read
@@ -281,30 +281,6 @@ def test_long_tables_are_cut(read: Read) -> None:
         )
     text = shown(read(sample))
     assert text.count("Not shown: 3 more rows (--format markdown has all).") == 2
-
-
-def test_pipes_do_not_break_markdown() -> None:
-    table = markdown_table(TextTable((TextColumn("a", ("x|y",)), TextColumn("b", ("1.50",)))))
-    assert table.splitlines()[-1].replace(" ", "") == r"|x\|y|1.50|"
-
-
-def test_an_empty_table_is_a_table() -> None:
-    empty = TextTable((TextColumn("a"), TextColumn("b")))
-    assert markdown_table(empty).splitlines()[0].replace(" ", "") == "|a|b|"
-    assert latex_table(empty).startswith(r"\begin{tabular}{rr}")
-
-
-def escaped(text: str) -> str:
-    return latex_table(TextTable((TextColumn(text),))).splitlines()[2].removesuffix(r" \\")
-
-
-def test_latex_escapes_what_would_break_a_document() -> None:
-    assert escaped("width_1 & 5 % of {x} ~ #$^\\") == (
-        r"width\_1 \& 5 \% of \{x\} \textasciitilde{} \#\$\textasciicircum{}\textbackslash{}"
-    )
-    assert escaped("−0.16 ± 0.1, ≈ best, Δ <0.001, 1–2") == (
-        r"$-$0.16 $\pm$ 0.1, $\approx$ best, $\Delta$ $<$0.001, 1--2"
-    )
 
 
 def test_latex_table(read: Read) -> None:

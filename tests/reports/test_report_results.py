@@ -239,6 +239,11 @@ def test_a_sealed_test_set_is_compared_with_nothing(read: Read) -> None:
     assert "`mnist-tune confirm l2_factor`" in lines
 
 
+def test_a_command_keeps_the_spaces_of_a_name(read: Read) -> None:
+    lines = " ".join(verdict(read(samples.l2_search(name="l2  factor"))))
+    assert "`mnist-tune confirm 'l2  factor'`" in lines
+
+
 def test_notebook_protocol_is_compared_and_called_optimistic(read: Read) -> None:
     results = read(samples.l2_search(protocol="notebook"))
     assert results.latest is not None
