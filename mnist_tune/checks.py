@@ -78,6 +78,6 @@ def refused(owner: object, name: str, advice: str) -> DefinitionError:
     return DefinitionError(f"{type(owner).__name__} {name}={shown(getattr(owner, name))}: {advice}")
 
 
-def shown(value: object) -> str:
+def shown(value: object, width: int = 200) -> str:
     """A value in one line that is not too long for a message."""
-    return textwrap.shorten(repr(value), 200, placeholder="…")
+    return textwrap.shorten(repr(value), width, placeholder="…")

@@ -27,7 +27,7 @@ from mnist_tune.dashboard import publisher, server
 from mnist_tune.data import idx
 from mnist_tune.data.mnist import read_folder
 from mnist_tune.definitions.definition import Overrides, define
-from mnist_tune.definitions.fingerprint import document
+from mnist_tune.definitions.fingerprint import definition_json
 from mnist_tune.errors import DataError, DefinitionError
 from mnist_tune.search import running
 from tests.cli.conftest import STUDY, Call, Said, call, folder
@@ -121,7 +121,7 @@ def _judged(tmp_path: Path, text: str) -> None:
     path.write_bytes(text.encode(errors="surrogatepass"))
     try:  # by chance it is all right, and then it can be stored
         definition = define(str(path), Overrides())
-        line = (document(definition, "sha256") + definition.question).encode().decode()
+        line = (definition_json(definition, "sha256") + definition.question).encode().decode()
     except DefinitionError as error:
         line = str(error)
     assert line.isprintable()

@@ -65,7 +65,7 @@ def status_command(study: str | None, storage: str | None, form: Format) -> None
 @click.argument("path", metavar="FILE.py", type=click.Path(path_type=Path))
 def new_command(path: Path) -> None:
     """Write a commented study file to start from."""
-    from mnist_tune.definitions.template import write_template
+    from mnist_tune.definitions.loading import write_template
 
     write_template(path)
     click.echo(

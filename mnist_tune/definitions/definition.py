@@ -101,8 +101,8 @@ def define(reference: str, overrides: Overrides, name: str | None = None) -> Def
     Raises:
         DefinitionError: one line that says what is wrong.
     """
-    file = loading.find(reference)
-    study = _overridden(loading.load(file), overrides)
+    file = loading.find_study(reference)
+    study = _overridden(loading.load_study_file(file), overrides)
     try:
         space = probe(study)
         _check_plan(study, space)

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from mnist_tune.definitions.definition import Definition
+from mnist_tune.definitions.space import space_to_json
 from mnist_tune.errors import DefinitionError
 from mnist_tune.recipes import recipe_to_json
 from mnist_tune.study import Grid
@@ -14,7 +15,7 @@ from mnist_tune.study import Grid
 _MOST_LINES = 12
 
 
-def document(definition: Definition, data_sha256: str) -> str:
+def definition_json(definition: Definition, data_sha256: str) -> str:
     """All that decides a trial's result, as JSON text with sorted keys.
 
     The number of trials of a sampler and the seeds of the confirmation are left out: more of them
@@ -34,9 +35,7 @@ def document(definition: Definition, data_sha256: str) -> str:
         }
     )
     values = {
-        "space": {
-            name: parameter.to_json() for name, parameter in definition.space.parameters.items()
-        },
+        "space": space_to_json(definition.space.parameters),
         "examples": [[dict(values), made] for values, made in definition.space.examples],
         "recipe": recipe_to_json(study.recipe),
         "plan": plan,
@@ -66,7 +65,7 @@ def differences(stored: str, wanted: str) -> list[str]:
     examples = _first_example(before.pop("examples", []), after.pop("examples", []))
     old, new = _flat(before), _flat(after)
     lines = [
-        f"{name}: {_shown(old, name)} is stored, {_shown(new, name)} was given"
+        f"{name.replace('.attributes', '')}: {_value(old, name)} is stored, {_value(new, name)} was given"
         for name in sorted(old.keys() | new.keys())
         if old.get(name, _ABSENT) != new.get(name, _ABSENT)
     ]
@@ -93,7 +92,7 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix: values}
 
 
-def _shown(values: dict[str, Any], name: str) -> str:
+def _value(values: dict[str, Any], name: str) -> str:
     return json.dumps(values[name], ensure_ascii=False) if name in values else "nothing"
 
 

@@ -1,4 +1,4 @@
-"""Finding and loading study files: built-in ones by name, any other by path."""
+"""Finding, loading and creating study files: built-in ones by name, any other by path."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import difflib
 import importlib.util
 import shlex
 import sys
-import textwrap
 import traceback
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from mnist_tune import networks, recipes, study
+from mnist_tune.checks import shown
 from mnist_tune.errors import DefinitionError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -46,7 +47,7 @@ def builtin_files() -> tuple[StudyFile, ...]:
     )
 
 
-def find(reference: str) -> StudyFile:
+def find_study(reference: str) -> StudyFile:
     """Find a study file by built-in name or by path.
 
     Raises:
@@ -98,7 +99,7 @@ def question(file: StudyFile) -> str:
     return line.encode(errors="replace").decode()  # half a character can be written as an escape
 
 
-def load(file: StudyFile) -> study.Study:
+def load_study_file(file: StudyFile) -> study.Study:
     """Run a study file and return its `study`.
 
     Raises:
@@ -119,16 +120,36 @@ def load(file: StudyFile) -> study.Study:
         raise
     # The user's own code: whatever it raises, `exit()` included, is a fault of the study file.
     except BaseException as error:
-        raise DefinitionError(f"{file.path}:{_line(error, file)}: {_reason(error)}") from error
+        line = next(reversed(lines_of(error, str(file.path))), "?")
+        raise DefinitionError(f"{file.path}:{line}: {_reason(error)}") from error
     found = getattr(module, "study", None)
     if isinstance(found, study.Study):
         return found
-    what = (
-        "has no variable `study`"
-        if found is None
-        else f"has study = {textwrap.shorten(repr(found), 80, placeholder='…')}"
-    )
+    what = "has no variable `study`" if found is None else f"has study = {shown(found, 80)}"
     raise DefinitionError(f"{file.path} {what}; it must hold one `study = Study(…)`")
+
+
+def write_template(path: Path) -> None:
+    """Write a commented study file to start from.
+
+    Raises:
+        DefinitionError: the file exists, does not end in .py, or cannot be written.
+    """
+    if path.suffix != ".py":
+        named = path.with_suffix(".py") if path.name else path / "my_study.py"
+        raise DefinitionError(
+            f"{path}: a study file ends in .py; try `mnist-tune new {shlex.quote(str(named))}`"
+        )
+    template = files(__package__).joinpath("template.txt").read_text("utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template)
+    except FileExistsError as error:
+        raise DefinitionError(f"{path} exists already; give another name") from error
+    except OSError as error:
+        raise DefinitionError(
+            f"{path} cannot be written: {error.strerror}; give another place"
+        ) from error
 
 
 def _text(file: StudyFile) -> str:
@@ -140,23 +161,23 @@ def _text(file: StudyFile) -> str:
         ) from error
 
 
-def _line(error: BaseException, file: StudyFile) -> int | str:
-    """The last line of the study file itself that the error passed through."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == str(file.path)
-    ]
-    return lines[-1] if lines and lines[-1] is not None else "?"
+def lines_of(error: BaseException, path: str | None) -> list[int]:
+    """The lines of a file that an error passed through, outermost first."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame.lineno for frame in frames if frame.filename == path and frame.lineno is not None]
+
+
+def cause_of(error: BaseException) -> str:
+    """The message of an error, on one line."""
+    return " ".join(str(error).split()) or "no message"
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or "no message"
     if isinstance(error, DefinitionError):
-        return text
+        return cause_of(error)
     if isinstance(error, NameError):
-        return f"{text}; {_where_from(error.name)}"
-    return f"{type(error).__name__}: {text}"
+        return f"{cause_of(error)}; {_where_from(error.name)}"
+    return f"{type(error).__name__}: {cause_of(error)}"
 
 
 def _where_from(name: str | None) -> str:

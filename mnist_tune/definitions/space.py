@@ -1,15 +1,26 @@
-"""The search space of a study, found by calling `suggest` with trials that only take notes."""
+"""The search space of a study in Optuna's distributions, found by calling `suggest` with probes."""
 
 from __future__ import annotations
 
+import json
 import math
 import random
-import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
+from optuna import create_trial
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from mnist_tune.checks import is_integer, is_number
+from mnist_tune.definitions.loading import cause_of, lines_of
 from mnist_tune.errors import DefinitionError
 from mnist_tune.networks import network_to_json
 from mnist_tune.study import Configuration, Point, Study
@@ -20,78 +31,29 @@ _FEW = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """One searched parameter as `suggest` declares it.
-
-    Attributes:
-        kind: float, int or categorical.
-        low, high, log, step: of a number; both ends included.
-        choices: of a categorical parameter.
-    """
-
-    kind: Literal["float", "int", "categorical"]
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    step: float | None = None
-    choices: tuple[Any, ...] | None = None
-
-    def holds(self, value: object) -> bool:
-        """Whether a trial may have this value."""
-        if self.choices is not None:
-            return value in self.choices
-        if isinstance(value, bool) or not isinstance(
-            value, int if self.kind == "int" else int | float
-        ):
-            return False
-        assert self.low is not None and self.high is not None
-        return self.low <= value <= self.high and self._on_a_step(value)
-
-    def _on_a_step(self, value: int | float) -> bool:
-        if self.step is None:
-            return True
-        steps = (value - self.low) / self.step  # type: ignore[operator]  # a number has both ends
-        return abs(steps - round(steps)) < 1e-8  # as Optuna judges it
-
-    def facet(self, value: Any) -> Any:
-        """What of a value may decide about a branch of `suggest`: a choice, one of few integers."""
-        if self.choices is not None:
-            return value
-        assert self.low is not None and self.high is not None
-        return value if self.kind == "int" and self.high - self.low < _FEW else None
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields that matter for this kind, as JSON values."""
-        if self.choices is not None:
-            return {"kind": self.kind, "choices": list(self.choices)}
-        return {
-            "kind": self.kind,
-            "low": self.low,
-            "high": self.high,
-            "log": self.log,
-            "step": self.step,
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class Space:
     """All parameters that `suggest` may ask for, and a few answers that show what it does with them.
 
     Attributes:
-        parameters: name → parameter, in the order met.
+        parameters: name → Optuna's distribution, in the order met.
         examples: pairs of parameter values and the JSON description of what they make.
     """
 
-    parameters: dict[str, Parameter]
+    parameters: dict[str, BaseDistribution]
     examples: tuple[tuple[Point, dict[str, Any]], ...]
 
 
-class _Notes:
-    """A trial that chooses by a function and writes down what it was asked."""
+def space_to_json(parameters: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """The parameters by name, as Optuna writes distributions."""
+    return {name: json.loads(distribution_to_json(found)) for name, found in parameters.items()}
 
-    def __init__(self, choose: Callable[[str, Parameter], Any]) -> None:
+
+class _Probe:
+    """A trial that chooses by a function and records which parameters it was asked for."""
+
+    def __init__(self, choose: Callable[[str, BaseDistribution], Any]) -> None:
         self._choose = choose
-        self.asked: dict[str, Parameter] = {}
+        self.asked: dict[str, BaseDistribution] = {}
         self.values: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -102,76 +64,71 @@ class _Notes:
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        return float(self._number(name, Parameter("float", float(low), float(high), log, step)))
+        _check_types(name, step, log)
+        low, high = float(low), float(high)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise DefinitionError(
+                f"parameter {name!r} runs from {low} to {high}; give finite ends, the lower one first"
+            )
+        return float(self._ask(name, lambda: FloatDistribution(low, high, log=log, step=step)))
 
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
-        return int(self._number(name, Parameter("int", int(low), int(high), log, step)))
+        _check_types(name, step, log)
+        low, high = int(low), int(high)
+        return int(self._ask(name, lambda: IntDistribution(low, high, log=log, step=step)))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         if isinstance(choices, str) or not isinstance(choices, Sequence):
             raise DefinitionError(
                 f"parameter {name!r} has choices {choices!r}; give a list or a tuple, whose order is fixed"
             )
-        if not choices:
-            raise DefinitionError(f"parameter {name!r} has no choices; give at least one")
         for choice in choices:
             if not _storable(choice):
                 raise DefinitionError(
                     f"parameter {name!r}: choice {choice!r} cannot be stored; "
                     "give names or numbers and look the value up"
                 )
-        return self._note(name, Parameter("categorical", choices=tuple(choices)))
+        return self._ask(name, lambda: CategoricalDistribution(choices))
 
     @property
     def facets(self) -> set[Any]:
         """Which branches the answer may have taken."""
         return {frozenset(self.asked)} | {
-            (name, repr(parameter.facet(self.values[name])))
-            for name, parameter in self.asked.items()
+            (name, repr(_facet(found, self.values[name]))) for name, found in self.asked.items()
         }
 
-    def _number(self, name: str, parameter: Parameter) -> Any:
-        low, high, step = parameter.low, parameter.high, parameter.step
-        assert low is not None and high is not None
-        if not isinstance(parameter.log, bool):
-            raise DefinitionError(
-                f"parameter {name!r} has log={parameter.log!r}; give True or False"
-            )
-        if step is not None and type(step) not in (int, float):
-            raise DefinitionError(f"parameter {name!r} has step={step!r}; give a number")
-        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-            raise DefinitionError(
-                f"parameter {name!r} runs from {low} to {high}; give finite ends, the lower one first"
-            )
-        if parameter.log and low <= 0:
-            raise DefinitionError(
-                f"parameter {name!r} starts at {low} on a log scale; give a lower end above 0"
-            )
-        if step is not None and step <= 0:
-            raise DefinitionError(f"parameter {name!r} has step {step}; give a step above 0")
-        if parameter.log and step not in (None, 1 if parameter.kind == "int" else None):
-            raise DefinitionError(
-                f"parameter {name!r} has a step on a log scale; give the one or the other"
-            )
-        if step is not None and (rest := _decimal(high) - _decimal(low)) % _decimal(step):
-            end = _decimal(low) + rest // _decimal(step) * _decimal(step)
-            raise DefinitionError(
-                f"parameter {name!r} runs from {low} to {high}, but its steps of {step} end at {end}; give that end"
-            )
-        return self._note(name, parameter)
-
-    def _note(self, name: str, parameter: Parameter) -> Any:
+    def _ask(self, name: str, make: Callable[[], BaseDistribution]) -> Any:
         if not (_is_text(name) and name.isprintable()):
             raise DefinitionError(f"parameter {name!r}: its name is no printable text; give it one")
-        if self.asked.setdefault(name, parameter) != parameter:
+        distribution = _made(name, make)
+        if self.asked.setdefault(name, distribution) != distribution:
             raise DefinitionError(
                 f"parameter {name!r} is asked for twice with different ranges; use two names"
             )
         if name not in self.values:
-            self.values[name] = self._choose(name, parameter)
+            self.values[name] = self._choose(name, distribution)
         return self.values[name]
+
+
+def _check_types(name: str, step: object, log: object) -> None:
+    """Raise where Optuna would take a value that it cannot store."""
+    if not isinstance(log, bool):
+        raise DefinitionError(f"parameter {name!r} has log={log!r}; give True or False")
+    if step is not None and not is_number(step):
+        raise DefinitionError(f"parameter {name!r} has step={step!r}; give a number")
+
+
+def _made(name: str, make: Callable[[], BaseDistribution]) -> BaseDistribution:
+    """A distribution, or Optuna's reason why there is none; what it would change is refused too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            return make()
+        except (TypeError, ValueError, UserWarning) as error:
+            cause = cause_of(error).rstrip(".")
+            raise DefinitionError(f"parameter {name!r}: {cause}; mend its range") from error
 
 
 def probe(study: Study) -> Space:
@@ -180,32 +137,32 @@ def probe(study: Study) -> Space:
     Raises:
         DefinitionError: `suggest` fails, or declares a range that cannot be searched.
     """
-    parameters: dict[str, Parameter] = {}
+    parameters: dict[str, BaseDistribution] = {}
     examples: list[tuple[Point, dict[str, Any]]] = []
     shown: set[Any] = set()
     choosers = [_lowest, _highest, *(_drawn(random.Random(i)) for i in range(_DRAWS))]
     for choose in choosers:
-        notes, configuration = _called(study, choose)
-        for name, parameter in notes.asked.items():
-            if parameters.setdefault(name, parameter) != parameter:
+        probed, configuration = _called(study, choose)
+        for name, distribution in probed.asked.items():
+            if parameters.setdefault(name, distribution) != distribution:
                 raise DefinitionError(
                     f"parameter {name!r} has different ranges in different trials; use two names"
                 )
         made = describe(configuration)
-        if len(examples) < _EXAMPLES or not notes.facets <= shown:
-            _check_repeatable(study, notes, made)
-            examples.append((notes.values, made))
-            shown |= notes.facets
+        if len(examples) < _EXAMPLES or not probed.facets <= shown:
+            _check_repeatable(study, probed, made)
+            examples.append((probed.values, made))
+            shown |= probed.facets
     return Space(parameters, tuple(examples))
 
 
-def _check_repeatable(study: Study, notes: _Notes, made: dict[str, Any]) -> None:
+def _check_repeatable(study: Study, probed: _Probe, made: dict[str, Any]) -> None:
     again, configuration = _called(
-        study, lambda name, parameter: notes.values.get(name, _lowest(name, parameter))
+        study, lambda name, found: probed.values.get(name, _lowest(name, found))
     )
-    if (again.values, describe(configuration)) != (notes.values, made):
+    if (again.values, describe(configuration)) != (probed.values, made):
         raise DefinitionError(
-            f"suggest(trial) answered twice to {notes.values}, each time differently; "
+            f"suggest(trial) answered twice to {probed.values}, each time differently; "
             "let its answer depend on the trial alone"
         )
 
@@ -221,21 +178,21 @@ def check_point(study: Study, space: Space, point: Point) -> None:
             raise DefinitionError(
                 f"planned point {dict(point)}: there is no parameter {name!r}; there is {_listed(space)}"
             )
-        if not space.parameters[name].holds(value):
+        if not holds(space.parameters[name], value):
             raise DefinitionError(
-                f"planned point {dict(point)}: {name}={value!r} is outside {space.parameters[name].to_json()}"
+                f"planned point {dict(point)}: {name}={value!r} is outside {space.parameters[name]}"
             )
 
-    def given(name: str, _parameter: Parameter) -> Any:
+    def given(name: str, _found: BaseDistribution) -> Any:
         if name not in point:
             raise DefinitionError(
                 f"planned point {dict(point)}: it says nothing of {name!r}; give each parameter that it needs"
             )
         return point[name]
 
-    notes, _ = _called(study, given)
+    probed, _ = _called(study, given)
     for name in point:
-        if name not in notes.values:
+        if name not in probed.values:
             raise DefinitionError(
                 f"planned point {dict(point)}: {name!r} is not used with the other values; leave it out"
             )
@@ -251,59 +208,73 @@ def describe(configuration: Configuration) -> dict[str, Any]:
     return {"network": network_to_json(configuration.network), **changes}
 
 
-def _called(study: Study, choose: Callable[[str, Parameter], Any]) -> tuple[_Notes, Configuration]:
-    notes = _Notes(choose)
+def _called(
+    study: Study, choose: Callable[[str, BaseDistribution], Any]
+) -> tuple[_Probe, Configuration]:
+    probed = _Probe(choose)
     try:
-        configuration = study.configuration(notes)
+        configuration = study.configuration(probed)
         configuration.recipe(study.recipe)  # raises here, not in the middle of a search
-        return notes, configuration
+        return probed, configuration
     except (DefinitionError, KeyboardInterrupt):
         raise
     except BaseException as error:  # the user's own code: a fault of the study file
-        message = " ".join(str(error).split()) or "no message"
+        path = getattr(getattr(study.suggest, "__code__", None), "co_filename", None)
+        line = f", in line {lines[-1]}," if (lines := lines_of(error, path)) else ""
         raise DefinitionError(
-            f"suggest(trial) raised {type(error).__name__}: {message}{_line(error, study)} "
-            f"with {notes.values or 'no parameter yet'}"
+            f"suggest(trial) raised {type(error).__name__}: {cause_of(error)}{line} "
+            f"with {probed.values or 'no parameter yet'}"
         ) from error
 
 
-def _line(error: BaseException, study: Study) -> str:
-    """The last line of the study file that the error passed through, in words."""
-    path = getattr(getattr(study.suggest, "__code__", None), "co_filename", None)
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == path]
-    return f", in line {lines[-1]}," if lines else ""
+def holds(distribution: BaseDistribution, value: object) -> bool:
+    """Whether a trial may have this value, as Optuna judges it; True is no number."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    if not (is_integer(value) if isinstance(distribution, IntDistribution) else is_number(value)):
+        return False
+    try:
+        create_trial(value=0.0, params={"x": value}, distributions={"x": distribution})
+    except ValueError:
+        return False
+    return True
 
 
-def _lowest(_name: str, parameter: Parameter) -> Any:
-    return parameter.choices[0] if parameter.choices is not None else parameter.low
+def _facet(distribution: BaseDistribution, value: Any) -> Any:
+    """What of a value may decide about a branch of `suggest`: a choice, one of few integers."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value
+    few = isinstance(distribution, IntDistribution) and distribution.high - distribution.low < _FEW
+    return value if few else None
 
 
-def _highest(_name: str, parameter: Parameter) -> Any:
-    return parameter.choices[-1] if parameter.choices is not None else parameter.high
+def _lowest(_name: str, distribution: Any) -> Any:
+    categorical = isinstance(distribution, CategoricalDistribution)
+    return distribution.choices[0] if categorical else distribution.low
 
 
-def _drawn(source: random.Random) -> Callable[[str, Parameter], Any]:
-    def choose(_name: str, parameter: Parameter) -> Any:
-        if parameter.choices is not None:
-            return source.choice(parameter.choices)
-        assert parameter.low is not None and parameter.high is not None
-        if parameter.log:
-            drawn = math.exp(source.uniform(math.log(parameter.low), math.log(parameter.high)))
+def _highest(_name: str, distribution: Any) -> Any:
+    categorical = isinstance(distribution, CategoricalDistribution)
+    return distribution.choices[-1] if categorical else distribution.high
+
+
+def _drawn(source: random.Random) -> Callable[[str, BaseDistribution], Any]:
+    def choose(_name: str, found: Any) -> Any:
+        if isinstance(found, CategoricalDistribution):
+            return source.choice(found.choices)
+        if found.log:
+            drawn = math.exp(source.uniform(math.log(found.low), math.log(found.high)))
         else:
-            drawn = source.uniform(parameter.low, parameter.high)
+            drawn = source.uniform(found.low, found.high)
         # Six digits, so that the last bit of this machine's exp and log is not in the fingerprint.
-        value = min(max(float(f"{drawn:.6g}"), parameter.low), parameter.high)
-        return _on_step(parameter, round(value) if parameter.kind == "int" else value)
+        value = min(max(float(f"{drawn:.6g}"), found.low), found.high)
+        value = round(value) if isinstance(found, IntDistribution) else value
+        if found.step is None or found.log:
+            return value
+        steps = round((value - found.low) / found.step)
+        return min(found.low + steps * found.step, found.high)
 
     return choose
-
-
-def _on_step(parameter: Parameter, value: Any) -> Any:
-    if parameter.step is None or parameter.log:
-        return value
-    low, high, step = parameter.low, parameter.high, parameter.step
-    return min(low + round((value - low) / step) * step, high)
 
 
 def _storable(choice: object) -> bool:
@@ -316,11 +287,6 @@ def _storable(choice: object) -> bool:
 def _is_text(value: object) -> bool:
     """Whether a value is text that UTF-8 holds, unlike half of a character in UTF-16."""
     return isinstance(value, str) and value.encode(errors="replace").decode() == value
-
-
-def _decimal(number: float) -> Decimal:
-    """A number as it is written, since 0.3 is not a multiple of 0.1 in binary."""
-    return Decimal(str(number))
 
 
 def _listed(space: Space) -> str:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from optuna.distributions import (
+    CategoricalDistribution,
+    IntDistribution,
+    json_to_distribution,
+)
 from sqlalchemy import Connection
 
 from mnist_tune.data.sources import Source
@@ -193,20 +198,19 @@ def _parameters(
     space: Mapping[str, Mapping[str, Any]], points: list[Mapping[str, Any]]
 ) -> tuple[SearchedParameter, ...]:
     return tuple(
-        SearchedParameter(
-            name=name,
-            kind=entry["kind"],
-            low=entry.get("low"),
-            high=entry.get("high"),
-            log=entry.get("log", False),
-            choices=tuple(entry.get("choices", ())),
-            points=_planned(name, entry["kind"], points),
-        )
+        _parameter(name, json_to_distribution(json.dumps(entry)), points)
         for name, entry in sorted(space.items())
     )
 
 
-def _planned(name: str, kind: str, points: list[Mapping[str, Any]]) -> tuple[float, ...]:
-    if kind == "categorical":
-        return ()
-    return tuple(sorted({point[name] for point in points if name in point}))
+def _parameter(name: str, found: Any, points: list[Mapping[str, Any]]) -> SearchedParameter:
+    if isinstance(found, CategoricalDistribution):
+        return SearchedParameter(name=name, kind="categorical", choices=found.choices)
+    return SearchedParameter(
+        name=name,
+        kind="int" if isinstance(found, IntDistribution) else "float",
+        low=found.low,
+        high=found.high,
+        log=found.log,
+        points=tuple(sorted({point[name] for point in points if name in point})),
+    )

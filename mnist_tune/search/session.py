@@ -13,7 +13,7 @@ from pathlib import Path
 from mnist_tune import checkpoints
 from mnist_tune.data.sources import Source
 from mnist_tune.definitions.definition import Definition
-from mnist_tune.definitions.fingerprint import differences, document, fingerprint
+from mnist_tune.definitions.fingerprint import definition_json, differences, fingerprint
 from mnist_tune.errors import DefinitionError
 from mnist_tune.search.samplers import DerivedSampler, pruner
 from mnist_tune.storage.database import Database
@@ -113,7 +113,7 @@ def open_session(
     guard = FileGuard(database.location)
     database.close_with(guard.close)
     store, study = Store(database), definition.study
-    wanted = document(definition, source.sha256)
+    wanted = definition_json(definition, source.sha256)
     row = store.find_study(definition.name)
     if row is None:
         row = _new_row(definition, source, wanted)

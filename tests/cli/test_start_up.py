@@ -14,7 +14,7 @@ import pytest
 
 from mnist_tune.cli.main import app
 from mnist_tune.data.sources import load_dataset
-from mnist_tune.definitions import template
+from mnist_tune.definitions import loading
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.search.session import open_session
 from mnist_tune.storage.database import open_database
@@ -205,7 +205,7 @@ def test_ctrl_c_before_anything_runs(
     def pressed(_path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(template, "write_template", pressed)
+    monkeypatch.setattr(loading, "write_template", pressed)
     said = call("new", "study.py")
     assert (said.code, said.out, said.err.strip()) == (130, "", "stopped")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mnist_tune.definitions.fingerprint import differences, document, fingerprint
-from mnist_tune.definitions.space import Parameter, Space
+from mnist_tune.definitions.fingerprint import definition_json, differences, fingerprint
 from mnist_tune.errors import DefinitionError
+from mnist_tune.study import Grid
 from tests.definitions.definition_samples import (
     CHECKOUT,
     FILE,
@@ -26,7 +26,7 @@ DATA = "d" * 64
 
 
 def text_of(folder: Path, text: str = FILE, data: str = DATA, **overrides: Any) -> str:
-    return document(defined(write(folder, text), **overrides), data)
+    return definition_json(defined(write(folder, text), **overrides), data)
 
 
 def test_is_the_digest_of_a_json_text_with_sorted_keys(tmp_path: Path) -> None:
@@ -41,13 +41,13 @@ def test_same_in_every_process(tmp_path: Path) -> None:
     code = """
 import sys
 from mnist_tune.definitions.definition import Overrides, define
-from mnist_tune.definitions.fingerprint import document
+from mnist_tune.definitions.fingerprint import definition_json
 for name in ("l2_factor", "layer_widths", "notebook_mlp", sys.argv[1]):
-    print(document(define(name, Overrides()), "d" * 64))
+    print(definition_json(define(name, Overrides()), "d" * 64))
 """
     first, second = (python(code, reference, hash_seed=seed) for seed in (1, 2))
     assert first == second
-    assert first.splitlines()[-1] == document(defined(reference), DATA)
+    assert first.splitlines()[-1] == definition_json(defined(reference), DATA)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_blind_to_what_changes_no_result(tmp_path: Path, old: str, new: str) -> 
 
 def test_blind_to_file_and_name(tmp_path: Path) -> None:
     other = defined(write(tmp_path, name="other.py"))
-    assert document(other, DATA) == text_of(tmp_path)
+    assert definition_json(other, DATA) == text_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,6 @@ def test_builtin_files_are_where_the_fingerprint_expects_them() -> None:
 @pytest.mark.parametrize("value", [{1: 2, "a": 3}, object(), "\ud800"])
 def test_what_json_cannot_hold_is_refused(tmp_path: Path, value: object) -> None:
     definition = defined(write(tmp_path))
-    space = Space({"x": Parameter("categorical", choices=(value,))}, ())
+    study = replace(definition.study, plan=Grid(({"x": value},)))
     with pytest.raises(DefinitionError, match="a value of the study cannot be stored"):
-        document(replace(definition, space=space), DATA)
+        definition_json(replace(definition, study=study), DATA)

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from mnist_tune.definitions import loading
-from mnist_tune.definitions.loading import StudyFile, builtin_files, find, load, question
+from mnist_tune.definitions.loading import (
+    StudyFile,
+    builtin_files,
+    find_study,
+    load_study_file,
+    question,
+)
 from mnist_tune.errors import DefinitionError
 from tests.definitions.definition_samples import FILE, changed, python, write
 
@@ -17,7 +23,7 @@ BUILTIN = ["l2_factor", "layer_widths", "notebook_mlp"]
 
 def refusal(reference: str) -> str:
     with pytest.raises(DefinitionError) as caught:
-        load(find(reference))
+        load_study_file(find_study(reference))
     assert str(caught.value).isprintable()
     return str(caught.value)
 
@@ -29,7 +35,7 @@ class TestFinding:
         monkeypatch.chdir(tmp_path)
         assert set(BUILTIN) <= {file.name for file in builtin_files()}
         for name in BUILTIN:
-            file = find(name)
+            file = find_study(name)
             assert (file.source, file.name) == (name, name)
             assert file.path.is_absolute()
             assert file.path.is_file()
@@ -41,7 +47,7 @@ class TestFinding:
         monkeypatch.chdir(tmp_path)
         path = (tmp_path / "mine.py").resolve()
         for reference in ("mine.py", "./mine.py", str(path)):
-            assert find(reference) == StudyFile(str(path), "mine", path)
+            assert find_study(reference) == StudyFile(str(path), "mine", path)
 
     def test_builtin_name_wins_over_a_folder_and_a_path_over_a_builtin_name(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -49,13 +55,13 @@ class TestFinding:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "l2_factor").mkdir()
         write(tmp_path, name="layer_widths.py")
-        assert find("l2_factor").source == "l2_factor"
-        assert find("layer_widths.py").path == (tmp_path / "layer_widths.py").resolve()
+        assert find_study("l2_factor").source == "l2_factor"
+        assert find_study("layer_widths.py").path == (tmp_path / "layer_widths.py").resolve()
 
     def test_home_is_expanded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
         write(tmp_path)
-        assert find("~/mine.py").name == "mine"
+        assert find_study("~/mine.py").name == "mine"
 
     @pytest.mark.parametrize(
         ("reference", "nearest"),
@@ -91,39 +97,39 @@ class TestFinding:
             assert refusal(reference) == expected
 
     def test_file_that_is_gone_when_it_is_read(self, tmp_path: Path) -> None:
-        file = find(write(tmp_path))
+        file = find_study(write(tmp_path))
         file.path.unlink()
         with pytest.raises(
             DefinitionError, match=r"study file .*mine\.py cannot be read: .*No such"
         ):
-            load(file)
+            load_study_file(file)
 
 
 class TestLoading:
     def test_nothing_is_left_beside_the_file(self, tmp_path: Path) -> None:
-        assert load(find(write(tmp_path))).seeds == 3
+        assert load_study_file(find_study(write(tmp_path))).seeds == 3
         assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
     def test_byte_order_mark_is_no_error(self, tmp_path: Path) -> None:
         (tmp_path / "mine.py").write_text(FILE, encoding="utf-8-sig")
-        file = find(str(tmp_path / "mine.py"))
-        assert load(file).seeds == 3
+        file = find_study(str(tmp_path / "mine.py"))
+        assert load_study_file(file).seeds == 3
         assert question(file) == "How much?"
 
     def test_our_own_future_imports_are_not_the_files(self, tmp_path: Path) -> None:
         text = FILE + "\n\ndef f(x: 1 + 1) -> None: ...\n\n\nassert f.__annotations__['x'] == 2\n"
-        load(find(write(tmp_path, text)))
+        load_study_file(find_study(write(tmp_path, text)))
 
     def test_file_may_define_dataclasses(self, tmp_path: Path) -> None:
         text = FILE + (
             "\n\nfrom dataclasses import dataclass\n\n\n"
             '@dataclass(slots=True)\nclass Size:\n    width: "int" = 3\n\n\nSize()\n'
         )
-        load(find(write(tmp_path, text)))
+        load_study_file(find_study(write(tmp_path, text)))
 
     def test_file_knows_its_place(self, tmp_path: Path) -> None:
         path = write(tmp_path, FILE + "\n\nseen = __file__\nassert __name__ != '__main__'\n")
-        load(find(path))
+        load_study_file(find_study(path))
         assert sys.modules["_mnist_tune_study_mine"].seen == path
 
     @pytest.mark.parametrize(
@@ -203,7 +209,7 @@ class TestQuestion:
     def test_is_the_first_paragraph_of_the_docstring(
         self, tmp_path: Path, text: str, expected: str
     ) -> None:
-        assert question(find(write(tmp_path, text))) == expected
+        assert question(find_study(write(tmp_path, text))) == expected
 
     def test_each_builtin_study_asks_one(self) -> None:
         assert all(question(file).endswith("?") for file in builtin_files())
@@ -216,7 +222,7 @@ from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.definitions.loading import builtin_files
 for file in builtin_files():
     define(file.name, Overrides())
-heavy = {"tensorflow", "keras", "optuna", "sqlalchemy", "distributed", "numpy", "pandas"}
+heavy = {"tensorflow", "keras", "sqlalchemy", "distributed", "pandas"}
 print(sorted(heavy & set(sys.modules)))
 """
     assert python(code) == "[]\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_tune.definitions.definition import Overrides, define
-from mnist_tune.definitions.template import write_template
+from mnist_tune.definitions.loading import write_template
 from mnist_tune.errors import DefinitionError
 from tests.definitions.definition_samples import python
 

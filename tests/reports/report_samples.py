@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from sqlalchemy import Connection, create_engine
 
+from mnist_tune.definitions.space import space_to_json
 from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp, Network, network_to_json
 from mnist_tune.recipes import Recipe, Sgd, recipe_to_json
 from mnist_tune.reports.results import StudyResults
@@ -57,7 +59,7 @@ EMBEDDED = {
     "train_size": 4_000,
     "test_size": 1_000,
 }
-L2_SPACE = {"l2": {"kind": "float", "low": 1e-6, "high": 1e-3, "log": True, "step": None}}
+L2_SPACE = {"l2": FloatDistribution(1e-6, 1e-3, log=True)}
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def opened(path: Path, *samples: Sample) -> Iterator[Connection]:
 
 
 def definition(
-    space: Mapping[str, Any] = L2_SPACE,
+    space: Mapping[str, BaseDistribution] = L2_SPACE,
     plan: Mapping[str, Any] | None = None,
     pruner: str = "none",
     network: Network | None = None,
@@ -138,7 +140,7 @@ def definition(
     points = {"sampler": "grid", "points": [{"l2": value} for value in L2]}
     recipe = recipe_to_json(Recipe(epochs=3, optimizer=Sgd(learning_rate=0.1)))
     values: dict[str, Any] = {
-        "space": space,
+        "space": space_to_json(space),
         "plan": plan or points,
         "recipe": recipe,
         "pruner": pruner,
@@ -293,8 +295,8 @@ WIDTHS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
 
 def widths() -> Sample:
     """A search by a sampler over depth and widths, with parameters that not every trial has."""
-    width = {"kind": "int", "low": 32, "high": 1024, "log": True, "step": 1}
-    depth = {"kind": "int", "low": 1, "high": 3, "log": False, "step": 1}
+    width = IntDistribution(32, 1024, log=True)
+    depth = IntDistribution(1, 3)
     space = {"depth": depth, "width_1": width, "width_2": width, "width_3": width}
     plan = {"sampler": "tpe", "first": [], "study_seed": 0}
     row = study(name="layer_widths", definition=definition(space, plan), planned_trials=6)
@@ -317,8 +319,8 @@ LATENT: tuple[tuple[int, tuple[int, ...]], ...] = (
 def autoencoders(*, referenced: bool = True, confirmed: bool = True) -> Sample:
     """A plan of latent sizes, one width, with what they must beat; confirmed with three seeds."""
     space = {
-        "latent": {"kind": "int", "low": 2, "high": 128, "log": True, "step": 1},
-        "hidden": {"kind": "int", "low": 32, "high": 1024, "log": True, "step": 1},
+        "latent": IntDistribution(2, 128, log=True),
+        "hidden": IntDistribution(32, 1024, log=True),
     }
     points = [{"latent": latent, "hidden": 128} for latent, _ in LATENT]
     plan = {"sampler": "grid", "points": points}

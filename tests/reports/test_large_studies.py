@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from optuna.distributions import IntDistribution
 
 import mnist_tune
 from mnist_tune.networks import Block, Cnn, Mlp, Network, network_from_json
@@ -27,7 +28,7 @@ from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Sample, Stored
 
 PACKAGE = str(Path(mnist_tune.__file__).parent)
-WIDTH = {"kind": "int", "low": 8, "high": 2048, "log": True, "step": 1}
+WIDTH = IntDistribution(8, 2048, log=True)
 Build = Callable[[int], Network]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.image import imread
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from mnist_tune.networks import Mlp
 from mnist_tune.reports.figures import Figure
@@ -94,8 +95,8 @@ def test_several_parameters_are_drawn_by_the_size_of_the_network(read: Read) -> 
     assert [point.name for point in figure.points if point.labelled] == ["300-100", "1024-512"]
 
 
-def one_parameter(values: list[float], **space: Any) -> Sample:
-    entry = {"kind": "float", "low": 0.0, "high": 10.0, "log": False, "step": None, **space}
+def one_parameter(values: list[float], *, log: bool = False) -> Sample:
+    entry = FloatDistribution(0.01 if log else 0.0, 10.0, log=log)
     plan = {"sampler": "grid", "points": [{"rate/x": value} for value in values]}
     sample = Sample(samples.study(definition=samples.definition({"rate/x": entry}, plan)))
     for number, value in enumerate(values):
@@ -124,10 +125,10 @@ def test_scale(read: Read, values: list[float], log: bool, scale: str) -> None:
 
 
 def test_networks_of_one_size_with_several_parameters_are_drawn_by_trial(read: Read) -> None:
-    entry = {"kind": "categorical", "choices": ["relu", "tanh"]}
+    entry = CategoricalDistribution(["relu", "tanh"])
     definition = samples.definition({"activation": entry}, {"sampler": "random"})
     sample = Sample(samples.study(definition=definition))
-    for number, name in enumerate(entry["choices"]):
+    for number, name in enumerate(["relu", "tanh"]):
         trial = samples.trial(number, Mlp(hidden=(8,)), {"activation": name}, (9000, 9004))
         sample = sample.plus(trial)
     figure = plotted(read(sample))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from sqlalchemy import Connection
 
 from mnist_tune.networks import Mlp
@@ -179,7 +180,7 @@ def test_parameters_that_a_trial_does_not_have_are_missing(stored: Stored) -> No
     }
 
 
-def sample_of(space: dict[str, object], params: dict[str, object]) -> Sample:
+def sample_of(space: dict[str, BaseDistribution], params: dict[str, object]) -> Sample:
     definition = samples.definition(space, {"sampler": "random"})
     study = samples.Sample(samples.study(definition=definition))
     return study.plus(samples.trial(0, Mlp(hidden=(8,)), params, (9000, 9010)))
@@ -197,16 +198,16 @@ def sample_of(space: dict[str, object], params: dict[str, object]) -> Sample:
     ],
 )
 def test_categorical_parameters(
-    stored: Stored, choices: list[object], value: object, kind: str, cell: object
+    stored: Stored, choices: list[str | float | None], value: object, kind: str, cell: object
 ) -> None:
-    space: dict[str, object] = {"choice": {"kind": "categorical", "choices": choices}}
+    space: dict[str, BaseDistribution] = {"choice": CategoricalDistribution(choices)}
     column = tables_of(stored, sample_of(space, {"choice": value})).configurations["choice"]
     assert str(column.dtype) == kind
     assert column.isna()[0] if cell is None else column[0] == cell
 
 
 def test_a_parameter_named_like_a_column_gets_another_one(stored: Stored) -> None:
-    entry = {"kind": "float", "low": 0.0, "high": 1.0, "log": False, "step": None}
+    entry = FloatDistribution(0.0, 1.0)
     tables = tables_of(
         stored, sample_of({"seed": entry, "mean": entry}, {"seed": 0.5, "mean": 0.2})
     )
@@ -220,7 +221,7 @@ def test_a_parameter_named_like_a_column_gets_another_one(stored: Stored) -> Non
     "name", ["n", "accuracy", "trial", "mean", "low", "images", "seed", "label"]
 )
 def test_a_parameter_named_like_a_column_is_seen_everywhere(stored: Stored, name: str) -> None:
-    entry = {"kind": "float", "low": 0.0, "high": 1.0, "log": False, "step": None}
+    entry = FloatDistribution(0.0, 1.0)
     connection = stored(sample_of({name: entry}, {name: 0.125}))
     (study,) = connection.exec_driver_sql("SELECT name FROM mnist_tune_studies").scalars()
     results = read_results(connection, study)
@@ -237,8 +238,8 @@ def test_a_parameter_named_like_a_column_is_seen_everywhere(stored: Stored, name
 
 
 def test_a_parameter_that_has_the_other_name_too_is_not_hidden(stored: Stored) -> None:
-    entry = {"kind": "float", "low": 0.0, "high": 1.0, "log": False, "step": None}
-    space: dict[str, object] = {"n": entry, "param_n": entry}
+    entry = FloatDistribution(0.0, 1.0)
+    space: dict[str, BaseDistribution] = {"n": entry, "param_n": entry}
     tables = tables_of(stored, sample_of(space, {"n": 0.5, "param_n": 0.25}))
     assert list(tables.configurations["param_n"]) == [0.25]
     assert list(tables.configurations["param_param_n"]) == [0.5]

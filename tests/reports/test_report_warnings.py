@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from optuna.distributions import FloatDistribution
 
 from mnist_tune.networks import Mlp
 from mnist_tune.reports.results import StudyResults
@@ -140,7 +141,7 @@ def test_the_edge_of_a_grid_is_that_of_its_points(
 
 
 def searched(value: float, *, log: bool) -> Sample:
-    space = {"l2": {"kind": "float", "low": 1e-6, "high": 1e-2, "log": log, "step": None}}
+    space = {"l2": FloatDistribution(1e-6, 1e-2, log=log)}
     definition = samples.definition(space, {"sampler": "tpe"})
     sample = Sample(samples.study(definition=definition, planned_trials=1))
     return sample.plus(samples.trial(0, Mlp(hidden=(8,)), {"l2": value}, (9000, 9001)))
@@ -167,7 +168,7 @@ def test_the_edge_of_a_search_is_1_percent_of_its_range(
 
 def test_a_range_of_one_value_has_no_edge(read: Read) -> None:
     sample = searched(0.5, log=False)
-    space = {"l2": {"kind": "float", "low": 0.5, "high": 0.5, "log": False, "step": None}}
+    space = {"l2": FloatDistribution(0.5, 0.5)}
     definition = samples.definition(space, {"sampler": "tpe"})
     assert "edge" not in keys(read(sample.changed(definition=definition)))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from optuna.distributions import IntDistribution
 from sqlalchemy import select
 
 from mnist_tune.data.sources import load_dataset
@@ -283,7 +284,7 @@ def test_what_judges_the_search_is_called_by_its_name(stored: Stored) -> None:
 
 
 def test_a_plane_of_all_pairs_is_drawn_as_cells(read: Read) -> None:
-    entry = {"low": 1, "high": 100, "log": False, "step": 1, "kind": "int"}
+    entry = IntDistribution(1, 100)
     pairs = [(8, 1), (8, 2), (16, 1), (16, 2)]
     plan = {"sampler": "grid", "points": [{"width": w, "twist": t} for w, t in pairs]}
     text = samples.definition({"width": entry, "twist": entry}, plan)
