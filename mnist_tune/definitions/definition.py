@@ -16,9 +16,11 @@ from mnist_tune.recipes import compiled_on_cpus
 from mnist_tune.study import Grid, Sampler, Search, Study
 
 _REHEARSAL_EPOCHS = 3
-_REHEARSAL_SEEDS = 2
-_REHEARSAL_CONFIRM_SEEDS = 3
+_REHEARSAL_SEEDS = {"seeds": 2, "confirm_seeds": 3}
 _REHEARSAL_TRIALS = 5
+# Which part of a study an override changes; those of the plan depend on it.
+_OF_RECIPE = ("epochs", "precision")
+_OF_STUDY = ("seeds", "pruner", "protocol", "study_seed", "confirm_seeds", "baseline")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,16 +159,12 @@ def _check_plan(study: Study, space: Space) -> None:
 def _overridden(study: Study, overrides: Overrides) -> Study:
     given = overrides.to_json()
     study = replace(study, plan=_plan(study.plan, overrides))
-    if "epochs" in given:
-        with _blaming("epochs", given["epochs"]):
-            study = replace(study, recipe=replace(study.recipe, epochs=given["epochs"]))
-    if "precision" in given:
-        with _blaming("precision", given["precision"]):
-            study = replace(study, recipe=replace(study.recipe, precision=given["precision"]))
-    for name in ("seeds", "pruner", "protocol", "study_seed", "confirm_seeds", "baseline"):
-        if name in given:
-            with _blaming(name, given[name]):
-                study = replace(study, **{name: given[name]})
+    for name, value in given.items():
+        with _blaming(name, value):
+            if name in _OF_RECIPE:
+                study = replace(study, recipe=replace(study.recipe, **{name: value}))
+            elif name in _OF_STUDY:
+                study = replace(study, **{name: value})
     return _rehearsal(study, given) if overrides.quick else study
 
 
@@ -221,16 +219,17 @@ def _sampled(plan: Grid | Search, sampler: str | None) -> Grid | Search:
 
 def _rehearsal(study: Study, given: dict[str, Any]) -> Study:
     """Shorten what the command line did not give by hand."""
-    epochs = given.get("epochs", min(study.recipe.epochs, _REHEARSAL_EPOCHS))
-    return replace(
-        study,
-        recipe=replace(study.recipe, epochs=epochs),
-        plan=study.plan if "trials" in given else _shortened(study.plan),
-        seeds=given.get("seeds", min(study.seeds, _REHEARSAL_SEEDS)),
-        confirm_seeds=given.get(
-            "confirm_seeds", min(study.confirm_seeds, _REHEARSAL_CONFIRM_SEEDS)
-        ),
-    )
+    if "epochs" not in given:
+        epochs = min(study.recipe.epochs, _REHEARSAL_EPOCHS)
+        study = replace(study, recipe=replace(study.recipe, epochs=epochs))
+    if "trials" not in given:
+        study = replace(study, plan=_shortened(study.plan))
+    shorter = {
+        name: min(getattr(study, name), most)
+        for name, most in _REHEARSAL_SEEDS.items()
+        if name not in given
+    }
+    return replace(study, **shorter)
 
 
 def _shortened(plan: Grid | Search) -> Grid | Search:

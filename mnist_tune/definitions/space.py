@@ -248,14 +248,12 @@ def _facet(distribution: BaseDistribution, value: Any) -> Any:
     return value if few else None
 
 
-def _lowest(_name: str, distribution: Any) -> Any:
-    categorical = isinstance(distribution, CategoricalDistribution)
-    return distribution.choices[0] if categorical else distribution.low
+def _lowest(_name: str, found: Any) -> Any:
+    return found.choices[0] if isinstance(found, CategoricalDistribution) else found.low
 
 
-def _highest(_name: str, distribution: Any) -> Any:
-    categorical = isinstance(distribution, CategoricalDistribution)
-    return distribution.choices[-1] if categorical else distribution.high
+def _highest(_name: str, found: Any) -> Any:
+    return found.choices[-1] if isinstance(found, CategoricalDistribution) else found.high
 
 
 def _drawn(source: random.Random) -> Callable[[str, BaseDistribution], Any]:
