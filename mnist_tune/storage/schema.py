@@ -40,7 +40,7 @@ from mnist_tune.storage.records import (
     columns_of,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TYPES = {str: Text, int: Integer, float: Float, bool: Boolean, bytes: LargeBinary}
 
