@@ -62,6 +62,7 @@ _OWNERS = {
     ),
 }
 _STUDY_ID = text("SELECT study_id FROM studies WHERE study_name = :name")
+_LATEST = 10  # ended trials that a view of a running study needs
 _LARGEST = 2**31 - 1  # of Optuna's ids in PostgreSQL
 _FIELDS = {state.upper(): state for state in ("complete", "pruned", "running", "waiting")} | {
     "FAIL": "failed"
@@ -121,7 +122,7 @@ class StudyProgress:
         overview: the study at a glance.
         epochs: that a run trains; a trial may set its own number.
         running: trials under way, by number.
-        ended: trials that have ended, the latest last, with the seconds that each took.
+        ended: the latest trials that have ended, the last one last, with the seconds that each took.
         best_values: the metric of each seed of the best trial.
         confirming: a confirmation that is under way.
     """
@@ -187,14 +188,6 @@ def study_progress(location: Location, name: str, column: str) -> StudyProgress:
         overview = _named(overviews, name, location)
         assert connection is not None
         uid, best = overview.study.uid, overview.best
-        trials = {row.trial_number: row for row in read_rows(connection, TrialRow, study_uid=uid)}
-        timings = read_rows(
-            connection,
-            TimingRow,
-            order=("finished_at", "trial_number"),
-            study_uid=uid,
-            confirmation=0,
-        )
         number = -1 if best is None else best.trial_number
         runs = read_rows(connection, RunRow, study_uid=uid, confirmation=0, trial_number=number)
         values = [getattr(run, column) for run in runs]
@@ -203,11 +196,7 @@ def study_progress(location: Location, name: str, column: str) -> StudyProgress:
             overview=overview,
             epochs=int(json.loads(overview.study.definition)["recipe"]["epochs"]),
             running=_running(connection, name),
-            ended=tuple(
-                (trials[t.trial_number], t.elapsed_seconds)
-                for t in timings
-                if t.trial_number in trials
-            ),
+            ended=_ended(connection, uid),
             best_values=tuple(value for value in values if value is not None),
             confirming=next(iter(confirming), None),
         )
@@ -310,6 +299,21 @@ def _best(connection: Connection, uid: str, direction: Direction) -> TrialRow | 
     if number is None:
         return None
     return read_rows(connection, TrialRow, study_uid=uid, trial_number=number)[0]
+
+
+def _ended(connection: Connection, uid: str) -> tuple[tuple[TrialRow, float], ...]:
+    timing = TABLES[TimingRow].c
+    latest = (
+        select(timing.trial_number, timing.elapsed_seconds)
+        .where(timing.study_uid == uid, timing.confirmation == 0)
+        .order_by(timing.finished_at.desc(), timing.trial_number.desc())
+        .limit(_LATEST)
+    )
+    return tuple(
+        (trial, seconds)
+        for number, seconds in reversed(connection.execute(latest).all())
+        for trial in read_rows(connection, TrialRow, study_uid=uid, trial_number=number)
+    )
 
 
 def _running(connection: Connection, name: str) -> tuple[RunningTrial, ...]:
