@@ -16,7 +16,8 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,16 +41,14 @@ from mnist_tune.storage.records import (
     ConfirmationRow,
     PictureRow,
     StudyRow,
-    from_columns,
 )
 from mnist_tune.storage.schema import TABLES
-from mnist_tune.storage.store import Store
+from mnist_tune.storage.store import Store, read_rows
 
-Content = dict[str, list[dict[str, Any]]]
-"""Name of a table, ours or Optuna's → the rows of one study."""
+Content = dict[str, list[tuple[Any, ...]]]
+"""Name of a table, ours or Optuna's → the rows of one study, as values of its columns in order."""
 
 _ANALYSES = {AnalysisRow: "name", PictureRow: "analysis"}
-_IN_ONE_STATEMENT = 1_000  # trials, since a statement has a limit of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,46 +199,36 @@ def read_content(connection: Connection, study: StudyRow) -> Content:
         if kind not in _ANALYSES:
             own = table.c["uid" if kind is StudyRow else "study_uid"] == study.uid
             content[table.name] = _rows(connection, table, own)
-    analyses = _rows(connection, TABLES[AnalysisRow])
-    analyses = [row for row in analyses if from_columns(AnalysisRow, row).uses(study)]
-    pictures, names = TABLES[PictureRow], [row["name"] for row in analyses]
-    content[TABLES[AnalysisRow].name] = analyses
+    analyses, pictures = TABLES[AnalysisRow], TABLES[PictureRow]
+    names = [row.name for row in read_rows(connection, AnalysisRow) if row.uses(study)]
+    content[analyses.name] = _rows(connection, analyses, analyses.c.name.in_(names))
     content[pictures.name] = _rows(connection, pictures, pictures.c.analysis.in_(names))
-    for table in optuna_tables():
-        if table.name == "studies":
-            content["studies"] = _rows(connection, table, table.c.study_name == study.name)
-        elif table.name == "trials" or "trial_id" not in table.c:
-            ids = [row["study_id"] for row in content["studies"]]
-            content[table.name] = _rows(connection, table, table.c.study_id.in_(ids))
-        else:
-            trials = [row["trial_id"] for row in content["trials"]]
-            content[table.name] = [
-                row
-                for start in range(0, len(trials), _IN_ONE_STATEMENT)
-                for row in _rows(
-                    connection,
-                    table,
-                    table.c.trial_id.in_(trials[start : start + _IN_ONE_STATEMENT]),
-                )
-            ]
+    theirs = {table.name: table for table in optuna_tables()}
+    owner, trial = theirs["studies"].c, theirs["trials"].c
+    studies = select(owner.study_id).where(owner.study_name == study.name).correlate(None)
+    trials = select(trial.trial_id).where(trial.study_id.in_(studies)).correlate(None)
+    for name, table in theirs.items():
+        is_study = name == "trials" or "trial_id" not in table.c
+        where = table.c.study_id.in_(studies) if is_study else table.c.trial_id.in_(trials)
+        content[name] = _rows(connection, table, where)
     return content
 
 
-def canonical(content: Content) -> dict[str, list[str]]:
+def canonical(content: Content) -> dict[str, Counter[tuple[Any, ...]]]:
     """Table → its rows, the same whatever ids a database has given; without analyses."""
-    numbers = {row["trial_id"]: row["number"] for row in content["trials"]}
-    lines = {
-        table.name: sorted(_line(row) for row in content[table.name])
+    rows = {
+        table.name: Counter(content[table.name])
         for kind, table in TABLES.items()
         if kind not in _ANALYSES
     }
+    trials = next(table for table in optuna_tables() if table.name == "trials")
+    numbers = zip(*(_column(content, trials, name) for name in ("trial_id", "number")), strict=True)
+    ids = {"trial_id": dict(numbers)}
     for table in optuna_tables():
         (own,) = (column.name for column in table.primary_key)
-        lines[table.name] = sorted(
-            _line(_renumbered(row, {"trial_id": numbers}, (own, "study_id")))
-            for row in content[table.name]
-        )
-    return lines
+        found = _renumbered(table, content[table.name], ids, without=(own, "study_id"))
+        rows[table.name] = Counter(tuple(row.values()) for row in found)
+    return rows
 
 
 def _read(source: Location, study: StudyRow) -> Content:
@@ -253,12 +242,15 @@ def _read(source: Location, study: StudyRow) -> Content:
 
 
 def _rows(
-    connection: Connection, table: Table, where: ColumnElement[bool] | None = None
-) -> list[dict[str, Any]]:
-    statement = select(table).order_by(*table.primary_key)
-    if where is not None:
-        statement = statement.where(where)
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    connection: Connection, table: Table, where: ColumnElement[bool]
+) -> list[tuple[Any, ...]]:
+    found = connection.execute(select(table).where(where).order_by(*table.primary_key))
+    return [tuple(row) for row in found]
+
+
+def _column(content: Content, table: Table, name: str) -> list[Any]:
+    place = table.columns.keys().index(name)
+    return [row[place] for row in content[table.name]]
 
 
 def _write(copy: Database, content: Content, study: StudyRow) -> None:
@@ -292,7 +284,7 @@ def write_content(connection: Connection, content: Content) -> None:
     Analyses that are there already stay as they are: another study may have brought them.
     """
     for kind, table in TABLES.items():
-        rows = content[table.name]
+        rows = [dict(zip(table.columns.keys(), row, strict=True)) for row in content[table.name]]
         if (name := _ANALYSES.get(kind)) is not None:
             known = set(connection.execute(select(table.c[name])).scalars())
             rows = [row for row in rows if row[name] not in known]
@@ -302,32 +294,36 @@ def write_content(connection: Connection, content: Content) -> None:
     # Those with ids that others use come first; attributes of a study may name its trials.
     for table in sorted(optuna_tables(), key=lambda table: table.name not in ("studies", "trials")):
         (own,) = (column.name for column in table.primary_key)
-        rows = [_renumbered(row, ids, (own,)) for row in content[table.name]]
+        rows = list(_renumbered(table, content[table.name], ids, without=(own,)))
         if own in ids:
-            for row, renumbered in zip(content[table.name], rows, strict=True):
-                made = connection.execute(insert(table), renumbered).inserted_primary_key
+            for old, row in zip(_column(content, table, own), rows, strict=True):
+                made = connection.execute(insert(table), row).inserted_primary_key
                 assert made is not None
-                ids[own][row[own]] = made[0]
+                ids[own][old] = made[0]
         elif rows:
             connection.execute(insert(table), rows)
 
 
 def _renumbered(
-    row: Mapping[str, Any], ids: Mapping[str, Mapping[int, int]], without: tuple[str, ...]
-) -> dict[str, Any]:
-    """A row of Optuna's with other ids, also of the trials that an attribute of a study names."""
-    kept = {
-        column: ids[column].get(value, value) if column in ids else value
-        for column, value in row.items()
-        if column not in without
-    }
-    if "study_id" in row and "key" in kept:
-        kept["key"] = with_trial_ids(kept["key"], ids["trial_id"])
-    return kept
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return repr(sorted(row.items()))
+    table: Table,
+    rows: Iterable[tuple[Any, ...]],
+    ids: Mapping[str, Mapping[int, int]],
+    *,
+    without: tuple[str, ...],
+) -> Iterator[dict[str, Any]]:
+    """Rows of Optuna's with other ids, also of the trials that an attribute of a study names."""
+    names = table.columns.keys()
+    named = "study_id" in names and "key" in names
+    renumbered = [name for name in names if name in ids and name not in without]
+    for values in rows:
+        row = dict(zip(names, values, strict=True))
+        for name in without:
+            row.pop(name, None)
+        for name in renumbered:
+            row[name] = ids[name].get(row[name], row[name])
+        if named:
+            row["key"] = with_trial_ids(row["key"], ids["trial_id"])
+        yield row
 
 
 @contextmanager

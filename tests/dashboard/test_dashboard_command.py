@@ -358,11 +358,10 @@ def test_other_names_are_allowed_one_by_one(in_a_file: Place) -> None:
         assert shown.ask("/api/studies", Host="lab.example:8080")[0] == 200
 
 
-def test_pages_of_older_studies_are_made(in_a_file: Place, tmp_path: Path) -> None:
+def test_pages_that_a_killed_search_left_out_are_made(in_a_file: Place, tmp_path: Path) -> None:
     place = copy_of(in_a_file, tmp_path)
     shutil.rmtree(place.database.parent / "artifacts")
     with closing(sqlite3.connect(place.database)) as connection, connection:
-        connection.execute("DELETE FROM trial_system_attributes WHERE key LIKE 'artifacts:%'")
         connection.execute(
             "DELETE FROM study_system_attributes WHERE key LIKE 'artifacts:%' OR key LIKE 'dashboard:%'"
         )

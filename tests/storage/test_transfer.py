@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -49,7 +51,7 @@ def source(location: Location) -> Location:
     return location
 
 
-def content(location: Location, name: str) -> dict[str, list[str]]:
+def content(location: Location, name: str) -> dict[str, Counter[tuple[Any, ...]]]:
     with open_database(location, create=False) as database, database.reading() as connection:
         return canonical(read_content(connection, Store(database).study(name)))
 
