@@ -8,11 +8,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from optuna.distributions import (
-    CategoricalDistribution,
-    IntDistribution,
-    json_to_distribution,
-)
 from sqlalchemy import Connection
 
 from mnist_tune.data.sources import Source
@@ -22,6 +17,11 @@ from mnist_tune.networks import Denoiser, Network, network_from_json
 from mnist_tune.storage.records import ConfirmationRow, StudyRow
 from mnist_tune.storage.store import read_rows
 
+_KINDS = {
+    "FloatDistribution": "float",
+    "IntDistribution": "int",
+    "CategoricalDistribution": "categorical",
+}
 _OF_THE_ROW = (
     *("uid", "name", "question", "protocol", "rehearsal", "baseline", "planned_trials", "seeds"),
     *("overrides", "fingerprint", "versions"),
@@ -197,20 +197,18 @@ def _network(definition: Mapping[str, Any]) -> Network | None:
 def _parameters(
     space: Mapping[str, Mapping[str, Any]], points: list[Mapping[str, Any]]
 ) -> tuple[SearchedParameter, ...]:
+    """Read Optuna's distributions from their JSON; Optuna itself takes a third of a second to import."""
     return tuple(
-        _parameter(name, json_to_distribution(json.dumps(entry)), points)
+        _parameter(name, _KINDS[entry["name"]], entry["attributes"], points)
         for name, entry in sorted(space.items())
     )
 
 
-def _parameter(name: str, found: Any, points: list[Mapping[str, Any]]) -> SearchedParameter:
-    if isinstance(found, CategoricalDistribution):
-        return SearchedParameter(name=name, kind="categorical", choices=found.choices)
-    return SearchedParameter(
-        name=name,
-        kind="int" if isinstance(found, IntDistribution) else "float",
-        low=found.low,
-        high=found.high,
-        log=found.log,
-        points=tuple(sorted({point[name] for point in points if name in point})),
-    )
+def _parameter(
+    name: str, kind: str, found: Mapping[str, Any], points: list[Mapping[str, Any]]
+) -> SearchedParameter:
+    if kind == "categorical":
+        return SearchedParameter(name=name, kind=kind, choices=tuple(found["choices"]))
+    planned = tuple(sorted({point[name] for point in points if name in point}))
+    ends = {end: found[end] for end in ("low", "high", "log")}
+    return SearchedParameter(name=name, kind=kind, points=planned, **ends)
