@@ -92,3 +92,17 @@ def test_each_script_is_named_and_can_be_run() -> None:
 def test_each_page_is_linked_from_the_readme() -> None:
     linked = {link.partition("#")[0] for link in links_of(README)}
     assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} <= linked
+
+
+def test_architecture_has_a_line_for_each_module() -> None:
+    text = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([\w/]+\.py)` \| \S", text, re.MULTILINE)
+    package = CHECKOUT / "mnist_tune"
+    modules = {str(path.relative_to(package)) for path in package.rglob("*.py")}
+    assert sorted(listed) == sorted(name for name in modules if not name.endswith("__.py"))
+
+
+def test_every_file_that_architecture_names_exists() -> None:
+    text = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:mnist_tune|studies|tests|docs|scripts)/[\w/.]*)`", text):
+        assert (CHECKOUT / name).exists(), name

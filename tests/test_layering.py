@@ -186,6 +186,27 @@ def test_no_module_imports_itself_through_others() -> None:
         pytest.fail(" ← ".join(error.args[1]))
 
 
+def public_names(path: str) -> set[str]:
+    """Classes, functions and constants that a module defines for others."""
+    found: set[str] = set()
+    for node in tree(path).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+    return {name for name in found if not name.startswith("_")}
+
+
+def test_no_public_name_is_defined_in_two_modules() -> None:
+    places: dict[str, list[str]] = {}
+    for path in MODULES.values():
+        for name in public_names(path):
+            places.setdefault(name, []).append(path)
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
 @pytest.mark.parametrize("folder", ["mnist_tune", "studies"])
 def test_tensorflow_is_imported_only_by_the_trainer(folder: str) -> None:
     found = [

@@ -27,7 +27,7 @@ _HALVING = 3  # keep the best third of each Hyperband rung (Li et al., 2018, use
 
 
 class DerivedSampler(BaseSampler):
-    """DeviceRandom with a fresh sampler for each trial, purpose and parameter.
+    """Draws with a fresh sampler for each trial, purpose and parameter.
 
     Args:
         kind: `grid` (points that are not in the plan cannot be drawn), `random` or `tpe`.
