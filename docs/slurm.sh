@@ -7,7 +7,7 @@
 #SBATCH --gpus-per-task=1
 #SBATCH --mem=16G
 #SBATCH --time=12:00:00
-# SLURM warns a minute before it kills: the worker leaves, and its trial goes on elsewhere.
+# SLURM warns a minute before it kills: the worker leaves, and its runs resume elsewhere.
 #SBATCH --signal=B:TERM@60
 #SBATCH --requeue
 set -euo pipefail

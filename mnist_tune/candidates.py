@@ -1,4 +1,4 @@
-"""Which autoencoder and which classifier `denoise` and `generate` work with.
+"""Finds the autoencoder and the classifier that `denoise` and `generate` use.
 
 Either a study, whose best configuration counts, or a `.keras` file. Where none is named, the study
 with the best validation objective is taken, confirmed ones before others: what was measured on the

@@ -1,4 +1,4 @@
-"""States of unfinished runs on disk: one file per run, which is there whole or not at all.
+"""Checkpoints of unfinished runs: one file per run, written atomically.
 
 A file holds
 
@@ -9,7 +9,7 @@ A file holds
     numbers                  float32 of all weights, then of all slots of the optimizer
     checksum      32 bytes   SHA-256 over everything before
 
-with every number in little-endian order. Metrics keep all their digits, so a run that goes on
+with every number in little-endian order. Metrics keep all their digits, so a run that resumes
 from its file gives the same bits as one that was never interrupted.
 
 Contract: one process at a time writes a path, any number read it. A writer that is killed leaves

@@ -1,4 +1,4 @@
-"""What `mnist-tune doctor` looks at: each thing a study needs, and what to do where it is missing."""
+"""The checks of `mnist-tune doctor`: Python, packages, data, device, storage."""
 
 from __future__ import annotations
 

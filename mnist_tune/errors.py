@@ -1,4 +1,4 @@
-"""What can go wrong, and who is to blame.
+"""Error classes: a mistake of the user, a failed trial, an interruption.
 
     MnistTuneError
     ├── InputError          the user can mend it: one line, exit code 2
@@ -7,7 +7,7 @@
     │   ├── StorageError        the database, its folder, its disk or its lease
     │   │   └── ServerLost          the server of a database cannot be reached (any more)
     │   └── WorkersGone         no worker process can be started
-    ├── TrialFailed         this trial is over, the study goes on
+    ├── TrialFailed         this trial is over, the study continues
     │   ├── Diverged            a loss or a metric is no longer finite
     │   └── WorkerFailed        the training raised something that nobody expected, or its worker went
     ├── Incomplete          nothing is wrong, but there is nothing to show yet: exit code 3
@@ -61,7 +61,7 @@ class Diverged(TrialFailed):
 
 
 class WorkerFailed(TrialFailed):
-    """The training raised something unexpected, told in plain text, or its worker went.
+    """The training raised something unexpected, described in plain text, or its worker is gone.
 
     The exception itself stays in the worker: the coordinator could not unpickle one of
     TensorFlow's without importing TensorFlow.

@@ -1,4 +1,4 @@
-"""What a study's objective measures, and how people write it. Standard library only."""
+"""Metrics: validation accuracy and denoising error, their direction, unit and text."""
 
 from __future__ import annotations
 

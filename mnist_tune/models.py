@@ -1,4 +1,4 @@
-"""The trained networks of a study's best configuration, as plain Keras models.
+"""The trained networks of a study's best trial as plain Keras models.
 
 The weights of a confirmed run are those that its confirmation kept. A run of the search, or one
 whose weights are gone, is trained again: equal seeds give equal weights.

@@ -1,4 +1,4 @@
-"""Salt-and-pepper noise, the simple remedies against it, and how good an image is. NumPy only.
+"""Salt-and-pepper noise, median filter, and image quality (MSE, PSNR), by NumPy.
 
 Noisy images are uint8 like clean ones; what a denoiser makes is float, 0–1.
 """

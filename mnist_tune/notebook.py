@@ -1,4 +1,4 @@
-"""The results of the notebook from which this tool grew, beside ours: in its protocol, and honest.
+"""The results of the original notebook beside ours, in its protocol and with a sealed test set.
 
 `scripts/notebook` makes the studies that are compared here. The notebook trained on all 60,000
 images, judged by the test set, and quoted the best single run; for its convolutional network and

@@ -1,4 +1,4 @@
-"""What a study file says: one question, one search space, and how to answer it.
+"""`Study`: one question, its search space, and the training and search that answer it.
 
 This is the module that study files import. It has no dependency but the standard library.
 """

@@ -11,7 +11,7 @@ Nuisance parameters
 
 Fixed parameters
     784-hidden-latent-hidden-784, ReLU in the hidden layers, none in the code. Salt-and-pepper noise of
-    level 0.4, drawn anew in each epoch; the noise of the validation images is the same for all.
+    level 0.4, drawn again in each epoch; the noise of the validation images is the same for all.
     Adam 1e-3, batches of 64, 32 epochs.
 """
 

@@ -6,7 +6,7 @@ Scientific, nuisance parameters
     None: the plan is one point.
 
 Fixed parameters
-    Salt-and-pepper noise of level 0.4, drawn anew in each epoch; Adam 1e-3, batches of 64, 32 epochs.
+    Salt-and-pepper noise of level 0.4, drawn again in each epoch; Adam 1e-3, batches of 64, 32 epochs.
 """
 
 from mnist_tune.networks import Autoencoder

@@ -1,4 +1,4 @@
-"""Commands that put trained networks to use: denoise, generate."""
+"""Commands that use trained networks: denoise, generate."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def line(live: StudyProgress, metric: Metric) -> str:
 
 
 def eta_seconds(live: StudyProgress) -> float | None:
-    """Seconds until the search is finished, if it goes on as it went; None if nothing is known.
+    """Seconds until the search is finished, at the pace so far; None if nothing is known.
 
     Trials take as long as the latest ten did on average; those under way count by their epochs.
     """
@@ -163,8 +163,8 @@ def _abandoned(live: StudyProgress, what: str) -> str:
 
 def _states(live: StudyProgress) -> str:
     counts = live.overview.counts
-    told = [(state, getattr(counts, state)) for state in _STATES]
-    return ", ".join(f"{number} {state}" for state, number in told if number) or "no trial yet"
+    numbers = [(state, getattr(counts, state)) for state in _STATES]
+    return ", ".join(f"{number} {state}" for state, number in numbers if number) or "no trial yet"
 
 
 def _eta(live: StudyProgress) -> str:

@@ -86,7 +86,7 @@ def _listed(overview: StudyOverview) -> dict[str, Any]:
 
 
 def _status_row(overview: StudyOverview) -> dict[str, Any]:
-    """A study for people (the columns of `_STATUS`) and, with plain numbers, for programs."""
+    """A study as text (the columns of `_STATUS`) and, with plain numbers, for programs."""
     counts, best = overview.counts, overview.best
     stamp = overview.finished_at
     return {
@@ -128,8 +128,8 @@ def _state(overview: StudyOverview) -> str:
 
 def _reasons(failures: Mapping[str, int]) -> str:
     """Why trials failed, such as `: 1 diverged, 2 worker_lost`."""
-    told = ", ".join(f"{number} {reason}" for reason, number in failures.items())
-    return f": {told}" if told else ""
+    reasons = ", ".join(f"{number} {reason}" for reason, number in failures.items())
+    return f": {reasons}" if reasons else ""
 
 
 @click.command("backup")

@@ -64,7 +64,7 @@ def run_command(
     how: How,
     **overridden: Any,
 ) -> None:
-    """Run a study, or go on with it, then confirm its best trial and print the report.
+    """Run or resume a study, then confirm its best trial and print the report.
 
     STUDY is a built-in study (see `mnist-tune list`) or the path of a study file.
     """
@@ -88,7 +88,7 @@ def run_command(
 @options.storage
 @options.data
 def resume_command(study: str | None, storage: str | None, folder: Path | None, how: How) -> None:
-    """Go on with a study as it was started, with all its options.
+    """Resume a study with the options it was started with.
 
     STUDY is a name in the storage; it may be left out where one study is unfinished.
     """
@@ -204,7 +204,7 @@ def _likes_bfloat16() -> bool:
 
 @contextmanager
 def _interruptible(location: Location, name: str, how: How | None = None) -> Iterator[None]:
-    """Add the command to go on with to an Interrupted that passes through.
+    """Add the command that resumes to an Interrupted that passes through.
 
     Of the options that change how it is run it has those on which a result may depend.
     """
@@ -214,7 +214,7 @@ def _interruptible(location: Location, name: str, how: How | None = None) -> Ite
         options = "" if how is None else how.repeated
         options += _place(location)
         command = f"mnist-tune resume {shlex.quote(name)}{options}"
-        raise Interrupted(f"everything is saved; go on with `{command}`") from None
+        raise Interrupted(f"everything is saved; resume with `{command}`") from None
 
 
 def _place(location: Location) -> str:

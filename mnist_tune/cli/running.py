@@ -1,4 +1,4 @@
-"""How a study is run, which changes no result of a plan: what run, resume and confirm share."""
+"""What run, resume and confirm share: workers, dashboard and progress of a running study."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class How:
 
     @property
     def repeated(self) -> str:
-        """What must be typed again to go on in the same way: what a result may depend on."""
+        """Options that the resume command repeats: those on which a result may depend."""
         return " --no-confirm" if self.no_confirm else ""
 
     def import_ahead(self) -> None:

@@ -1,1 +1,1 @@
-"""optuna-dashboard on our storage, served safely."""
+"""The dashboard: optuna-dashboard on our storage, with notes and figures."""

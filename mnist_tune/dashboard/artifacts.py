@@ -1,4 +1,4 @@
-"""Dashboard artifacts of a study: which there are, and how each is made when somebody looks at it.
+"""Dashboard artifacts of a study: which figures and tables there are, and how each is made on request.
 
 Which there are is known without matplotlib, so that the coordinator of a search can announce them.
 """

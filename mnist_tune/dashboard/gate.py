@@ -1,4 +1,4 @@
-"""What stands before optuna-dashboard, which asks nobody for a name and checks no host.
+"""Access rules before optuna-dashboard: which hosts, origins and changes are allowed.
 
 - Requests that name a foreign host are refused, since a page in somebody's browser could reach a
   server on the same machine under a name of its own (DNS rebinding). An address can bear no such

@@ -1,4 +1,4 @@
-"""Notes in the dashboard's Markdown: of a study the state of things, of a trial its test results."""
+"""Notes in the dashboard as Markdown: the summary of a study, the test results of a trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brings what the dashboard lists of a study up to date; nothing of it is needed for a result.
+"""Updates the note and the list of artifacts that the dashboard shows of a study.
 
 The note changes whenever a trial ends. Pictures and tables are only announced: the dashboard draws each
 when somebody looks at it. Those of a trial it has announced itself, before it ended; those of the whole

@@ -1,4 +1,4 @@
-"""Keeps a study's note in the dashboard up to date while the study runs, in a thread of its own.
+"""Updates a study's note in the dashboard while the study runs, in a thread of its own.
 
 It writes no result and is in nobody's way: it works when trials have ended, at most a small share
 of the time, and what goes wrong is said in one line and tried again after the next trial. It draws

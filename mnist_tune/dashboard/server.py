@@ -1,4 +1,4 @@
-"""Serves a WSGI application on a socket of this machine, until somebody stops it.
+"""Serves a WSGI application on a socket of this machine until it is stopped.
 
 gunicorn where it is installed, else the standard library's server with a thread for each request;
 both take a socket that is bound already, so that a port cannot be lost between looking and taking.

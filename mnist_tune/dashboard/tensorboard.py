@@ -1,7 +1,7 @@
 """Learning curves as event files for TensorBoard: a folder for each run, a value for each epoch.
 
-A trial that goes on after an interruption tells all its epochs again, so that its folders are
-written anew and no epoch stands there twice.
+A trial that resumes after an interruption reports all its epochs again, so that its folders are
+rewritten and no epoch stands there twice.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Where the digits come from, how they are verified, and how they are split."""
+"""Images: where they come from, how they are verified, and how they are split."""

@@ -1,4 +1,4 @@
-"""IDX, the format of the four MNIST files: a header, then nothing but bytes.
+"""Reads and writes IDX, the format of the four MNIST files.
 
     2 zero bytes, 1 byte type (0x08: unsigned byte), 1 byte number of dimensions,
     4 bytes big-endian for each dimension, then the values in C order.

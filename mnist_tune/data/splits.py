@@ -1,4 +1,4 @@
-"""Which images train, which validate, and which stay sealed."""
+"""Splits of the images: which train, which validate, and which stay sealed for the test."""
 
 from __future__ import annotations
 

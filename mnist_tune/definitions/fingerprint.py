@@ -1,4 +1,4 @@
-"""What makes two searches the same search, and how two definitions differ, in words."""
+"""Fingerprint of a definition, and the differences between two definitions in words."""
 
 from __future__ import annotations
 

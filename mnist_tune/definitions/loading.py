@@ -1,4 +1,4 @@
-"""Finding, loading and creating study files: built-in ones by name, any other by path."""
+"""Finds and loads study files: built-in ones by name, others by path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search space of a study in Optuna's distributions, found by calling `suggest` with probes."""
+"""The search space of a study, found by calling `suggest` with recording trials."""
 
 from __future__ import annotations
 

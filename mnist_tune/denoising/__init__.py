@@ -1,1 +1,1 @@
-"""How much better a classifier reads noisy digits once an autoencoder has cleaned them."""
+"""`mnist-tune denoise`: recognition of noisy digits with and without denoising."""

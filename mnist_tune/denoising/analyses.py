@@ -1,4 +1,4 @@
-"""What an analysis of trained networks found out, as files of every format and as rows of the storage."""
+"""Stores the result of an analysis: files of every format and rows of the storage."""
 
 from __future__ import annotations
 

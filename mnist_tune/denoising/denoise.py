@@ -1,4 +1,4 @@
-"""Everything that `denoise` finds out, from images and networks that somebody else found."""
+"""The analysis of `denoise`: recognition and image quality at each noise level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of `denoise`. The same numbers give the same bytes; no window, no global state."""
+"""Draws the figures of `denoise`."""
 
 from __future__ import annotations
 

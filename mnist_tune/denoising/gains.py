@@ -1,4 +1,4 @@
-"""From which noise level to which denoising helps, and how sure that is.
+"""The noise level from which denoising helps, with its interval.
 
 At each level the gain is the accuracy after denoising (mean over autoencoders) minus that without
 it, or after the median filter. Between levels it is taken as a straight line. Denoising helps in

@@ -1,4 +1,4 @@
-"""What a classifier makes of noisy, denoised and median-filtered digits, level by level."""
+"""Measures what a classifier recognises in noisy, denoised and median-filtered digits."""
 
 from __future__ import annotations
 

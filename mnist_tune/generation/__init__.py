@@ -1,1 +1,1 @@
-"""Synthetic digits from the decoder of an autoencoder, and whether they pass for digits."""
+"""`mnist-tune generate`: synthetic digits from the decoder of an autoencoder."""

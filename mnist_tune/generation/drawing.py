@@ -1,4 +1,4 @@
-"""The figures of `generate`."""
+"""Draws the figures of `generate`."""
 
 from __future__ import annotations
 

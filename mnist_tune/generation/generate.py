@@ -1,4 +1,4 @@
-"""Everything that `generate` finds out, from images and networks that somebody else found."""
+"""The analysis of `generate`: synthetic digits and how many of them are recognised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a classifier makes of synthetic digits, and of real ones for comparison."""
+"""Measures what a classifier recognises in synthetic digits and in real ones."""
 
 from __future__ import annotations
 

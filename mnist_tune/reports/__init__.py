@@ -1,1 +1,1 @@
-"""What came out of a study: read from the storage, said with its uncertainty, written to files."""
+"""Reports: tables, figures and documents of a study, read from the storage."""

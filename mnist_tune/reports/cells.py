@@ -1,4 +1,4 @@
-"""Text in the cells of a CSV file, which spreadsheets must not take for a formula."""
+"""Makes text safe for cells of a CSV file, where spreadsheets run formulas."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Coordinator:
 
         Raises:
             Interrupted: after a request to stop; everything is saved.
-            InputError: the study cannot go on: data, disk or database.
+            InputError: the study cannot continue: data, disk or database.
         """
         while True:
             self._session.check()
@@ -200,7 +200,7 @@ class SearchCoordinator(Coordinator):
             optuna_study.tell(trial, rows.objective(ended.trial.network.metric, ended.last))
         else:
             optuna_study.tell(trial, state=_OPTUNA_STATES[ended.state])
-        if ended.failure not in RETRIED:  # else --retry-failed goes on from them
+        if ended.failure not in RETRIED:  # else --retry-failed resumes from them
             checkpoints.remove(run.checkpoint for run in ended.trial.runs)
         self._notify(ended)
 

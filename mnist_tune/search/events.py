@@ -81,7 +81,7 @@ class TrialEnded:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line for people."""
+    """A line for the log."""
 
     line: str
 

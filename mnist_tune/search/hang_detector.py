@@ -1,4 +1,4 @@
-"""Detects tasks that have given no sign of life for too long.
+"""Detects hung tasks: those that have been silent for too long.
 
 Time is counted only while the coordinator runs: a machine that sleeps, or a coordinator that is
 suspended, makes no task look hung, since it could not have heard of it either.

@@ -34,8 +34,8 @@ _SERVER_SECONDS = 600.0
 _OWN_LEASE_SECONDS = 60.0
 
 
-# What goes on beside a search or a confirmation, notified of its events if it is an observer; its
-# second argument takes a line for people.
+# What runs beside a search or a confirmation, notified of its events if it is an observer; its
+# second argument logs a line.
 Attend = Callable[[Session, Callable[[str], None]], AbstractContextManager[Observer | None]]
 
 
@@ -88,7 +88,7 @@ def run_study(
         definition: of the study.
         source: of the images.
         options: how to run.
-        display: for people.
+        display: shows progress.
         introduce: called once nothing keeps the study from being worked on.
 
     Raises:

@@ -87,7 +87,7 @@ class BracketPruner(BasePruner):
     """Hyperband's brackets of successive halving (Li et al., 2018), judged by the reports alone.
 
     Optuna's `HyperbandPruner` notes in the trial that it reached a rung before it answers: asked
-    again after its answer was lost with the process, it says to go on. It also puts trials into
+    again after its answer was lost with the process, it says to continue. It also puts trials into
     brackets by the study's name, and hides those of other brackets from the sampler.
 
     Args:

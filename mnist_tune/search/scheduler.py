@@ -95,7 +95,7 @@ class Scheduler:
         for group in [group for group in self._waiting if group.trial in trials]:
             self._waiting.remove(group)
             self._close(group)
-        # A task with runs of other trials goes on: these leave it at its end.
+        # A task with runs of other trials continues: these leave it at its end.
         tasks = [
             name
             for name, groups in self._tasks.items()
@@ -210,7 +210,7 @@ class Scheduler:
         groups, signs = self._tasks.pop(name), self._hangs.end(name)
         try:
             results = self._executor.result(name)
-        except Exception as error:  # sorted here: a fatal one goes on, any other fails the task
+        except Exception as error:  # sorted here: a fatal one is raised, any other fails the task
             failure = failure_of(error)
             if failure.reason == "worker_lost" and signs.hung_seconds is not None:
                 failure = Failure("hung", f"no sign of life for {signs.hung_seconds:.0f} s")

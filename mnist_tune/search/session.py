@@ -1,4 +1,4 @@
-"""A study opened for work: its rows, its Optuna half, and the checks before anything runs."""
+"""A study opened for a run: its rows, its Optuna study, and the checks before training."""
 
 from __future__ import annotations
 

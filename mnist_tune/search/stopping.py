@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks to stop at the end of the epoch, the second stops now."""
+"""Stop requests by Ctrl-C or SIGTERM: the first at the end of the epoch, the second at once."""
 
 from __future__ import annotations
 

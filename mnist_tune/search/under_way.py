@@ -1,4 +1,4 @@
-"""Trials under way: what is known of their runs, and which failed attempts are retried.
+"""State of the trials under way: histories of their runs, and which failed attempts are retried.
 
 What the machine did to a task may not happen again; what follows from the numbers alone would. So a
 diverged run is never retried; anything else is, until it has failed so often in a row without
@@ -152,7 +152,7 @@ def failure_of(error: Exception) -> Failure:
     """The word and the line for a task's exception.
 
     Raises:
-        InputError: the study as a whole cannot go on.
+        InputError: the study as a whole cannot continue.
     """
     if isinstance(error, InputError):
         raise error

@@ -1,1 +1,1 @@
-"""Means, intervals and comparisons: what may be said of a few runs on few test images."""
+"""Statistics: means, intervals and comparisons of a few runs on finite test sets."""

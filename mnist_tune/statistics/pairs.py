@@ -1,4 +1,4 @@
-"""Our own configurations and networks against each other, on the same images."""
+"""Comparisons of two configurations: paired t, Welch, McNemar, Holm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our runs against published numbers."""
+"""Comparison of runs with a published number, with the uncertainty of both test sets."""
 
 from __future__ import annotations
 

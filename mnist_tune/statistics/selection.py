@@ -1,4 +1,4 @@
-"""How much too good the best of several configurations looks, since it was chosen for looking best."""
+"""Selection bias: how much the best of several configurations overstates itself."""
 
 from __future__ import annotations
 

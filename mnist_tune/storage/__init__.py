@@ -1,1 +1,1 @@
-"""Where trials live: Optuna's tables, ours beside them, artifacts, and the lease."""
+"""The storage: Optuna's tables, ours beside them, artifacts, and the lease."""

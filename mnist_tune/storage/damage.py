@@ -1,4 +1,4 @@
-"""Damage in the rows of a database: tables and columns that are gone, values that nobody has stored.
+"""Finds damage in a database: missing tables and columns, values of a wrong type.
 
 All of it is read, which takes seconds where there is much: for `doctor`, and for a command that
 stumbled over what it read. A page that cannot be read is SQLite's business, see `health`.

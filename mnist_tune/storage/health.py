@@ -1,4 +1,4 @@
-"""Faults of a storage: finds them, and repairs those whose repair can do no harm.
+"""Checks of a storage for faults, and the safe repairs of `doctor --repair`.
 
 Safe is what loses no result: indexes are rebuilt from the rows that they point to, after a copy
 of the file; checkpoints are removed whose trial's result is committed. The rest is only reported: damaged

@@ -1,4 +1,4 @@
-"""Copies, backs up and deletes a study with all its rows and files.
+"""Copies, backs up and deletes whole studies with their rows and files.
 
 A copy reads all rows of the study as one state of the source, running or not, and writes them in one
 transaction with the ids that the target gives; they are read back and compared before they are

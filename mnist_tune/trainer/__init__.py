@@ -1,1 +1,1 @@
-"""The one trainer of all studies; only this package imports TensorFlow."""
+"""The trainer; only this package imports TensorFlow."""

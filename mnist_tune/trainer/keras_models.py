@@ -1,4 +1,4 @@
-"""The plain Keras model of a network, for people who want to use, show or share one.
+"""Keras models of our networks, with trained weights.
 
 The model takes images as every source of MNIST gives them, `[N, 28, 28]` with pixels 0–255 of
 any number type, and scales them itself. A classifier returns the ten probabilities of each image,
@@ -7,7 +7,7 @@ an autoencoder images `[N, 28, 28]` of 0–1:
     model = keras.models.load_model("best.keras")
     digits = model.predict(x_test).argmax(axis=1)
 
-Dropout and L2 regularisers are part of it, so that training can go on with `compile` and `fit`
+Dropout and L2 regularisers are part of it, so that training can continue with `compile` and `fit`
 and labels 0–9 (`sparse_categorical_crossentropy`). Predictions are not touched by either.
 """
 

@@ -1,4 +1,4 @@
-"""The program of a whole epoch: training of all its runs, validation included, in one call.
+"""The compiled program of an epoch: all batches of training, then validation, in one call.
 
 Images stay on the device as uint8 and are scaled there; the host hands over the order of the
 epoch and takes back a few numbers. Programs are kept by `ProgramSpec`; what differs between trials of

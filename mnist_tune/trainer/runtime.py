@@ -1,4 +1,4 @@
-"""TensorFlow, imported quietly and once, and the device it found."""
+"""Imports TensorFlow once and without noise, and finds the device."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def tensorflow() -> Any:  # TensorFlow ships no types
 def import_tensorflow() -> Any:
     """Import TensorFlow without Keras, which only some processes need and which takes as long.
 
-    TensorFlow imports Keras by itself, and goes on where there is none. Keras can be imported
+    TensorFlow imports Keras by itself, and works without it. Keras can be imported
     afterwards.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,4 +1,4 @@
-"""Where a run stands: all that must be saved to go on as if nothing had happened."""
+"""State of a run between epochs: weights, optimizer slots, epoch, history."""
 
 from __future__ import annotations
 

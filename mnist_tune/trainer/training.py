@@ -89,7 +89,7 @@ class Trainer:
     def train(
         self, runs: Sequence[TrainingRun], on_epoch: OnEpoch
     ) -> tuple[RunState | Diverged, ...]:
-        """Train every run up to the recipe's last epoch, or until told to stop.
+        """Train every run up to the recipe's last epoch, or until `on_epoch` stops it.
 
         Runs at the same epoch advance in lock-step. Those that stand behind the others, as they may
         after an interruption, catch up first. On a CPU a run's bits do not depend on the others;
@@ -156,7 +156,7 @@ class Trainer:
         reached: list[RunState | Diverged],
         on_epoch: OnEpoch,
     ) -> bool:
-        """Train batches up to an epoch, without those whose runs have diverged; False if told to stop."""
+        """Train batches up to an epoch, without those whose runs have diverged; False if stopped."""
         while batches and batches[0].epoch < epoch:
             for batch in batches:
                 self._train_epoch(batch)

@@ -1,1 +1,1 @@
-"""Processes that train: tasks, what runs them, and how they are told to stop."""
+"""Worker processes: tasks, the pools that run them, and what a worker does."""

@@ -1,4 +1,4 @@
-"""A machine that joins a coordinator: its workers, which outlive that one and serve the next.
+"""`mnist-tune worker`: joins a coordinator on another machine, and the next one after it.
 
 A nanny watches each worker process, replaces it when it dies, and gives it an environment of its own.
 """
@@ -39,7 +39,7 @@ class JoiningMachine:
         wait_seconds: how long to wait for a coordinator, at first and after each one.
         memory_limit: of each worker, in bytes; None shares out what the machine has.
         name: of the first worker, to which the others add a number; None lets Dask choose.
-        log: takes a line for people.
+        log: takes a line.
     """
 
     address: Address

@@ -43,7 +43,7 @@ _LOOK_SECONDS = 1.0  # between two looks at workers that come and go
 _LOOK_EVERY = 10  # calls of `tend`, a second apart or so
 _MOST_EMPTY_LOOKS = 30  # at workers of this machine, some five minutes
 SETTINGS = {
-    # Its task is lost with its worker; by default Dask would start it anew three times in silence.
+    # Its task is lost with its worker; by default Dask would restart it three times in silence.
     "distributed.scheduler.allowed-failures": 0,
     # Dask's own alarm goes by the clock on the wall: a machine that slept would lose all workers.
     "distributed.scheduler.worker-ttl": None,
@@ -79,7 +79,7 @@ class WorkerPool(ABC):
         """Look after the workers; called every second or so.
 
         Returns:
-            Lines for people.
+            Lines for the log.
 
         Raises:
             WorkersGone: there are none any more, and there will be none.

@@ -181,7 +181,7 @@ class RunResult:
     """What a run of a task came to.
 
     Attributes:
-        finished: False if its task was told to end early; its state is then in a checkpoint.
+        finished: False if its task was asked to end early; its state is then in a checkpoint.
         history: metrics of each epoch from the first on, restored ones included.
         timing: of this task.
         test: metrics on the test set, of a finished run of a confirmation.

@@ -109,7 +109,7 @@ def _in_words(error: Exception) -> WorkerFailed:
 def train_task(
     task: Task, publish: Publish, wanted: Callable[[], bool] = lambda: True
 ) -> TaskResults:
-    """Train a task's runs from their checkpoints to the end, or until told to end.
+    """Train a task's runs from their checkpoints to the end, or until asked to end.
 
     Args:
         task: to train.
@@ -151,7 +151,7 @@ def train_task(
 
 
 class _EpochReporter:
-    """Publishes each epoch, saves checkpoints now and then, and says whether training goes on."""
+    """Publishes each epoch, saves checkpoints now and then, and decides whether training continues."""
 
     def __init__(
         self, task: Task, runs: tuple[Run, ...], publish: Publish, wanted: Callable[[], bool]
