@@ -76,8 +76,3 @@ DENOISING_ERROR = Metric(
 )
 
 METRICS = MappingProxyType({metric.key: metric for metric in (ACCURACY, DENOISING_ERROR)})
-
-
-def metric_of_direction(direction: str) -> Metric:
-    """The metric of a study that is known by its direction only, as Optuna's tables hold it."""
-    return DENOISING_ERROR if direction == "minimize" else ACCURACY

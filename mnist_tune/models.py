@@ -17,7 +17,7 @@ from mnist_tune.checkpoints import CheckpointError
 from mnist_tune.data.sources import Dataset, Source, load_dataset, load_source
 from mnist_tune.data.splits import Part, final, split
 from mnist_tune.errors import DefinitionError, Diverged, InputError, MnistTuneError
-from mnist_tune.metrics import Metric
+from mnist_tune.metrics import METRICS, Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
 from mnist_tune.noise import evaluation_images, image_errors
 from mnist_tune.recipes import recipe_from_json
@@ -64,7 +64,7 @@ class Winner:
     @property
     def metric(self) -> Metric:
         """What the study judges by."""
-        return self.network.metric
+        return METRICS[self.study.metric]
 
     @property
     def confirmed(self) -> bool:

@@ -13,7 +13,7 @@ import click
 from mnist_tune.cli import options
 from mnist_tune.cli.options import Format, as_called, print_rows
 from mnist_tune.errors import Incomplete, InputError, Interrupted
-from mnist_tune.metrics import metric_of_direction
+from mnist_tune.metrics import METRICS
 from mnist_tune.storage.location import Location
 
 if TYPE_CHECKING:  # these cost a second to import, which `list` and `status` do not have
@@ -113,7 +113,7 @@ def _status_row(overview: StudyOverview) -> dict[str, Any]:
 def _best(overview: StudyOverview) -> str | None:
     if overview.best is None or overview.best.objective is None:
         return None
-    return metric_of_direction(overview.direction).shown(overview.best.objective)
+    return METRICS[overview.study.metric].shown(overview.best.objective)
 
 
 def _state(overview: StudyOverview) -> str:

@@ -98,11 +98,11 @@ def watch_command(study: str, once: bool, storage: str | None) -> None:
     from rich.console import Console
 
     from mnist_tune.cli.live import show_live
-    from mnist_tune.metrics import metric_of_direction
+    from mnist_tune.metrics import METRICS
     from mnist_tune.storage.overview import study_overview, study_progress
 
     location = Location.find(storage)
-    metric = metric_of_direction(study_overview(location, study).direction)
+    metric = METRICS[study_overview(location, study).study.metric]
 
     with suppress(KeyboardInterrupt):
         show_live(

@@ -85,6 +85,12 @@ class Definition:
         return _networks(self.space)[0].metric
 
     @property
+    def noise(self) -> tuple[float, float] | None:
+        """Lowest and highest noise level that its networks denoise; None of classifiers."""
+        network = _networks(self.space)[0]
+        return network.noise if isinstance(network, Denoiser) else None
+
+    @property
     def one_thread(self) -> bool:
         """Whether any of its trials rounds differently with each number of CPU threads."""
         recipe = self.study.recipe

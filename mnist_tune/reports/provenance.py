@@ -12,8 +12,7 @@ from sqlalchemy import Connection
 
 from mnist_tune.data.sources import Source
 from mnist_tune.errors import StorageError
-from mnist_tune.metrics import ACCURACY, Metric
-from mnist_tune.networks import Denoiser, Network, network_from_json
+from mnist_tune.metrics import METRICS, Metric
 from mnist_tune.storage.records import ConfirmationRow, StudyRow
 from mnist_tune.storage.store import read_rows
 
@@ -100,8 +99,8 @@ class Provenance:
     fingerprint: str
     data: Source
     versions: Mapping[str, str]
-    metric: Metric = ACCURACY
-    noise: tuple[float, float] | None = None
+    metric: Metric
+    noise: tuple[float, float] | None
     parameters: tuple[SearchedParameter, ...]
     confirmations: tuple[ConfirmationRow, ...] = ()
 
@@ -152,7 +151,6 @@ def read_provenance(connection: Connection, name: str) -> Provenance:
 def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> Provenance:
     definition = json.loads(study.definition)
     plan = definition.get("plan", {})
-    network = _network(definition)
     recipe, searched = _recipe(definition)
     return Provenance(
         **{name: getattr(study, name) for name in _OF_THE_ROW},
@@ -162,8 +160,8 @@ def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> 
         sampler=plan.get("sampler", "grid"),
         pruner=definition.get("pruner", "none"),
         data=Source.from_json(study.data),
-        metric=network.metric if network else ACCURACY,
-        noise=network.noise if isinstance(network, Denoiser) else None,
+        metric=METRICS[study.metric],
+        noise=study.noise,
         parameters=_parameters(definition.get("space", {}), plan.get("points", [])),
         confirmations=confirmations,
     )
@@ -186,12 +184,6 @@ def _recipe(definition: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str
                 changed = {"optimizer": {**recipe["optimizer"], **changed}}
             recipe.update(changed)
     return recipe, tuple(searched)
-
-
-def _network(definition: Mapping[str, Any]) -> Network | None:
-    """One of the networks that the study makes; all have the same metric and noise."""
-    examples = definition.get("examples", [])
-    return network_from_json(examples[0][1]["network"]) if examples else None
 
 
 def _parameters(

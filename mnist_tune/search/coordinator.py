@@ -17,7 +17,7 @@ from mnist_tune import checkpoints, noise
 from mnist_tune.data.sources import load_source
 from mnist_tune.data.splits import final, split
 from mnist_tune.errors import Incomplete, Interrupted
-from mnist_tune.networks import Denoiser, network_from_json
+from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.search import rows
 from mnist_tune.search.events import (
@@ -272,11 +272,10 @@ def write_references(session: Session, images: Literal["validation", "test"]) ->
         session: of a study; nothing is done for classifiers.
         images: which ones; the test images are only for a confirmation.
     """
-    _, made = session.definition.space.examples[0]
-    network = network_from_json(made["network"])
+    noise_levels = session.row.noise
     uid = session.row.uid
     stored = session.store.rows(ReferenceRow, study_uid=uid, images=images)
-    if not isinstance(network, Denoiser) or stored:
+    if noise_levels is None or stored:
         return
     dataset = load_source(session.source)
     if images == "test":
@@ -284,7 +283,7 @@ def write_references(session: Session, images: Literal["validation", "test"]) ->
     else:
         parts = split(dataset, session.definition.study.protocol)
         train, judged = parts.train, parts.validation
-    noisy = noise.evaluation_images(judged.images, network.noise)
+    noisy = noise.evaluation_images(judged.images, noise_levels)
     found = noise.denoising_references(train.images, judged.images, noisy)
     session.store.write_references(
         [

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, func, inspect, select, text
 
-from mnist_tune.metrics import Direction
+from mnist_tune.metrics import METRICS
 from mnist_tune.storage import sqlite_files
 from mnist_tune.storage.database import Database
 from mnist_tune.storage.errors import nothing_stored, unknown_study
@@ -36,10 +36,6 @@ from mnist_tune.storage.store import read_rows
 _COUNTS = text(
     "SELECT study_name, CAST(state AS VARCHAR(16)), COUNT(*) "
     "FROM trials JOIN studies USING (study_id) GROUP BY study_name, state"
-)
-_DIRECTIONS = text(
-    "SELECT study_name, CAST(direction AS VARCHAR(16)) "
-    "FROM study_directions JOIN studies USING (study_id)"
 )
 _OF_RUNNING = "WHERE study_name = :name AND CAST(state AS VARCHAR(16)) = 'RUNNING'"
 _REPORTS = text(
@@ -77,7 +73,6 @@ class StudyOverview:
         study: its row.
         counts: Optuna's trials by state.
         failures: reason → how many trials failed for it.
-        direction: of the objective.
         best: the best complete trial so far; of equals the first.
         confirmed: how many confirmations are complete.
         finished_at: when the last piece of training ended; None if none has.
@@ -87,7 +82,6 @@ class StudyOverview:
     study: StudyRow
     counts: TrialCounts
     failures: Mapping[str, int] = field(default_factory=dict)
-    direction: Direction
     best: TrialRow | None
     confirmed: int
     finished_at: str | None
@@ -250,23 +244,18 @@ def _named(overviews: tuple[StudyOverview, ...], name: str, location: Location) 
 
 def _overviews(connection: Connection, location: Location) -> tuple[StudyOverview, ...]:
     # Optuna's tables come after ours, and a moment may lie between.
-    optuna = inspect(connection).has_table("study_directions")
-    counts = trial_counts(connection) if optuna else {}
-    found = connection.execute(_DIRECTIONS).all() if optuna else ()
-    directions: dict[str, Any] = {name: direction.lower() for name, direction in found}
+    counts = trial_counts(connection) if inspect(connection).has_table("trials") else {}
     studies = read_rows(connection, StudyRow, order=("created_at", "name"))
     held = holders(location, [study.name for study in studies])
     overviews = []
     for study in studies:
-        direction = directions.get(study.name, "maximize")
         confirmed = {"study_uid": study.uid, "state": "complete"}
         overviews.append(
             StudyOverview(
                 study=study,
                 counts=counts.get(study.name, TrialCounts()),
                 failures=_failures(connection, study.uid),
-                direction=direction,
-                best=_best(connection, study.uid, direction),
+                best=_best(connection, study),
                 confirmed=len(read_rows(connection, ConfirmationRow, **confirmed)),
                 finished_at=_finished_at(connection, study.uid),
                 holder=held.get(study.name),
@@ -286,19 +275,22 @@ def _finished_at(connection: Connection, uid: str) -> str | None:
     return connection.execute(last).scalar()
 
 
-def _best(connection: Connection, uid: str, direction: Direction) -> TrialRow | None:
+def _best(connection: Connection, study: StudyRow) -> TrialRow | None:
     trial = TABLES[TrialRow].c
-    objective = trial.objective.desc() if direction == "maximize" else trial.objective
+    ascending = METRICS[study.metric].direction == "minimize"
+    objective = trial.objective if ascending else trial.objective.desc()
     best = (
         select(trial.trial_number)
-        .where(trial.study_uid == uid, trial.state == "complete", trial.objective.is_not(None))
+        .where(
+            trial.study_uid == study.uid, trial.state == "complete", trial.objective.is_not(None)
+        )
         .order_by(objective, trial.trial_number)
         .limit(1)
     )
     number = connection.execute(best).scalar()
     if number is None:
         return None
-    return read_rows(connection, TrialRow, study_uid=uid, trial_number=number)[0]
+    return read_rows(connection, TrialRow, study_uid=study.uid, trial_number=number)[0]
 
 
 def _ended(connection: Connection, uid: str) -> tuple[tuple[TrialRow, float], ...]:

@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from mnist_tune.metrics import METRICS
+
 _Row = TypeVar("_Row")
 
 
@@ -33,6 +35,9 @@ class StudyRow:
     overrides: Mapping[str, Any]  # what the command line changed
     definition: str  # JSON, the very text that was hashed
     fingerprint: str  # sha256 of `definition`
+    metric: str  # key in mnist_tune.metrics: what trials are judged by, and in which direction
+    noise_low: float | None  # lowest and highest noise level of the images; None of classifiers
+    noise_high: float | None
     protocol: str
     rehearsal: bool  # made by --quick
     baseline: str  # key in mnist_tune.baselines
@@ -44,6 +49,14 @@ class StudyRow:
 
     def __post_init__(self) -> None:
         _one_of(self.protocol, "protocol", "holdout", "notebook")
+        _one_of(self.metric, "metric", *METRICS)
+
+    @property
+    def noise(self) -> tuple[float, float] | None:
+        """Lowest and highest noise level of the images that a denoiser is given."""
+        if self.noise_low is None or self.noise_high is None:
+            return None
+        return self.noise_low, self.noise_high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,12 @@ class Sample:
 
     @property
     def study(self) -> StudyRow:
-        values = {"rehearsal": False, "data": embedded().to_json(), **self.changes}
+        values = {
+            "rehearsal": False,
+            "data": embedded().to_json(),
+            "metric": self.network.metric.key,
+            **self.changes,
+        }
         return study_row(name=self.name, uid=f"{self.name:x<32.32}", **values)
 
     @property

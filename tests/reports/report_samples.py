@@ -159,6 +159,9 @@ def study(**changes: Any) -> StudyRow:
         "overrides": {},
         "definition": definition(),
         "fingerprint": "f" * 64,
+        "metric": "accuracy",
+        "noise_low": None,
+        "noise_high": None,
         "protocol": "holdout",
         "rehearsal": False,
         "baseline": "hinton-500-300",
@@ -326,6 +329,7 @@ def autoencoders(*, referenced: bool = True, confirmed: bool = True) -> Sample:
     plan = {"sampler": "grid", "points": points}
     text = definition(space, plan, network=Autoencoder(latent=2))
     row = study(name="autoencoder_latent", definition=text, planned_trials=3)
+    row = replace(row, metric="denoising_error", noise_low=0.4, noise_high=0.4)
     sample = Sample(replace(row, source="autoencoder_latent", question="How large a code?"))
     for number, (latent, errors) in enumerate(LATENT):
         one = trial(number, Autoencoder(latent=latent), points[number], errors)

@@ -46,6 +46,20 @@ def test_new_study_is_stored_with_all_that_made_it(database: Database) -> None:
     assert session.artifacts == folder / "artifacts" / row.uid
 
 
+@pytest.mark.parametrize(
+    ("study", "metric", "noise"),
+    [("l2_factor", "accuracy", None), ("denoiser", "denoising_error", "own")],
+)
+def test_the_row_says_what_the_study_measures(
+    database: Database, study: str, metric: str, noise: str | None
+) -> None:
+    session = opened(database, study)
+    row = session.store.study(study)
+    (_, made), *_ = session.definition.space.examples
+    assert row.metric == metric
+    assert row.noise == (noise and tuple(made["network"]["noise"]))
+
+
 def test_same_definition_opens_the_same_study(database: Database) -> None:
     first = opened(database)
     trial = first.optuna.ask()

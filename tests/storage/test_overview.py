@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -34,10 +35,10 @@ from tests.storage.storage_samples import (
 )
 
 
-def fill(database: Database, direction: Direction = "maximize") -> None:
+def fill(database: Database, direction: Direction = "maximize", **changes: Any) -> None:
     """Five trials in five states, the third of them the best but pruned."""
     store = Store(database)
-    store.add_study(study_row())
+    store.add_study(study_row(**changes))
     study = create_study(database, name="l2_factor", uid=UID, direction=direction)
     values = [
         (0.5, "complete"),
@@ -73,7 +74,6 @@ EXPECTED = StudyOverview(
     study=study_row(),
     counts=TrialCounts(complete=3, pruned=1, failed=1, running=1, waiting=1),
     failures={"diverged": 1},
-    direction="maximize",
     best=trial_row(1, objective=0.9, params={"l2": 1}),
     confirmed=0,
     finished_at="2026-11-23T10:00:04.000000Z",
@@ -91,10 +91,10 @@ def test_tells_everything(database: Database, location: Location) -> None:
 
 
 def test_best_of_a_minimized_study(database: Database, location: Location) -> None:
-    fill(database, "minimize")
+    fill(database, "minimize", metric="denoising_error")
     (overview,) = studies_overview(location)
     assert overview.best == trial_row(0, objective=0.5, params={"l2": 0})
-    assert overview.direction == "minimize"
+    assert overview.study.metric == "denoising_error"
 
 
 def test_confirmations_count_once_complete(database: Database, location: Location) -> None:
