@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mnist_tune.cli.progress import duration, mean_std, parameters_line
+from mnist_tune.cli.progress import duration, parameters_line, values_text
 from mnist_tune.metrics import Metric
 from mnist_tune.storage.overview import RunningTrial, StudyProgress
 from mnist_tune.storage.records import TrialRow
@@ -179,7 +179,7 @@ def _best(live: StudyProgress, metric: Metric) -> str:
     seeds = len(live.best_values)
     shown = metric.shown(best.objective or 0.0)
     if seeds > 1:
-        shown = f"{mean_std(metric, live.best_values)} ({seeds} seeds)"
+        shown = f"{values_text(metric, live.best_values)} ({seeds} seeds)"
     return f"best {shown}, trial {best.trial_number}  {parameters_line(best.params)}"
 
 

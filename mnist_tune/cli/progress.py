@@ -61,9 +61,9 @@ class _Line:
             return "compiling, first epoch" if self.compiling else "waiting for a worker"
         metric = self.trial.network.metric
         if not self.trial.confirmation:
-            return mean_std(metric, rows.validation_values(metric, self.metrics))
+            return values_text(metric, rows.validation_values(metric, self.metrics))
         trained = [getattr(m, f"train_{metric.column}") for m in self.metrics.values()]
-        return f"training {metric.name} {mean_std(metric, trained)}"
+        return f"training {metric.name} {values_text(metric, trained)}"
 
     @property
     def trial_seconds(self) -> float | None:
@@ -177,7 +177,7 @@ class Progress:
         if ended.trial.confirmation:
             self._confirming = 0.0
             values = [getattr(test, self._metric.column) for test in ended.tests.values()]
-            tested = f"{mean_std(self._metric, values)} over {_seeds(len(values))}"
+            tested = f"{values_text(self._metric, values)} over {_seeds(len(values))}"
             self.log(f"{ended.trial.title}: test {self._metric.name} {tested}")
             return
         self._finished += 1
@@ -191,7 +191,7 @@ class Progress:
         metric, last = self._metric, ended.last
         if ended.state == "complete":
             self._note_best(rows.objective(metric, last), ended.trial.trial_number)
-        values = mean_std(metric, rows.validation_values(metric, last))
+        values = values_text(metric, rows.validation_values(metric, last))
         outcome = f"validation {metric.name} {values} over {_seeds(len(last))}"
         if ended.state == "pruned":
             outcome += f", pruned at epoch {max(m.epoch for m in last.values())}"
@@ -292,7 +292,7 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
 
 
-def mean_std(metric: Metric, stored: Sequence[float]) -> str:
+def values_text(metric: Metric, stored: Sequence[float]) -> str:
     """Values of a metric as `98.31 ± 0.06 %`; one alone has no ±, none is `–`."""
     if not stored:
         return "–"
