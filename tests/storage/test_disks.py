@@ -81,7 +81,7 @@ def fill():
         from mnist_tune.storage.optuna_adapter import create_study
         study = create_study(database, name="l2_factor", uid=UID, direction="maximize")
         with refused(*WORDS):
-            study.set_study_attributes({f"a{i}": "x" * 2000 for i in range(2000)})
+            study.set_system_attributes({f"a{i}": "x" * 2000 for i in range(2000)})
 """
 
 FULL_DISK = """
