@@ -103,7 +103,7 @@ def _complete(connection: Connection, name: str) -> StudyResults:
 @click.command()
 @click.option("--quick", is_flag=True, help="Show the rehearsals.")
 @options.storage
-def main(quick: bool, storage: str | None) -> None:
+def print_comparison(quick: bool, storage: str | None) -> None:
     """Print the notebook's results beside ours."""
     from mnist_tune.cli.results import reading
     from mnist_tune.reports.documents import terminal_text
@@ -116,4 +116,4 @@ def main(quick: bool, storage: str | None) -> None:
 if __name__ == "__main__":
     from mnist_tune.cli.main import guarded
 
-    guarded(main, "scripts/notebook")
+    guarded(print_comparison, "scripts/notebook")
