@@ -28,7 +28,7 @@ class Section:
 
     Attributes:
         key: a stable name; the section `figures` shows the document's figures.
-        title: its heading.
+        title: its heading; empty for text right below the document's title.
         text: paragraphs, or the items of a list.
         listed: whether the text is a list.
         table: for readers and, with full precision, for programs.
@@ -104,8 +104,9 @@ def print_document(document: Document, console: Console) -> None:
     for alert in document.alerts:
         console.print(Panel(Text(alert, style="bold"), border_style="red"))
     for section in document.sections:
-        console.print()
-        console.print(Text(section.title, style="bold underline"))
+        if section.title:
+            console.print()
+            console.print(Text(section.title, style="bold underline"))
         _print_text(section, console)
         if section.table is not None and (text := section.table.text()).rows:
             _print_table(text, console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import Column, Table
 from mnist_tune.reports.configurations import RankedTrial
 from mnist_tune.reports.confusions import PredictionErrors, confusion_table, error_sentences
-from mnist_tune.reports.documents import Document, sections_of
+from mnist_tune.reports.documents import Document, Section, sections_of
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.prose import paragraphs
 from mnist_tune.reports.provenance import SearchedParameter
@@ -30,6 +31,7 @@ from mnist_tune.study import TPE_STARTUP_TRIALS
 _NEAR = 0.01  # share of a searched range that counts as its edge
 _ALERTING = ("rehearsal", "embedded", "notebook")
 _LISTED = ("provenance", "warnings", "methods")
+_SHORT_ROWS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,46 @@ def study_report(
         ),
         figures=tuple(figures),
     )
+
+
+def short_report(results: StudyResults) -> Document:
+    """The head of the report, for the end of a run: it fits a terminal of 80 columns and 24 lines.
+
+    The verdict, the best few configurations, and what to type next.
+    """
+    table, label = configurations_table(results), results.provenance.label
+    rows = table.rows[:_SHORT_ROWS]
+    amount = "" if len(rows) == len(table.rows) else f", {len(rows)} of {len(table.rows):,}"
+    commands = tuple(f"`{command}`: {what}" for command, what in next_commands(results))
+    return Document(
+        title=f"{results.provenance.name} ({label})" if label else results.provenance.name,
+        alerts=(),
+        sections=(
+            Section(key="verdict", title="", text=verdict(results)[:2]),
+            Section(
+                key="configurations",
+                title=f"Best configurations{amount}",
+                table=replace(table, rows=rows),
+            ),
+            Section(key="next", title="What to type next", text=commands, listed=True),
+        ),
+    )
+
+
+def next_commands(results: StudyResults) -> list[tuple[str, str]]:
+    """Commands that help with a study as it stands, each with what it does."""
+    provenance, name = results.provenance, shlex.quote(results.provenance.name)
+    found = []
+    if len(results.trials) < provenance.planned_trials:
+        found.append((f"mnist-tune resume {name}", "trains the trials that are missing"))
+    elif results.latest is None and results.best:
+        found.append((f"mnist-tune confirm {name}", "opens the test set for the best trial"))
+    return [
+        *found,
+        (f"mnist-tune report {name}", "every seed, published numbers, warnings"),
+        (f"mnist-tune export {name} --out DIR", "tables and figures for a paper"),
+        (f"mnist-tune dashboard {name}", "all of it in the browser"),
+    ]
 
 
 def verdict(results: StudyResults) -> tuple[str, ...]:

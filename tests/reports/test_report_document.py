@@ -20,7 +20,7 @@ from mnist_tune.reports.documents import (
 )
 from mnist_tune.reports.figures import stored_figure
 from mnist_tune.reports.results import StudyResults
-from mnist_tune.reports.study_report import study_report
+from mnist_tune.reports.study_report import short_report, study_report
 from mnist_tune.reports.table_formats import latex_table
 from mnist_tune.reports.tables import comparison_table, configurations_table, runs_table
 from tests.reports import report_samples as samples
@@ -62,6 +62,43 @@ def test_sections_in_order(read: Read) -> None:
 )
 def test_nothing_is_wider_than_80_columns(read: Read, sample: samples.Sample) -> None:
     assert max(len(row) for row in shown(read(sample)).splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        samples.l2_confirmed(),
+        samples.widths(),
+        samples.autoencoders(),
+        samples.l2_search((0, 1), rehearsal=True, data=samples.EMBEDDED),
+    ],
+)
+def test_the_short_report_fits_a_small_terminal(read: Read, sample: samples.Sample) -> None:
+    results = read(sample)
+    lines = shown(short_report(results)).splitlines()
+    assert len(lines) <= 22  # below the command, above the prompt
+    assert lines[0].startswith(results.provenance.name)
+    assert sum("best" in line.split() for line in lines) >= 1
+    assert any("mnist-tune report" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("sample", "first"),
+    [
+        (samples.l2_confirmed(), "report"),
+        (samples.l2_search(), "confirm"),
+        (samples.l2_search((0, 1)), "resume"),
+    ],
+)
+def test_the_short_report_says_what_to_type_next(
+    read: Read, sample: samples.Sample, first: str
+) -> None:
+    (*_, commands) = short_report(read(sample)).sections
+    assert commands.text[0].startswith(f"`mnist-tune {first} l2_factor`")
+
+
+def test_the_short_report_labels_what_is_no_result(read: Read) -> None:
+    assert short_report(read(samples.l2_search(rehearsal=True))).title == "l2_factor (rehearsal)"
 
 
 def test_terminal_rows(read: Read) -> None:
