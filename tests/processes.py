@@ -21,7 +21,7 @@ from typing import Any, Self
 import psutil
 import psycopg
 
-from mnist_tune.reports.frames import study_frame
+from mnist_tune.reports.export import study_frame
 from mnist_tune.reports.results import read_results
 from mnist_tune.reports.table_formats import csv_bytes
 from mnist_tune.storage.database import open_database

@@ -210,7 +210,7 @@ def print_rows(rows: Sequence[dict[str, Any]], form: Format, columns: Sequence[s
 def _print_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     import csv
 
-    from mnist_tune.reports.cells import inert
+    from mnist_tune.reports.table_formats import inert
 
     names = list(dict.fromkeys(name for row in rows for name in row)) or columns
     writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")

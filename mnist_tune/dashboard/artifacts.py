@@ -124,7 +124,7 @@ def _draw(figure: Figure) -> bytes | None:
 
 
 def _csv(connection: Connection, results: StudyResults, name: str) -> bytes:
-    from mnist_tune.reports.frames import study_frame
+    from mnist_tune.reports.export import study_frame
     from mnist_tune.reports.table_formats import csv_bytes
 
     return csv_bytes(study_frame(connection, results, name))

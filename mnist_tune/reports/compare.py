@@ -24,10 +24,19 @@ from mnist_tune.reports.confusions import stored_test_part
 from mnist_tune.reports.documents import Document, sections_of
 from mnist_tune.reports.provenance import Provenance
 from mnist_tune.reports.results import ResultOnTest, StudyResults, read_results
+from mnist_tune.reports.study_report import study_warnings
 from mnist_tune.reports.tables import difference_columns, metric_heading
 from mnist_tune.statistics.means import ALPHA, summarise
-from mnist_tune.statistics.pairs import holm, mcnemar, merged, paired, seeds_to_settle, unpaired
-from mnist_tune.statistics.published import against_baseline
+from mnist_tune.statistics.pairs import (
+    Pairing,
+    holm,
+    mcnemar,
+    merged,
+    paired,
+    seeds_to_settle,
+    unpaired,
+)
+from mnist_tune.statistics.published import Verdict, against_baseline
 from mnist_tune.storage.records import PredictionRow
 from mnist_tune.storage.store import read_rows
 
@@ -59,31 +68,27 @@ class ComparedPair:
 
     Attributes:
         first, second: names.
-        difference, low, high: first − second with its 95 % interval, not adjusted.
-        p_value, p_adjusted: over seeds; adjusted by Holm over all pairs.
+        found: first − second with its 95 % interval and p value, not adjusted.
+        p_adjusted: of the same, by Holm over all pairs.
         how: `paired by seed`, `unpaired` or `published`.
         p_images: by McNemar over the images, adjusted by Holm; NaN where predictions are missing.
         more_seeds: that are planned to settle an undecided pair; None if no number is known to.
-        too_few_seeds: whether a difference that is not clear says nothing.
     """
 
     first: str
     second: str
-    difference: float
-    low: float
-    high: float
-    p_value: float
+    found: Pairing | Verdict
     p_adjusted: float = math.nan
     how: str
     p_images: float = math.nan
     more_seeds: int | None
-    too_few_seeds: bool = False
 
     @property
     def decided(self) -> bool | None:
         """Whether they differ at 5 %; None if unknown."""
         clear = self.p_adjusted < ALPHA
-        unknown = math.isnan(self.p_adjusted) or (self.too_few_seeds and not clear)
+        few = isinstance(self.found, Pairing) and self.found.too_few_seeds
+        unknown = math.isnan(self.p_adjusted) or (few and not clear)
         return None if unknown else clear
 
 
@@ -147,11 +152,12 @@ def compare_references(connection: Connection, references: Sequence[str]) -> Com
 
 def comparison_document(found: Comparison) -> Document:
     """Say what came out."""
+    warnings = [warning for trial in found.trials for warning in study_warnings(trial.results)]
     names = [*(trial.name for trial in found.trials), *(b.key for b in found.baselines)]
     shown = {"configurations": compared_table(found), "pairs": pairs_table(found)}
     return Document(
         title=" against ".join(names),
-        alerts=tuple(_alerts(found)),
+        alerts=tuple(dict.fromkeys(warning.text for warning in warnings if warning.alerting)),
         sections=tuple(
             replace(section, table=shown.get(section.key), listed=section.key == "methods")
             for section in sections_of("comparison", found=found, metric=found.metric)
@@ -162,16 +168,16 @@ def comparison_document(found: Comparison) -> Document:
 def pairs_table(found: Comparison) -> Table:
     """One row for each pair."""
     scale, images = found.metric.scale, "test" if found.on_test else "validation"
-    difference, interval = difference_columns(scale, drop=USEFUL)
+    difference, interval = difference_columns(scale, "found.", drop=USEFUL)
     columns = (
         Column("first", dtype="str", heading="first", align="left"),
         Column("second", dtype="str", heading="second", align="left"),
         Column("measured_on", lambda _: images, "str"),
         replace(difference, name="difference"),
-        Column("low"),
-        Column("high"),
+        Column("low", "found.low"),
+        Column("high", "found.high"),
         interval,
-        Column("p_value"),
+        Column("p_value", "found.p_value"),
         Column("p_adjusted", heading="p (Holm)", write=formatting.p_value),
         Column("p_images", heading="p (images)", write=formatting.p_value, drop=DETAIL),
         Column("how", dtype="str", heading="how", align="left", drop=SPARE),
@@ -320,11 +326,10 @@ def _between(
         yield ComparedPair(
             first=first.name,
             second=second.name,
-            **_statistics(pairing),
+            found=pairing,
             how="paired by seed" if same else "unpaired",
             p_images=_over_images(images, first.name, second.name),
             more_seeds=_more(seeds_to_settle(pairing, family), pairing.n),
-            too_few_seeds=pairing.too_few_seeds,
         )
 
 
@@ -339,14 +344,10 @@ def _against_baselines(
             yield ComparedPair(
                 first=trial.name,
                 second=baseline.key,
-                **_statistics(verdict),
+                found=verdict,
                 how="published",
                 more_seeds=_more(verdict.seeds_needed, len(values)),
             )
-
-
-def _statistics(found: Any) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in ("difference", "low", "high", "p_value")}
 
 
 def _more(needed: int | None, seeds: int) -> int | None:
@@ -359,21 +360,11 @@ def _over_images(images: Mapping[str, _Predictions], first: str, second: str) ->
         return math.nan
     labels, one, two = images[""][0], images[first], images[second]
     pairs = zip(sorted(one), sorted(two), strict=False)
-    return merged([mcnemar(one[a], two[b], labels).mid_p for a, b in pairs])
+    return merged([mcnemar(one[a], two[b], labels) for a, b in pairs])
 
 
 def _adjusted(pairs: Sequence[ComparedPair]) -> Iterator[ComparedPair]:
-    over_seeds = holm([pair.p_value for pair in pairs])
+    over_seeds = holm([pair.found.p_value for pair in pairs])
     over_images = holm([pair.p_images for pair in pairs])
     for pair, seeds, images in zip(pairs, over_seeds, over_images, strict=True):
         yield replace(pair, p_adjusted=seeds, p_images=images)
-
-
-def _alerts(found: Comparison) -> Iterator[str]:
-    provenance = found.trials[0].results.provenance
-    if any(trial.results.provenance.rehearsal for trial in found.trials):
-        yield "Rehearsal (--quick): too few epochs and seeds. These numbers are not a result."
-    if provenance.selects_on_test:
-        yield "Protocol notebook: configurations were selected on the test set, so that they look better than they are."
-    if not provenance.data.full:
-        yield "Embedded digits, not the full MNIST."

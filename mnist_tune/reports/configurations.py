@@ -153,19 +153,6 @@ def optimism_of_best(ranked: Sequence[RankedTrial]) -> float:
     )
 
 
-def smallest_like_best(ranked: Sequence[RankedTrial]) -> RankedTrial | None:
-    """The trial with the fewest parameters that is not distinguishable from the best.
-
-    None where all complete trials have the same size, or too few seeds say anything.
-    """
-    complete = [entry for entry in ranked if entry.complete]
-    compared = any(entry.approx_best is not None for entry in complete if not entry.best)
-    if len({entry.trial.parameters for entry in complete}) < 2 or not compared:
-        return None
-    like = [entry for entry in complete if entry.approx_best]
-    return min(like, key=lambda entry: entry.trial.parameters)
-
-
 def pareto_front(
     ranked: Sequence[RankedTrial], sizes: Mapping[int, float] | None = None
 ) -> tuple[RankedTrial, ...]:

@@ -1,18 +1,29 @@
-"""A report as sections of text, tables and figures: as JSON, Markdown, terminal text and HTML."""
+"""A report as sections of text, tables and figures: as JSON, Markdown, terminal text and HTML.
+
+Its sentences are rendered from the templates in `templates/`.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from mnist_tune.metrics import ACCURACY
+from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import KEEP, Table, TextColumn, TextTable
 from mnist_tune.reports.figures import Figure
-from mnist_tune.reports.prose import environment, paragraphs
 from mnist_tune.reports.table_formats import markdown_table
+from mnist_tune.statistics.means import FEW_SEEDS, SECOND_LOOK_ALPHA
 from mnist_tune.storage.records import json_value
 
 if TYPE_CHECKING:
@@ -56,6 +67,19 @@ class Document:
     alerts: tuple[str, ...]
     sections: tuple[Section, ...]
     figures: tuple[Figure, ...] = ()
+
+
+def paragraphs(template: str, **values: Any) -> tuple[str, ...]:
+    """Render a template: blank lines separate paragraphs, of which each becomes one line."""
+    text = _environment().get_template(f"{template}.jinja").render(values)
+    # Names that people gave keep their spaces.
+    blocks = (re.sub(r"\s*\n\s*", " ", block.strip()) for block in text.split("\n\n"))
+    return tuple(block for block in blocks if block)
+
+
+def caption(kind: str, **values: Any) -> str:
+    """What a figure shows."""
+    return paragraphs("captions", kind=kind, **values)[0]
 
 
 def sections_of(template: str, **values: Any) -> list[Section]:
@@ -138,7 +162,7 @@ def fit(table: TextTable, width: int) -> tuple[TextTable, tuple[str, ...]]:
 
 def html_page(title: str, documents: Sequence[Document]) -> str:
     """One self-contained page; of several documents each gets its part in the list of contents."""
-    template = environment().get_template("page.html.jinja")
+    template = _environment().get_template("page.html.jinja")
     return template.render(title=title, documents=documents, anchor=_anchor, code=_code, uri=_uri)
 
 
@@ -206,3 +230,34 @@ def _code(text: str) -> str:
 
 def _uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+@cache
+def _environment() -> Environment:
+    """Templates with the functions that write numbers; a page of HTML is escaped."""
+    found = Environment(
+        loader=FunctionLoader(_source),
+        autoescape=lambda name: ".html" in (name or ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.globals |= {
+        name: getattr(formatting, name) for name in vars(formatting) if name[0] != "_"
+    }
+    found.globals |= {
+        "ACCURACY": ACCURACY,
+        "few_seeds": FEW_SEEDS,
+        "second_look": SECOND_LOOK_ALPHA,
+    }
+    found.filters |= {
+        "quoted": shlex.quote,
+        "describe": lambda entry, results: results.describe(entry),
+    }
+    found.tests["nan"] = math.isnan
+    return found
+
+
+def _source(name: str) -> str:
+    return (resources.files("mnist_tune.reports") / "templates" / name).read_text(encoding="utf-8")

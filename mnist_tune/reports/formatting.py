@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mnist_tune.metrics import ACCURACY, Metric
-from mnist_tune.statistics.means import Summary
+
+if TYPE_CHECKING:  # scipy costs a fifth of a second, which a listing does not have
+    from mnist_tune.statistics.means import Summary
 
 UNKNOWN = "–"
 TOO_FEW_SEEDS = "too few seeds to say"

@@ -58,26 +58,13 @@ class SearchedParameter:
 class Provenance:
     """A study as it was defined, with each opening of the test set.
 
+    What is not named here is that of its `StudyRow`.
+
     Attributes:
-        uid: of its rows; not for show.
-        name: of the study.
-        question: what it asks.
         source: built-in name, or the name of the study file without its folder.
-        protocol: `holdout`, or `notebook`, which selects on the test set.
-        rehearsal: made by `--quick`; no result.
-        baseline: key of the published number that it is compared with first.
-        planned_trials: total.
-        seeds: per trial.
         recipe: how networks are trained, as JSON values; what is searched has one of its values.
         searched_recipe: settings of the recipe that differ between trials.
-        sampler: `grid`, `random` or `tpe`.
-        pruner: `none`, `median` or `hyperband`.
-        overrides: what the command line changed.
-        fingerprint: of the definition.
         data: the images; where they lie is the machine's business, and not for show.
-        versions: package → version.
-        metric: what trials are judged by.
-        noise: lowest and highest noise level of autoencoders; None of classifiers.
         parameters: the searched ones, by name.
         confirmations: openings of the test set, the first first.
     """
@@ -140,15 +127,12 @@ def read_provenance(connection: Connection, name: str) -> Provenance:
     Raises:
         StorageError: there is no study of that name; the message says which there are.
     """
-    found = read_rows(connection, StudyRow, name=name)
-    if not found:
+    studies = read_rows(connection, StudyRow, name=name)
+    if not studies:
         names = [study.name for study in read_rows(connection, StudyRow, order=("name",))]
         known = ", ".join(names) or "no study yet"
         raise StorageError(f"no study {name!r}; the storage holds {known}: type `mnist-tune list`")
-    return _provenance(found[0], read_rows(connection, ConfirmationRow, study_uid=found[0].uid))
-
-
-def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> Provenance:
+    study = studies[0]
     definition = json.loads(study.definition)
     plan = definition.get("plan", {})
     recipe, searched = _recipe(definition)
@@ -163,7 +147,7 @@ def _provenance(study: StudyRow, confirmations: tuple[ConfirmationRow, ...]) -> 
         metric=METRICS[study.metric],
         noise=study.noise,
         parameters=_parameters(definition.get("space", {}), plan.get("points", [])),
-        confirmations=confirmations,
+        confirmations=read_rows(connection, ConfirmationRow, study_uid=study.uid),
     )
 
 

@@ -20,7 +20,6 @@ from mnist_tune.reports.configurations import (
     RunValues,
     optimism_of_best,
     rank,
-    smallest_like_best,
 )
 from mnist_tune.reports.formatting import parameter_values
 from mnist_tune.reports.provenance import Provenance, read_provenance
@@ -119,8 +118,16 @@ class StudyResults:
 
     @property
     def smallest(self) -> RankedTrial | None:
-        """See `smallest_like_best`."""
-        return smallest_like_best(self.trials)
+        """The trial with the fewest parameters that is not distinguishable from the best.
+
+        None where all complete trials have the same size, or too few seeds say anything.
+        """
+        complete = [entry for entry in self.trials if entry.complete]
+        compared = any(entry.approx_best is not None for entry in complete if not entry.best)
+        if len({entry.trial.parameters for entry in complete}) < 2 or not compared:
+            return None
+        like = [entry for entry in complete if entry.approx_best]
+        return min(like, key=lambda entry: entry.trial.parameters)
 
     @property
     def optimism(self) -> float:
@@ -278,15 +285,26 @@ def _results_on_test(
     Under protocol `notebook` and without a confirmation, the search's own.
     `confirmed` is what the runs of each confirmation measured on the test set.
     """
-    found = [
-        _result(provenance, row.trial_number, row.confirmation, row.test_size, confirmed)
+    found: list[tuple[int, int | None, int, RunValues]] = [
+        (row.trial_number, row.confirmation, row.test_size, confirmed[row.confirmation])
         for row in provenance.confirmations
         if row.state == "complete" and row.confirmation in confirmed
     ]
     if not found and provenance.selects_on_test and best is not None and best.values:
-        searched = {0: RunValues(dict(best.values))}
-        found = [_result(provenance, best.number, None, provenance.data.test_size, searched)]
-    return tuple(found)
+        searched = RunValues(dict(best.values))
+        found = [(best.number, None, provenance.data.test_size, searched)]
+    return tuple(
+        ResultOnTest(
+            trial_number=trial_number,
+            confirmation=number,
+            values=runs.by_seed,
+            test_size=test_size,
+            optimistic=provenance.selects_on_test,
+            psnr=runs.psnr,
+            metric=provenance.metric,
+        )
+        for trial_number, number, test_size, runs in found
+    )
 
 
 def _against_published(
@@ -308,23 +326,4 @@ def _against_published(
         )
         for entry in results
         for baseline in baselines
-    )
-
-
-def _result(
-    provenance: Provenance,
-    trial_number: int,
-    confirmation: int | None,
-    test_size: int,
-    measured: Mapping[int, RunValues],
-) -> ResultOnTest:
-    runs = measured[confirmation or 0]
-    return ResultOnTest(
-        trial_number=trial_number,
-        confirmation=confirmation,
-        values=runs.by_seed,
-        test_size=test_size,
-        optimistic=provenance.selects_on_test,
-        psnr=runs.psnr,
-        metric=provenance.metric,
     )

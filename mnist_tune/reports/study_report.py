@@ -13,9 +13,8 @@ from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import Column, Table
 from mnist_tune.reports.configurations import RankedTrial
 from mnist_tune.reports.confusions import PredictionErrors, confusion_table, error_sentences
-from mnist_tune.reports.documents import Document, Section, sections_of
+from mnist_tune.reports.documents import Document, Section, paragraphs, sections_of
 from mnist_tune.reports.figures import Figure
-from mnist_tune.reports.prose import paragraphs
 from mnist_tune.reports.provenance import SearchedParameter
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.reports.tables import (

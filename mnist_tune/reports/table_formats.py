@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from mnist_tune.reports.cells import inert
 from mnist_tune.reports.columns import Table, TextTable
 
 if TYPE_CHECKING:  # pandas costs half a second, which a report for readers does not have
     import pandas as pd
 
+_FORMULA = ("=", "+", "-", "@", "\t")  # how a cell begins that spreadsheets run
 _BLOCK = 10_000  # records that are text at once
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
@@ -40,6 +40,11 @@ _LATEX_ESCAPES = str.maketrans(
         "–": "--",
     }
 )
+
+
+def inert(value: object) -> object:
+    """A cell as it is, but text that a spreadsheet would run with an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def frame_of(table: Table) -> pd.DataFrame:

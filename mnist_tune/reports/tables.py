@@ -201,7 +201,7 @@ _COMPARISON = (
     Column("measured_on", dtype="str"),  # test | validation
     Column("optimistic", dtype="bool"),  # selected on the same images
     Column("against", dtype="str"),  # key of the baseline, or `trial 3`
-    Column("n", dtype="int64"),
+    Column("n", "summary.n", "int64"),
     *(Column(name, f"summary.{name}") for name in ("mean", "std")),
     Column("reference"),
     *(Column(name, f"found.{name}") for name in ("difference", "low", "high", "p_value")),
@@ -220,7 +220,7 @@ def comparison_table(results: StudyResults) -> Table:
         _mean_column(results.metric),
         reader_column("against", "against", align="left"),
         *difference_columns(results.metric.scale, "found."),
-        reader_column("p", "p_decisive", formatting.p_value),
+        reader_column("p", _decisive, formatting.p_value),
         reader_column("ours is", "outcome", align="left"),
         reader_column("seeds (plan)", _planned),
     )
@@ -312,12 +312,10 @@ def _baseline_rows(results: StudyResults) -> list[SimpleNamespace]:
             measured_on="test",
             optimistic=entry.result.optimistic,
             against=entry.baseline.key,
-            n=entry.result.summary.n,
             summary=entry.result.summary,
             reference=entry.baseline.accuracy,
             found=entry.verdict,
             p_adjusted=None,
-            p_decisive=entry.verdict.p_value,
             outcome=entry.verdict.outcome,
             seeds_needed=entry.verdict.seeds_needed,
             ours=f"trial {entry.result.trial_number}, test ({entry.result.how_selected})",
@@ -336,12 +334,10 @@ def _pair_rows(results: StudyResults) -> list[SimpleNamespace]:
             measured_on=provenance.validation_name,
             optimistic=provenance.selects_on_test,
             against=f"trial {best.number}",
-            n=entry.pairing.n,
             summary=entry.summary,
             reference=best.summary.mean,
             found=entry.pairing,
             p_adjusted=entry.p_adjusted,
-            p_decisive=entry.p_adjusted,
             outcome=entry.outcome,
             seeds_needed=entry.seeds_needed,
             ours=f"trial {entry.number}, {provenance.validation_name}",
@@ -349,6 +345,11 @@ def _pair_rows(results: StudyResults) -> list[SimpleNamespace]:
         for entry in results.trials
         if entry.pairing and best.summary
     ]
+
+
+def _decisive(row: Any) -> float:
+    """The p value that decides: adjusted where several are compared with the best."""
+    return float(row.found.p_value if row.p_adjusted is None else row.p_adjusted)
 
 
 def _planned(row: Any) -> str:

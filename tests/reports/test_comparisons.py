@@ -71,7 +71,7 @@ def test_equal_seeds_are_paired(both) -> None:
     assert found.on_test
     # A tenth of a point is little against the spread of ten seeds, but much against that of their
     # differences.
-    assert pair.difference == pytest.approx(0.001, abs=2e-5)
+    assert pair.found.difference == pytest.approx(0.001, abs=2e-5)
     assert pair.decided
     assert "is better than later:1: +0.10 points" in comparison_document(found).sections[0].text[0]
 
@@ -84,7 +84,7 @@ def test_other_seeds_are_compared_as_two_samples(both) -> None:
     assert pair.decided is False
     # By hand: s² = 308e-8/9 for both, SE = s·√(2/10), t(18) = 2.1009.
     half = 2.1009 * (308e-8 / 9 * 2 / 10) ** 0.5
-    assert (pair.high - pair.low) / 2 == pytest.approx(half, rel=1e-2)
+    assert (pair.found.high - pair.found.low) / 2 == pytest.approx(half, rel=1e-2)
     assert pair.more_seeds is not None
     assert pair.more_seeds > 10
 
@@ -93,7 +93,7 @@ def test_unconfirmed_ones_are_compared_by_validation_and_said_to_be(both) -> Non
     connection = both(samples.l2_confirmed())
     found = compare_references(connection, ["l2_factor:1", "l2_factor:4"])
     assert not found.on_test
-    assert only(found).difference == pytest.approx(0.0027, abs=1e-6)
+    assert only(found).found.difference == pytest.approx(0.0027, abs=1e-6)
     assert "Compared by validation" in comparison_document(found).sections[1].text[0]
 
 
@@ -107,7 +107,7 @@ def test_published_numbers_join_the_family(both) -> None:
         ("later:1", "hinton-500-300", "published"),
         ("later:1", "Mine=90.1", "published"),
     ]
-    assert found.pairs[1].p_adjusted >= found.pairs[1].p_value
+    assert found.pairs[1].p_adjusted >= found.pairs[1].found.p_value
     decided = {(d.first, d.second): d.decided for d in found.pairs}
     assert decided["l2_factor:1", "hinton-500-300"] is False
     assert decided["later:1", "hinton-500-300"] is True
@@ -143,7 +143,7 @@ def test_images_are_compared_where_predictions_and_labels_are_there(both) -> Non
     assert found.missing == ""
     # Forty images that only the first gets right: 2 · (2 · 2⁻⁴⁰ − 2⁻⁴⁰), merged over equal seeds.
     assert only(found).p_images == pytest.approx(2 * 2.0**-40)
-    assert np.isfinite(only(found).p_value)
+    assert np.isfinite(only(found).found.p_value)
 
 
 def test_without_labels_it_says_so(both) -> None:
@@ -163,7 +163,7 @@ def test_one_seed_decides_nothing(both) -> None:
 def test_json_holds_full_precision(both) -> None:
     connection = both(samples.l2_confirmed())
     found = compare_references(connection, ["l2_factor:1", "l2_factor:4"])
-    assert f'"difference": {only(found).difference!r}' in json_document(comparison_document(found))
+    assert f'"difference": {only(found).found.difference!r}' in json_document(comparison_document(found))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from mnist_tune.networks import Mlp
 from mnist_tune.reports.documents import html_page, json_document
-from mnist_tune.reports.frames import FRAMES, study_frame
+from mnist_tune.reports.export import FRAMES, study_frame
 from mnist_tune.reports.results import read_results
 from mnist_tune.reports.study_report import study_report
 from mnist_tune.reports.table_formats import latex_table
