@@ -15,8 +15,8 @@ from sqlalchemy import Connection, select
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
 from mnist_tune.reports import figures
 from mnist_tune.reports.configurations import RankedTrial
-from mnist_tune.reports.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from mnist_tune.reports.documents import caption
+from mnist_tune.reports.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.storage.records import EpochRow
 from mnist_tune.storage.schema import TABLES

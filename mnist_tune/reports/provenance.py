@@ -65,7 +65,7 @@ class Provenance:
         recipe: how networks are trained, as JSON values; what is searched has one of its values.
         searched_recipe: settings of the recipe that differ between trials.
         data: the images; where they lie is the machine's business, and not for show.
-        parameters: the searched ones, by name.
+        parameters: the searched ones; results have them in the order of `suggest`.
         confirmations: openings of the test set, the first first.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +22,7 @@ from mnist_tune.reports.configurations import (
     rank,
 )
 from mnist_tune.reports.formatting import parameter_values
-from mnist_tune.reports.provenance import Provenance, read_provenance
+from mnist_tune.reports.provenance import Provenance, SearchedParameter, read_provenance
 from mnist_tune.statistics.means import Summary, summarise
 from mnist_tune.statistics.published import Verdict, against_baseline
 from mnist_tune.storage.records import ReferenceRow, RunRow, TimingRow, TrialRow
@@ -207,6 +207,7 @@ def read_results(connection: Connection, name: str) -> StudyResults:
     if not rows:
         command = f"mnist-tune resume {shlex.quote(name)}"
         raise Incomplete(f"no trial of {name} has ended yet: type `{command}`")
+    provenance = replace(provenance, parameters=_as_suggested(provenance.parameters, rows))
     searched, confirmed = _read_runs(connection, provenance)
     trials = rank(rows, searched, provenance.metric)
     on_test = _results_on_test(provenance, confirmed, trials[0] if trials[0].best else None)
@@ -249,6 +250,24 @@ def _read_runs(
             runs.mse.append(mse)
             runs.psnr.append(psnr)
     return searched, confirmed
+
+
+def _as_suggested(
+    parameters: Sequence[SearchedParameter], rows: Sequence[TrialRow]
+) -> tuple[SearchedParameter, ...]:
+    """The parameters in the order in which `suggest` asks for them; those not met yet come last.
+
+    A trial keeps its parameters in that order; one that it alone has goes behind the one before it.
+    """
+    order: list[str] = []
+    for row in sorted(rows, key=lambda row: row.trial_number):
+        place = 0
+        for name in row.params:
+            if name not in order:
+                order.insert(place, name)
+            place = order.index(name) + 1
+    places = {name: place for place, name in enumerate(order)}
+    return tuple(sorted(parameters, key=lambda entry: places.get(entry.name, len(order))))
 
 
 def _overlapping(connection: Connection, uid: str) -> bool:

@@ -15,8 +15,8 @@ import numpy as np
 
 from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.reports.configurations import RankedTrial, pareto_front
-from mnist_tune.reports.figures import warned
 from mnist_tune.reports.documents import caption
+from mnist_tune.reports.figures import warned
 from mnist_tune.reports.provenance import SearchedParameter
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.statistics.means import Summary, wilson

@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 
 from mnist_tune.reports import confusions, parameter_plane
 from mnist_tune.reports.configurations import RankedTrial
-from mnist_tune.reports.figures import Figure, FigureContent
 from mnist_tune.reports.documents import caption
+from mnist_tune.reports.figures import Figure, FigureContent
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.reports.search_plot import SearchPlot, cost_plot, search_plot
 

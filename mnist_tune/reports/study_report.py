@@ -30,7 +30,7 @@ from mnist_tune.study import TPE_STARTUP_TRIALS
 _NEAR = 0.01  # share of a searched range that counts as its edge
 _ALERTING = ("rehearsal", "embedded", "notebook")
 _LISTED = ("provenance", "warnings", "methods")
-_SHORT_ROWS = 5
+_SHORT_ROWS, _SHORT_CHARACTERS = 5, 380
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def short_report(results: StudyResults) -> Document:
         title=f"{results.provenance.name} ({label})" if label else results.provenance.name,
         alerts=(),
         sections=(
-            Section(key="verdict", title="", text=verdict(results)[:2]),
+            Section(key="verdict", title="", text=_head(verdict(results))),
             Section(
                 key="configurations",
                 title=f"Best configurations{amount}",
@@ -109,6 +109,11 @@ def short_report(results: StudyResults) -> Document:
             Section(key="next", title="What to type next", text=commands, listed=True),
         ),
     )
+
+
+def _head(lines: Sequence[str]) -> tuple[str, ...]:
+    """The first of them, and the second where both take few lines of a terminal."""
+    return tuple(lines[: 2 if sum(map(len, lines[:2])) < _SHORT_CHARACTERS else 1])
 
 
 def next_commands(results: StudyResults) -> list[tuple[str, str]]:
@@ -121,8 +126,8 @@ def next_commands(results: StudyResults) -> list[tuple[str, str]]:
         found.append((f"mnist-tune confirm {name}", "opens the test set for the best trial"))
     return [
         *found,
-        (f"mnist-tune report {name}", "every seed, published numbers, warnings"),
-        (f"mnist-tune export {name} --out DIR", "tables and figures for a paper"),
+        (f"mnist-tune report {name}", "every seed, and the warnings"),
+        (f"mnist-tune export {name} --out DIR", "tables and figures"),
         (f"mnist-tune dashboard {name}", "all of it in the browser"),
     ]
 

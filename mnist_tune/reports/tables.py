@@ -104,13 +104,12 @@ def standing(entry: RankedTrial) -> str:
 
 
 def parameter_names(results: StudyResults) -> dict[str, str]:
-    """Name → column of each parameter, declared or met, by name."""
-    names = {parameter.name for parameter in results.provenance.parameters}
-    names |= {name for entry in results.trials for name in entry.trial.params}
-    taken = RESERVED | names
-    return {
-        name: _free(f"param_{name}", taken) if name in RESERVED else name for name in sorted(names)
-    }
+    """Name → column of each parameter in the order of `suggest`, then of any that is not declared."""
+    declared = [parameter.name for parameter in results.provenance.parameters]
+    met = sorted({name for entry in results.trials for name in entry.trial.params})
+    names = list(dict.fromkeys([*declared, *met]))
+    taken = RESERVED.union(names)
+    return {name: _free(f"param_{name}", taken) if name in RESERVED else name for name in names}
 
 
 def parameter_columns(

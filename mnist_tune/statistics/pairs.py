@@ -150,8 +150,8 @@ def mcnemar(first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any]) -> 
     only_first = int(np.sum((first == labels) & (second != labels)))
     only_second = int(np.sum((first != labels) & (second == labels)))
     n, fewer = only_first + only_second, min(only_first, only_second)
-    tail = 2 * float(bdtr(fewer, n, 0.5))
-    return min(1.0, tail - math.comb(n, fewer) / 2**n)
+    at_the_edge = math.comb(n, fewer) / 2**n
+    return min(1.0, 2 * float(bdtr(fewer, n, 0.5)) - float(at_the_edge))
 
 
 def seeds_to_settle(pairing: Pairing, comparisons: int = 1) -> int | None:

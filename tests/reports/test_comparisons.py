@@ -163,7 +163,9 @@ def test_one_seed_decides_nothing(both) -> None:
 def test_json_holds_full_precision(both) -> None:
     connection = both(samples.l2_confirmed())
     found = compare_references(connection, ["l2_factor:1", "l2_factor:4"])
-    assert f'"difference": {only(found).found.difference!r}' in json_document(comparison_document(found))
+    assert f'"difference": {only(found).found.difference!r}' in json_document(
+        comparison_document(found)
+    )
 
 
 @pytest.mark.parametrize(

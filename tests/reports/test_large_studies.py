@@ -17,8 +17,8 @@ import mnist_tune
 from mnist_tune.networks import Block, Cnn, Mlp, Network, network_from_json
 from mnist_tune.reports import configurations, parameter_plane, search_drawing
 from mnist_tune.reports.documents import markdown_document
-from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.export import FRAMES, study_frame
+from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.results import read_results
 from mnist_tune.reports.search_plot import SearchPlot, search_plot
 from mnist_tune.reports.study_figures import study_figures

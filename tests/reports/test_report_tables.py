@@ -180,6 +180,19 @@ def test_parameters_that_a_trial_does_not_have_are_missing(stored: Stored) -> No
     }
 
 
+def test_columns_stand_in_the_order_of_suggest(stored: Stored) -> None:
+    names = ("rate", "depth", "width_1", "width_2", "alpha", "later")
+    space: dict[str, BaseDistribution] = {name: FloatDistribution(0.0, 1.0) for name in names}
+    met = (("rate", "depth", "width_1", "alpha"), ("rate", "depth", "width_1", "width_2", "alpha"))
+    sample = samples.Sample(samples.study(definition=samples.definition(space)))
+    for number, asked in enumerate(met):
+        params = dict.fromkeys(asked, 0.5)
+        sample = sample.plus(samples.trial(number, Mlp(hidden=(8,)), params, (9000, 9010)))
+    connection = stored(sample)
+    found = study_frame(connection, read_results(connection, "l2_factor"), "configurations")
+    assert tuple(found.columns[1:7]) == names  # the one that no trial has met comes last
+
+
 def sample_of(space: dict[str, BaseDistribution], params: dict[str, object]) -> Sample:
     definition = samples.definition(space, {"sampler": "random"})
     study = samples.Sample(samples.study(definition=definition))

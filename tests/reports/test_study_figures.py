@@ -19,8 +19,8 @@ from mnist_tune.metrics import ACCURACY
 from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp
 from mnist_tune.reports import confusions, network_diagram, parameter_plane
 from mnist_tune.reports.configurations import pareto_front
-from mnist_tune.reports.learning_curves import best_curves
 from mnist_tune.reports.documents import caption
+from mnist_tune.reports.learning_curves import best_curves
 from mnist_tune.reports.results import read_results
 from mnist_tune.reports.search_plot import cost_plot, search_plot
 from mnist_tune.reports.study_figures import study_figures
