@@ -81,8 +81,7 @@ def _files(analysis: Analysis) -> Iterator[tuple[str, bytes]]:
         yield from frame_files(table.name, frame_of(table))
         yield from reader_files(table, analysis.alerts)
     for figure in analysis.figures:
-        yield f"{figure.name}.png", figure.png()
-        yield f"{figure.name}.svg", figure.svg()
+        yield from figure.files()
     yield from analysis.files.items()
     yield "summary.md", _summary(analysis).encode()
 

@@ -204,7 +204,7 @@ def misclassified_table(errors: PredictionErrors) -> Table:
     return Table("misclassified", errors.hardest(len(errors.labels)), columns, for_readers=readable)
 
 
-def draw_confusions(errors: PredictionErrors, warning: str = "") -> Drawing:
+def draw_confusions(errors: PredictionErrors) -> Drawing:
     """Rows are true digits; the right answers on the diagonal have no colour."""
     matrix = errors.matrix
     wrong = matrix.copy()
@@ -225,11 +225,10 @@ def draw_confusions(errors: PredictionErrors, warning: str = "") -> Drawing:
     axes.tick_params(length=0)
     bar = drawing.colorbar(colours, ax=axes, shrink=0.8, pad=0.02)
     bar.set_label("Wrong, images per run")
-    figures.warn(drawing, warning)
     return drawing
 
 
-def draw_misclassified(errors: PredictionErrors, warning: str = "") -> Drawing:
+def draw_misclassified(errors: PredictionErrors) -> Drawing:
     """A sheet of the hardest images: true digit, most frequent wrong answer, how many seeds err."""
     hardest, seeds = errors.hardest(), len(errors.predicted)
     rows = -(-len(hardest) // _COLUMNS) or 1
@@ -241,5 +240,4 @@ def draw_misclassified(errors: PredictionErrors, warning: str = "") -> Drawing:
         title = f"{missed.digit} → {missed.answer}  {missed.seeds}/{seeds}"
         colour = figures.VERMILION if missed.seeds == seeds else "black"
         axes.set_title(title, fontsize=6, pad=2, color=colour)
-    figures.warn(drawing, warning)
     return drawing

@@ -134,8 +134,7 @@ def _files(connection: Connection, results: StudyResults) -> Iterator[tuple[str,
     for table in [*tables, *more]:
         yield from reader_files(table, report.alerts)
     for figure in figures:
-        yield f"{figure.name}.png", figure.png()
-        yield f"{figure.name}.svg", figure.svg()
+        yield from figure.files()
     yield "summary.md", markdown_document(report).encode()
 
 

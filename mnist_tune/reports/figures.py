@@ -5,11 +5,13 @@ matplotlib is imported when something is drawn: who only asks which figures ther
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from mnist_tune.metrics import Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +32,7 @@ _STYLE = {
     "axes.spines.top": False,
     "font.family": "DejaVu Sans",
     "font.size": 7,
+    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
     "svg.fonttype": "path",
     "svg.hashsalt": "mnist_tune",
     "xtick.major.width": 0.6,
@@ -38,6 +41,7 @@ _STYLE = {
 _METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 
 FigureContent = tuple[str, "Callable[[], Drawing] | bytes"]
@@ -51,11 +55,13 @@ class Figure:
     Attributes:
         name: of its files, without suffix.
         read: what it shows; None where that is not at hand.
+        warning: why it shows no result, for its caption and above it; empty where it shows one.
         confirmed: whether it is about the confirmed configuration alone.
     """
 
     name: str
     read: Callable[[], FigureContent | None]
+    warning: str = ""
     confirmed: bool = False
     _drawn: dict[tuple[str, int], bytes] = field(default_factory=dict, init=False, repr=False)
 
@@ -70,16 +76,19 @@ class Figure:
 
     @property
     def caption(self) -> str:
-        """What it shows, in words."""
-        return self._content[0] if self._content else ""
+        """What it shows, in words, after its warning."""
+        text = self._content[0] if self._content else ""
+        warning = self.warning
+        return f"{warning[0].upper()}{warning[1:]}. {text}" if warning else text
 
     def png(self, dots_per_inch: int = _DOTS_PER_INCH) -> bytes:
         """Draw as PNG."""
         return self._bytes("png", dots_per_inch)
 
-    def svg(self) -> bytes:
-        """Draw as SVG, text as outlines."""
-        return self._bytes("svg", _DOTS_PER_INCH)
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of its files: pixels, and two kinds of vectors."""
+        for suffix in _METADATA:
+            yield f"{self.name}.{suffix}", self._bytes(suffix, _DOTS_PER_INCH)
 
     def _bytes(self, suffix: str, dots_per_inch: int) -> bytes:
         assert self._content is not None
@@ -88,8 +97,19 @@ class Figure:
             return draw
         key = (suffix, dots_per_inch)
         if key not in self._drawn:
-            self._drawn[key] = _saved(draw, suffix, dots_per_inch)
+            self._drawn[key] = self._saved(draw, suffix, dots_per_inch)
         return self._drawn[key]
+
+    def _saved(self, draw: Callable[[], Drawing], suffix: str, dots_per_inch: int) -> bytes:
+        import matplotlib as mpl
+        from matplotlib import style
+
+        with mpl.rc_context(), BytesIO() as file:
+            style.use(["default", _STYLE])
+            drawing = draw()
+            _warn(drawing, self.warning)
+            drawing.savefig(file, format=suffix, dpi=dots_per_inch, metadata=_METADATA[suffix])
+            return file.getvalue()
 
 
 def figure_of(
@@ -105,17 +125,16 @@ def figure_of(
         name: of its files.
         caption: one or two sentences.
         size: width and height in inches.
-        warning: written into the figure and its caption; empty for a plain result.
+        warning: as of the figure.
         fill: draws into a blank drawing of that size.
     """
 
     def draw() -> Drawing:
         drawing = blank(*size)
         fill(drawing)
-        warn(drawing, warning)
         return drawing
 
-    return Figure(name, lambda: (warned(caption, warning), draw))
+    return Figure(name, lambda: (caption, draw), warning)
 
 
 def stored_figure(name: str, caption: str, png: bytes) -> Figure:
@@ -123,27 +142,14 @@ def stored_figure(name: str, caption: str, png: bytes) -> Figure:
     return Figure(name, lambda: (caption, png))
 
 
-def blank(width_inches: float, height_inches: float, *, constrained: bool = True) -> Drawing:
-    """A drawing without a window; constrained, it keeps its parts apart."""
+def blank(width_inches: float, height_inches: float) -> Drawing:
+    """A drawing without a window, whose layout keeps its parts apart."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Drawing
 
-    layout: Literal["constrained"] | None = "constrained" if constrained else None
-    drawing = Drawing(figsize=(width_inches, height_inches), layout=layout)
+    drawing = Drawing(figsize=(width_inches, height_inches), layout="constrained")
     FigureCanvasAgg(drawing)
     return drawing
-
-
-def warn(drawing: Drawing, warning: str) -> None:
-    """Write above a figure why it shows no result; nothing where it does."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    if not warning:
-        return
-    title = drawing.suptitle(warning.upper(), color=VERMILION, fontsize=7, weight="bold")
-    # A layout engine makes room; what was laid out by hand has left some at the very top.
-    if not isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):
-        title.set(y=1 - 0.03 / drawing.get_figheight(), verticalalignment="top")
 
 
 def legend_below(
@@ -158,16 +164,19 @@ def legend_below(
     drawing.legend(handles, labels, loc="outside lower center", **look)
 
 
-def warned(caption: str, warning: str) -> str:
-    """A caption with the figure's warning before it."""
-    return f"{warning[0].upper()}{warning[1:]}. {caption}" if warning else caption
+def metric_title(metric: Metric, images: str = "") -> str:
+    """Of an axis, such as `Validation accuracy (%)`."""
+    name = f"{images} {metric.name}".strip()
+    return f"{name[0].upper()}{name[1:]} ({metric.unit})"
 
 
-def _saved(draw: Callable[[], Drawing], suffix: str, dots_per_inch: int) -> bytes:
-    import matplotlib as mpl
-    from matplotlib import style
+def _warn(drawing: Drawing, warning: str) -> None:
+    """Write above a figure why it shows no result; nothing where it does."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with mpl.rc_context(), BytesIO() as file:
-        style.use(["default", _STYLE])
-        draw().savefig(file, format=suffix, dpi=dots_per_inch, metadata=_METADATA[suffix])
-        return file.getvalue()
+    if not warning:
+        return
+    title = drawing.suptitle(warning.upper(), color=VERMILION, fontsize=7, weight="bold")
+    # A layout engine makes room; what was laid out by hand has left some at the very top.
+    if not isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):
+        title.set(y=1 - 0.03 / drawing.get_figheight(), verticalalignment="top")

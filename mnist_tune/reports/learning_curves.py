@@ -110,7 +110,7 @@ def curves_caption(results: StudyResults, curves: Sequence[LearningCurve]) -> st
     )
 
 
-def draw_curves(curves: Sequence[LearningCurve], warning: str) -> Drawing:
+def draw_curves(curves: Sequence[LearningCurve]) -> Drawing:
     """One panel for each metric."""
     metrics = list({curve.metric.key: curve.metric for curve in curves}.values())
     width = figures.COLUMN_INCHES * (2 if len(metrics) > 1 else 1.3)
@@ -129,7 +129,6 @@ def draw_curves(curves: Sequence[LearningCurve], warning: str) -> Drawing:
         if label:
             panels[0].plot([], [], look, color=figures.GREY, linewidth=0.9, label=label)
     figures.legend_below(drawing, panels[0], 2 if len(metrics) == 1 else 3)
-    figures.warn(drawing, warning)
     return drawing
 
 
@@ -145,7 +144,7 @@ def _draw_curve(axes: Axes, curve: LearningCurve, colour: str) -> None:
 def _set_scale(axes: Axes, metric: Metric, curves: Sequence[LearningCurve]) -> None:
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(f"{metric.name[0].upper()}{metric.name[1:]} ({metric.unit})")
+    axes.set_ylabel(figures.metric_title(metric))
     every = [value for curve in curves for seed in curve.values for value in seed]
     validated = [v for curve in curves if curve.images != _TRAINING for v in curve.values]
     # The first epochs would press everything that matters against one edge.

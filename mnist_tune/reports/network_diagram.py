@@ -24,7 +24,8 @@ _COLOURS: tuple[tuple[type[object] | tuple[type[object], ...], str], ...] = (
 def draw_network(network: Network) -> Drawing:
     """Layers from top to bottom, the image first and the sum of parameters last."""
     rows = len(network.layers) + 1
-    drawing = blank(COLUMN_INCHES, (rows + 0.8) * _ROW_INCHES, constrained=False)
+    drawing = blank(COLUMN_INCHES, (rows + 0.8) * _ROW_INCHES)
+    drawing.set_layout_engine("none")
     axes = drawing.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(0, 1)

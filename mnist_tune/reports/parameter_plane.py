@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_tune.metrics import Metric
-from mnist_tune.reports.figures import COLUMN_INCHES, VERMILION, blank, warn
+from mnist_tune.reports.figures import COLUMN_INCHES, VERMILION, blank, metric_title
 from mnist_tune.reports.results import StudyResults
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def parameter_plane(results: StudyResults) -> ParameterPlane | None:
     )
 
 
-def draw_plane(plane: ParameterPlane, warning: str) -> Drawing:
+def draw_plane(plane: ParameterPlane) -> Drawing:
     """Draw the plane; colours run over the better half, so that the good ones differ."""
     drawing = blank(COLUMN_INCHES, 2.8)
     axes = drawing.subplots()
@@ -108,8 +108,7 @@ def draw_plane(plane: ParameterPlane, warning: str) -> Drawing:
     axes.set_xlabel(plane.titles[0].capitalize())
     axes.set_ylabel(plane.titles[1].capitalize())
     bar = drawing.colorbar(marks, ax=axes, extend="min" if maximised else "max")
-    bar.set_label(f"{plane.metric.name.capitalize()} ({plane.metric.unit})")
-    warn(drawing, warning)
+    bar.set_label(metric_title(plane.metric))
     return drawing
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Transform, offset_copy
 from numpy.typing import NDArray
 
 from mnist_tune.metrics import ACCURACY, Metric
+from mnist_tune.reports.axes import set_axis
 from mnist_tune.reports.figures import (
     BLUE,
     COLUMN_INCHES,
@@ -23,9 +24,9 @@ from mnist_tune.reports.figures import (
     VERMILION,
     blank,
     legend_below,
-    warn,
+    metric_title,
 )
-from mnist_tune.reports.search_plot import Band, Marker, SearchAxis, SearchPlot, Standing
+from mnist_tune.reports.search_plot import Band, Marker, SearchPlot, Standing
 
 _APART = 1.7  # points between the dots of the seeds and their mean
 
@@ -69,7 +70,6 @@ def draw_search(plot: SearchPlot) -> Figure:
     for point in plot.points:
         if point.labelled:
             _write_below(axes[0], point, plot.metric)
-    warn(drawn, plot.warning)
     if any(point.summary.n > 1 and _is_detailed(point, plot) for point in plot.points):
         axes[0].plot([], [], color=GREY, label=_ONE_SEED, **_SEEDS)
     _draw_legend(drawn, axes)
@@ -103,7 +103,8 @@ def _set_limits(axes: Axes, plot: SearchPlot) -> None:
 
 
 def _draw_search(axes: Axes, plot: SearchPlot) -> None:
-    _prepare_x(axes, plot.axis)
+    set_axis(axes, "x", plot.axis)
+    axes.margins(x=0.08, y=0.08)
     axes.update_datalim([(point.x, 0.0) for point in plot.points])  # the y axis is set later
     axes.autoscale_view(scaley=False)
     for standing, label in _LEGEND.items():
@@ -114,10 +115,7 @@ def _draw_search(axes: Axes, plot: SearchPlot) -> None:
         _draw_crowd(axes, crowd, plot, label)
     _draw_beyond(axes, plot)
     _draw_front(axes, plot)
-    metric = plot.metric
-    name = metric.name if plot.confirmed else f"{plot.images} {metric.name}"
-    axes.set_xlabel(plot.axis.title)
-    axes.set_ylabel(f"{name[0].upper()}{name[1:]} ({metric.unit})")
+    axes.set_ylabel(metric_title(plot.metric, "" if plot.confirmed else plot.images))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 5, 10]))
     axes.ticklabel_format(axis="y", useOffset=False)
     if plot.confirmed is not None:
@@ -248,20 +246,6 @@ def _look(standing: Standing) -> dict[str, Any]:
         "color": colour,
         "markerfacecolor": "white" if standing == "worse" else colour,
     }
-
-
-def _prepare_x(axes: Axes, axis: SearchAxis) -> None:
-    if axis.scale == "symlog":
-        axes.set_xscale("symlog", linthresh=axis.least)
-    elif axis.scale == "log":
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    if axis.whole and axis.scale == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    elif axis.whole:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.margins(x=0.08, y=0.08)
 
 
 def _draw_legend(figure: Figure, panels: Any) -> None:

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 
 from mnist_tune.metrics import ACCURACY, Metric
+from mnist_tune.reports.axes import FigureAxis, parameter_axis
 from mnist_tune.reports.configurations import RankedTrial, pareto_front
 from mnist_tune.reports.documents import caption
-from mnist_tune.reports.figures import warned
 from mnist_tune.reports.provenance import SearchedParameter
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.statistics.means import Summary, wilson
@@ -26,30 +26,6 @@ Standing = Literal["best", "like best", "worse", "unknown"]
 _SHORT = 14  # characters
 _CROWD = 100  # points; the intervals of more make a wall
 _FAR = 10  # distances between the quartiles of all means
-_DECADES = 100  # values that span more than this factor stand on a log axis
-_TITLES = {
-    "l2": "L2 factor λ",
-    "learning_rate": "Learning rate",
-    "batch_size": "Batch size",
-    "latent": "Latent size",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SearchAxis:
-    """The x axis of the search.
-
-    Attributes:
-        title: with unit where there is one.
-        scale: `symlog` is a log axis with a zero.
-        whole: whether only integers make sense.
-        least: the smallest value above zero, where a `symlog` axis turns linear.
-    """
-
-    title: str
-    scale: Literal["linear", "log", "symlog"]
-    whole: bool = True
-    least: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +73,6 @@ class SearchPlot:
     Attributes:
         name: of the file, without suffix.
         caption: one or two sentences.
-        warning: written into the figure itself; empty for a plain result.
         axis: of the search.
         points: complete configurations by x, then name.
         images: `validation` or `test`, which the points are measured on.
@@ -109,8 +84,7 @@ class SearchPlot:
 
     name: str
     caption: str = ""
-    warning: str
-    axis: SearchAxis
+    axis: FigureAxis
     points: tuple[Marker, ...]
     images: str
     confirmed: Marker | None
@@ -144,13 +118,13 @@ def search_plot(results: StudyResults) -> SearchPlot | None:
     name = varied[0].name if len(varied) == 1 and varied[0].numeric else ""
     if name and all(name in entry.trial.params for entry in complete):
         xs = [float(entry.trial.params[name]) for entry in complete]
-        return _plot(results, _parameter_axis(varied[0], xs), re.sub(r"\W+", "_", name), xs)
+        return _plot(results, parameter_axis(varied[0], xs), re.sub(r"\W+", "_", name), xs)
     sizes = [float(entry.trial.parameters) for entry in complete]
     if len(set(sizes)) > 1:
-        axis = SearchAxis("Number of parameters", "log")
+        axis = FigureAxis("Number of parameters", "log")
         return _plot(results, axis, "parameters", sizes, sized=True)
     numbers = [float(entry.number) for entry in complete]
-    return _plot(results, SearchAxis("Trial", "linear"), "trial", numbers)
+    return _plot(results, FigureAxis("Trial", "linear"), "trial", numbers)
 
 
 def cost_plot(results: StudyResults) -> SearchPlot | None:
@@ -159,13 +133,13 @@ def cost_plot(results: StudyResults) -> SearchPlot | None:
     None where all networks cost the same.
     """
     costs = [float(results.multiply_adds.get(entry.number, 0)) for entry in results.complete]
-    axis = SearchAxis("Multiply-adds per image", "log")
+    axis = FigureAxis("Multiply-adds per image", "log")
     return _plot(results, axis, "multiply_adds", costs, sized=True) if len(set(costs)) > 1 else None
 
 
 def _plot(
     results: StudyResults,
-    axis: SearchAxis,
+    axis: FigureAxis,
     against: str,
     xs: Sequence[float],
     *,
@@ -189,7 +163,6 @@ def _plot(
     front = pareto_front(results.complete, places) if sized else ()
     found = SearchPlot(
         name=f"{metric.key}_against_{against}",
-        warning=results.provenance.warning,
         axis=axis,
         points=tuple(sorted(points, key=lambda point: (point.x, point.name))),
         images=results.provenance.validation_name,
@@ -199,8 +172,7 @@ def _plot(
         front=tuple((places[e.number], e.summary.mean) for e in front if e.summary),
     )
     title = axis.title[0].lower() + axis.title[1:] if axis.title[1:2].islower() else axis.title
-    written = caption("search", plot=found, title=title, latest=results.latest)
-    return replace(found, caption=warned(written, found.warning))
+    return replace(found, caption=caption("search", plot=found, title=title, latest=results.latest))
 
 
 def _varied(
@@ -209,16 +181,6 @@ def _varied(
     """Those that differ between configurations; all of them, if none does."""
     values = {p.name: {str(e.trial.params.get(p.name)) for e in complete} for p in parameters}
     return [p for p in parameters if len(values[p.name]) > 1] or parameters
-
-
-def _parameter_axis(parameter: SearchedParameter, values: Sequence[float]) -> SearchAxis:
-    title = _TITLES.get(parameter.name, parameter.name.replace("_", " ").capitalize())
-    positive = [value for value in values if value > 0]
-    least, whole = min(positive, default=1.0), parameter.kind == "int"
-    wide = bool(positive) and max(positive) > _DECADES * least
-    if not (parameter.log or wide) or min(values) < 0 or not positive:
-        return SearchAxis(title, "linear", whole, least)
-    return SearchAxis(title, "log" if len(positive) == len(values) else "symlog", whole, least)
 
 
 def _standing(entry: RankedTrial) -> Standing:

@@ -40,9 +40,9 @@ def learning_figure(connection: Connection, results: StudyResults, entry: Ranked
         from mnist_tune.reports import learning_curves as curves
 
         found = curves.curves_of(connection, results, entry)
-        return "", partial(curves.draw_curves, found, results.provenance.warning)
+        return "", partial(curves.draw_curves, found)
 
-    return Figure("learning_curves", read)
+    return Figure("learning_curves", read, results.provenance.warning)
 
 
 def network_figure(results: StudyResults, entry: RankedTrial) -> Figure:
@@ -63,13 +63,14 @@ def _search_figures(results: StudyResults) -> Iterator[Figure]:
 
         return plot.caption, partial(draw_search, plot)
 
+    warning = results.provenance.warning
     for plot in filter(None, (search_plot(results), cost_plot(results))):
-        yield Figure(plot.name, partial(read, plot))
+        yield Figure(plot.name, partial(read, plot), warning)
     plane = parameter_plane.parameter_plane(results)
     if plane is not None:
         name = f"{results.metric.key}_over_{plane.names[0]}_and_{plane.names[1]}"
-        draw = partial(parameter_plane.draw_plane, plane, results.provenance.warning)
-        yield Figure(name, lambda: (caption("plane", plane=plane), draw))
+        draw = partial(parameter_plane.draw_plane, plane)
+        yield Figure(name, lambda: (caption("plane", plane=plane), draw), warning)
 
 
 def _learning_figures(connection: Connection, results: StudyResults) -> Iterator[Figure]:
@@ -77,11 +78,11 @@ def _learning_figures(connection: Connection, results: StudyResults) -> Iterator
         from mnist_tune.reports import learning_curves as curves
 
         found = curves.best_curves(connection, results)
-        draw = partial(curves.draw_curves, found, results.provenance.warning)
+        draw = partial(curves.draw_curves, found)
         return (curves.curves_caption(results, found), draw) if found else None
 
     if any(entry.complete for entry in results.trials):
-        yield Figure("learning_curves", read)
+        yield Figure("learning_curves", read, results.provenance.warning)
 
 
 def _error_figures(connection: Connection, results: StudyResults) -> Iterator[Figure]:
@@ -89,13 +90,13 @@ def _error_figures(connection: Connection, results: StudyResults) -> Iterator[Fi
         errors = confusions.found_errors(connection, results)
         if not isinstance(errors, confusions.PredictionErrors) or missed > errors.misses.any():
             return None
-        drawing = partial(draw, errors, results.provenance.warning)
-        return caption(kind, seeds=len(errors.predicted)), drawing
+        return caption(kind, seeds=len(errors.predicted)), partial(draw, errors)
 
     if results.latest is None or not confusions.has_predictions(connection, results):
         return
+    warning = results.provenance.warning
     matrix = partial(read, "confusions", confusions.draw_confusions, missed=False)
-    yield Figure("confusion_matrix", matrix, confirmed=True)
+    yield Figure("confusion_matrix", matrix, warning, confirmed=True)
     if min(results.latest.values.values()) < 1:
         misses = partial(read, "misclassified", confusions.draw_misclassified, missed=True)
-        yield Figure("misclassified", misses, confirmed=True)
+        yield Figure("misclassified", misses, warning, confirmed=True)

@@ -62,7 +62,7 @@ def test_the_best_networks_are_judged_and_everything_is_written(
     assert "16 of classes" in said.out
     assert "2 runs with seeds 1000, 1001" in said.err
     assert {p.suffix for p in (folder / "out").iterdir()} == {
-        ".csv", ".json", ".parquet", ".md", ".tex", ".png", ".svg"
+        ".csv", ".json", ".parquet", ".md", ".tex", ".png", ".svg", ".pdf"
     }  # fmt: skip
     with open_database(location, create=False, read_only=True) as database:
         (row,) = Store(database).rows(AnalysisRow)

@@ -291,7 +291,7 @@ def test_export_writes_every_file_and_the_same_bytes_again(finished: Finished) -
         for form in ("csv", "md", "tex", "json", "parquet")
     } - {"epochs.md", "epochs.tex"}
     assert expected | {"summary.md"} <= set(first)
-    assert {Path(name).suffix for name in first} >= {".png", ".svg"}
+    assert {Path(name).suffix for name in first} >= {".png", ".svg", ".pdf"}
     assert first == second
     assert all(first.values())
 

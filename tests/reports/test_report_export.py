@@ -27,12 +27,11 @@ NAMES = {
     ),
     *(f"{name}{suffix}" for name in ("epochs", "timings") for suffix in PROGRAMS),
     "summary.md",
-    "accuracy_against_l2.png",
-    "accuracy_against_l2.svg",
-    "learning_curves.png",
-    "learning_curves.svg",
-    "network_trial_1.png",
-    "network_trial_1.svg",
+    *(
+        f"{name}{suffix}"
+        for name in ("accuracy_against_l2", "learning_curves", "network_trial_1")
+        for suffix in (".png", ".svg", ".pdf")
+    ),
 }
 CODE = """
 import sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 from xml.etree import ElementTree
@@ -15,11 +16,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from mnist_tune.networks import Mlp
 from mnist_tune.reports.figures import Figure
-from mnist_tune.reports.results import StudyResults
+from mnist_tune.reports.results import StudyResults, read_results
 from mnist_tune.reports.search_drawing import draw_search
 from mnist_tune.reports.search_plot import SearchPlot, search_plot
+from mnist_tune.reports.study_figures import study_figures
 from tests.reports import report_samples as samples
-from tests.reports.report_samples import Read, Sample
+from tests.reports.report_samples import Read, Sample, Stored
 
 
 def plotted(results: StudyResults) -> SearchPlot:
@@ -30,6 +32,10 @@ def plotted(results: StudyResults) -> SearchPlot:
 
 def drawn(plot: SearchPlot) -> Figure:
     return Figure(plot.name, lambda: (plot.caption, lambda: draw_search(plot)))
+
+
+def files(plot: SearchPlot) -> dict[str, bytes]:
+    return {name.rpartition(".")[2]: content for name, content in drawn(plot).files()}
 
 
 def test_one_parameter_stands_on_the_x_axis(read: Read) -> None:
@@ -57,7 +63,7 @@ def test_the_confirmed_result_and_the_baselines_band(read: Read) -> None:
 
 def test_a_sealed_test_set_shows_no_published_number(read: Read) -> None:
     figure = plotted(read(samples.l2_search()))
-    assert (figure.confirmed, figure.band, figure.warning) == (None, None, "")
+    assert (figure.confirmed, figure.band) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +80,14 @@ def test_a_sealed_test_set_shows_no_published_number(read: Read) -> None:
     ],
 )
 def test_what_is_no_result_says_so_in_the_figure(
-    read: Read, changes: dict[str, Any], warning: str, band: bool
+    stored: Stored, changes: dict[str, Any], warning: str, band: bool
 ) -> None:
-    figure = plotted(read(samples.l2_search(**changes)))
-    assert (figure.warning, figure.band is not None) == (warning, band)
-    assert figure.caption.lower().startswith(warning.lower())
+    connection = stored(samples.l2_search(**changes))
+    results = read_results(connection, "l2_factor")
+    assert (plotted(results).band is not None) == band
+    figure = study_figures(connection, results)[0]
+    assert figure.caption.lower().startswith(f"{warning.lower()}. ")
+    assert figure.png() != replace(figure, warning="").png()
 
 
 def test_lost_trials_are_not_drawn(read: Read) -> None:
@@ -163,17 +172,20 @@ def test_pictures_are_drawn_with_ink_in_them(read: Read, kind: str) -> None:
     assert (border == 1).all()
 
 
-def test_svg_is_sound_and_undated(read: Read) -> None:
-    text = drawn(plotted(read(samples.l2_confirmed()))).svg()
+def test_vectors_are_sound_and_undated(read: Read) -> None:
+    written = files(plotted(read(samples.l2_confirmed())))
+    text = written["svg"]
     assert ElementTree.fromstring(text).tag.endswith("svg")
     assert b"dc:date" not in text
     assert b"Matplotlib v" not in text
+    assert written["pdf"].startswith(b"%PDF")
+    assert b"CreationDate" not in written["pdf"]
+    assert b"/Type3" not in written["pdf"]  # fonts that journals refuse
 
 
 def test_the_same_numbers_give_the_same_bytes(read: Read) -> None:
     figure = plotted(read(samples.l2_confirmed()))
-    assert drawn(figure).svg() == drawn(figure).svg()
-    assert drawn(figure).png() == drawn(figure).png()
+    assert files(figure) == files(figure)
 
 
 def test_somebody_elses_settings_change_nothing(read: Read) -> None:
