@@ -14,7 +14,6 @@ from pathlib import Path
 
 from mnist_tune.data import sources
 from mnist_tune.errors import InputError
-from mnist_tune.processor import computes_bfloat16
 from mnist_tune.storage.health import blame, faults
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.overview import studies_overview
@@ -31,6 +30,8 @@ _PACKAGES = (
 )
 _LEAST_FREE_BYTES = 500 * 2**20  # a study of 30 trials with its checkpoints stays far below
 _DEVICE_SECONDS = 120
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}  # as Linux names them: x86, then ARM
+_FLAGS = {"flags", "Features"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,26 @@ def examine(location: Location, folder: Path | None) -> tuple[Check, ...]:
         _disk(location),
         _guarded("lease", lambda: _unless_damaged(location, _lease)),
     )
+
+
+def computes_bfloat16(description: Path = Path("/proc/cpuinfo")) -> bool | None:
+    """Whether the processor has instructions for bfloat16; without them it is slower than float32.
+
+    Args:
+        description: of the processor, as Linux writes it.
+
+    Returns:
+        None where the system does not say, as on macOS.
+    """
+    try:
+        lines = description.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, values = line.partition(":")
+        if name.strip() in _FLAGS:
+            return not _BFLOAT16.isdisjoint(values.split())
+    return None
 
 
 def _python() -> Check:

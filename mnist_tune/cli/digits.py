@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mnist_tune.cli import options
-from mnist_tune.cli.options import Format
 from mnist_tune.errors import DefinitionError, StorageError
 from mnist_tune.storage.location import Location
 
@@ -67,7 +66,7 @@ def denoise_command(
     autoencoder: str | None,
     classifier: str | None,
     out: Path,
-    form: Format,
+    form: str,
     storage: str | None,
     folder: Path | None,
 ) -> None:
@@ -130,7 +129,7 @@ def generate_command(
     autoencoder: str | None,
     classifier: str | None,
     out: Path,
-    form: Format,
+    form: str,
     storage: str | None,
     folder: Path | None,
 ) -> None:
@@ -236,16 +235,16 @@ def _tested_on(dataset: Dataset) -> str:
     return f"All {len(dataset.test_labels):,} test images, with the same noise for all networks."
 
 
-def _publish(analysis: Analysis, networks: _Networks, out: Path, form: Format) -> None:
+def _publish(analysis: Analysis, networks: _Networks, out: Path, form: str) -> None:
     """Write the files, then store the analysis, then print it."""
     from mnist_tune.denoising.analyses import write_analysis
 
     written = write_analysis(analysis, out)
     _say(f"wrote {len(written)} files to {out}: see {out / 'summary.md'}")
     _store(analysis, networks.location)
-    if form is Format.JSON:
+    if form == "json":
         click.echo(json.dumps(analysis.to_json(), indent=2, ensure_ascii=False))
-    elif form is Format.CSV:
+    elif form == "csv":
         click.echo(_csv(analysis), nl=False)
     else:
         for line in (*analysis.alerts, *analysis.text):
@@ -297,7 +296,7 @@ def _print_table(analysis: Analysis) -> None:
     table = analysis.tables[0].text()
     titles = [column.heading for column in table.columns]
     rows = [dict(zip(titles, row, strict=True)) for row in table.rows]
-    options.print_rows(rows, Format.TABLE, titles)
+    options.print_rows(rows, "table", titles)
 
 
 def _say(line: str) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_tune.cli.progress import duration, parameters_line, values_text
+from mnist_tune.commands import as_called
 from mnist_tune.metrics import Metric
 from mnist_tune.storage.overview import RunningTrial, StudyProgress
 from mnist_tune.storage.records import TrialRow
@@ -158,7 +159,7 @@ def _doing(live: StudyProgress) -> str:
 
 
 def _abandoned(live: StudyProgress, what: str) -> str:
-    return f"{what}: `mnist-tune resume {shlex.quote(live.overview.name)}`"
+    return as_called(f"{what}: `mnist-tune resume {shlex.quote(live.overview.name)}`")
 
 
 def _states(live: StudyProgress) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from mnist_tune.cli import options
-from mnist_tune.cli.options import Format, print_rows
+from mnist_tune.cli.options import print_rows
+from mnist_tune.commands import as_called
 from mnist_tune.storage.location import Location
 
 
@@ -21,18 +22,18 @@ from mnist_tune.storage.location import Location
 )
 @options.data
 @options.list_format
-def data_command(picture: Path | None, folder: Path | None, form: Format) -> None:
+def data_command(picture: Path | None, folder: Path | None, form: str) -> None:
     """Show which images are used, how many there are, and their checksums."""
     from mnist_tune.data.sources import load_dataset
     from mnist_tune.data.summary import parts_of, write_picture
 
     dataset = load_dataset(folder, log=options.log)
     source, parts = dataset.source, parts_of(dataset)
-    if form is Format.JSON:
+    if form == "json":
         shown = {**source.to_json(), "warning": source.warning, "parts": parts}
         click.echo(json.dumps(shown, indent=2))
     else:
-        click.echo(source.describe(), err=form is Format.CSV)
+        click.echo(source.describe(), err=form == "csv")
         rows = [
             {
                 "part": part["name"],
@@ -56,7 +57,7 @@ def data_command(picture: Path | None, folder: Path | None, form: Format) -> Non
 @options.storage
 @options.data
 @options.list_format
-def doctor_command(storage: str | None, folder: Path | None, form: Format, repair: bool) -> None:
+def doctor_command(storage: str | None, folder: Path | None, form: str, repair: bool) -> None:
     """Check Python, packages, data, device, storage and lease; say what to do about problems."""
     from mnist_tune.doctor import examine
     from mnist_tune.storage import health
@@ -70,8 +71,8 @@ def doctor_command(storage: str | None, folder: Path | None, form: Format, repai
             "check": c.name,
             "verdict": "ok" if c.ok else "problem",
             "found": c.found,
-            "to_do": c.to_do,
-            "details": f"{c.found} → {c.to_do}" if c.to_do else c.found,
+            "to_do": as_called(c.to_do),
+            "details": as_called(f"{c.found} → {c.to_do}" if c.to_do else c.found),
         }
         for c in checks
     ]

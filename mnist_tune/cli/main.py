@@ -14,7 +14,8 @@ import sys
 import click
 
 from mnist_tune.cli import digits, machine, manage, monitor, results, run
-from mnist_tune.cli.options import as_called, called, log
+from mnist_tune.cli.options import log
+from mnist_tune.commands import as_called, program
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     """Run a command and end the process with its exit code."""
     # Else Python looks through all objects at its end, for half a second.
     atexit.register(gc.freeze)
-    guarded(app, called())
+    guarded(app, program())
 
 
 def guarded(command: click.Command, name: str) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mnist_tune.cli import options
-from mnist_tune.cli.options import Format, as_called, print_rows
+from mnist_tune.cli.options import print_rows
+from mnist_tune.commands import as_called
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 from mnist_tune.metrics import METRICS
 from mnist_tune.storage.location import Location
@@ -28,7 +29,7 @@ _STATUS = ("study", "state", "trials", "best", "confirmed", "last_result")
 @click.command("list")
 @options.storage
 @options.list_format
-def list_command(storage: str | None, form: Format) -> None:
+def list_command(storage: str | None, form: str) -> None:
     """List the built-in studies, and those in the storage with their state."""
     from mnist_tune.definitions.loading import builtin_files, question
     from mnist_tune.storage.overview import studies_overview
@@ -48,7 +49,7 @@ def list_command(storage: str | None, form: Format) -> None:
 @click.argument("study", required=False)
 @options.storage
 @options.list_format
-def status_command(study: str | None, storage: str | None, form: Format) -> None:
+def status_command(study: str | None, storage: str | None, form: str) -> None:
     """Say how far studies are; works while they run."""
     from mnist_tune.storage.overview import studies_overview
 
@@ -149,7 +150,7 @@ def backup_command(study: str, file: str, storage: str | None) -> None:
     made = back_up(Location.find(storage), study, target)
     click.echo(target)
     click.echo(
-        options.as_called(
+        as_called(
             f"copied {study}: {_copied(made)}; look at it with "
             f"`mnist-tune status --storage {shlex.quote(str(target))}`"
         ),

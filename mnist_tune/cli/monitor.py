@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mnist_tune.cli import options
-from mnist_tune.cli.options import as_called
+from mnist_tune.commands import as_called
 from mnist_tune.errors import InputError
 from mnist_tune.storage.location import Location
 

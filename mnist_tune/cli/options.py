@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import shlex
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from mnist_tune.commands import as_called, suggest_storage
 from mnist_tune.errors import MnistTuneError
 from mnist_tune.storage.location import Location
 
@@ -38,6 +37,9 @@ def storage(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def careful(*arguments: object, storage: str | None, **options: object) -> None:
+        source = click.get_current_context().get_parameter_source("storage")
+        if source is not ParameterSource.ENVIRONMENT:
+            suggest_storage(None if storage is None else str(Location.parse(storage)))
         with blaming_damage(storage):
             command(*arguments, storage=storage, **options)
 
@@ -153,55 +155,31 @@ def stacked(*decorators: Decorator[Any]) -> Decorator[Any]:
     return decorate
 
 
-COMMAND_VARIABLE = "MNIST_TUNE_COMMAND"
-
-
-def called() -> str:
-    """What people type to call this program."""
-    name = os.environ.get(COMMAND_VARIABLE) or "mnist-tune"
-    return shlex.quote(name) if Path(name).is_file() else name
-
-
-def as_called(text: str) -> str:
-    """Write the commands in backticks the way this program was called."""
-    return text.replace("`mnist-tune ", f"`{called()} ")
-
-
 def log(line: str) -> None:
-    """Write a line to stderr, with the commands in backticks as this program was called."""
+    """Write a line to stderr, with the commands in it as they work here."""
     click.echo(as_called(line), err=True)
 
 
-class Format(StrEnum):
-    """How a listing is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
-def format_option(default: StrEnum) -> Decorator[Any]:
-    """The option --format with the values of an enumeration, which click would call by name."""
-    kind = type(default)
+def format_option(*forms: str) -> Decorator[Any]:
+    """The option --format with these values, of which the first is the default."""
     return click.option(
         "--format",
         "form",
-        type=click.Choice([form.value for form in kind]),
-        default=default.value,
+        type=click.Choice(forms),
+        default=forms[0],
         show_default=True,
-        callback=lambda _context, _option, value: kind(value),
         help="How to print.",
     )
 
 
-list_format = format_option(Format.TABLE)
+list_format = format_option("table", "json", "csv")
 
 
-def print_rows(rows: Sequence[dict[str, Any]], form: Format, columns: Sequence[str]) -> None:
+def print_rows(rows: Sequence[dict[str, Any]], form: str, columns: Sequence[str]) -> None:
     """Print a listing to stdout; the columns are given so that an empty one has a head too."""
-    if form is Format.JSON:
+    if form == "json":
         click.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
-    elif form is Format.CSV:
+    elif form == "csv":
         _print_csv(rows, columns)
     else:
         _print_table(rows, columns)

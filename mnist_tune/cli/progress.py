@@ -16,6 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from mnist_tune.commands import as_called
 from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.search import rows
 from mnist_tune.search.events import (
@@ -157,7 +158,7 @@ class Progress:
 
     def log(self, line: str) -> None:
         """Write a lasting line."""
-        self._console.print(Text(line), soft_wrap=True)
+        self._console.print(Text(as_called(line)), soft_wrap=True)
 
     def _add_line(self, started: TrialStarted) -> None:
         now, trial = self._clock(), started.trial
@@ -257,7 +258,7 @@ class TerminalDisplay:
 
     def log(self, line: str) -> None:
         """Write a lasting line."""
-        self._console.print(Text(line), soft_wrap=True)
+        self._console.print(Text(as_called(line)), soft_wrap=True)
 
     def starting(self) -> AbstractContextManager[object]:
         """Show meanwhile that workers are being started."""

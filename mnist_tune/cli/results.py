@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mnist_tune.cli import options
+from mnist_tune.commands import as_called
 from mnist_tune.errors import DefinitionError
 from mnist_tune.storage.location import Location
 
 if TYPE_CHECKING:  # pandas and SQLAlchemy cost a second, which `--help` does not have
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-
     from sqlalchemy import Connection
 
-    from mnist_tune.reports.documents import Document
-
-
-from typing import TYPE_CHECKING, Any
-
-from mnist_tune.cli.options import Format, print_rows
-
-if TYPE_CHECKING:  # pandas and SQLAlchemy cost a second, which `--help` does not have
     from mnist_tune.reports.compare import Comparison
-
-
-class ReportFormat(StrEnum):
-    """How a report is printed."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
-    JSON = "json"
-    HTML = "html"
+    from mnist_tune.reports.documents import Document
 
 
 @click.command("report")
@@ -48,7 +31,7 @@ class ReportFormat(StrEnum):
     is_flag=True,
     help="One document over all studies, from the first network to synthetic digits.",
 )
-@options.format_option(ReportFormat.TEXT)
+@options.format_option("text", "markdown", "json", "html")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -57,19 +40,15 @@ class ReportFormat(StrEnum):
 )
 @options.storage
 def report_command(
-    study: str | None, every: bool, form: ReportFormat, out: Path | None, storage: str | None
+    study: str | None, every: bool, form: str, out: Path | None, storage: str | None
 ) -> None:
     """Print verdict, configurations, every seed, baselines and warnings of a study."""
     if every == (study is not None):
         raise DefinitionError("give the name of a study, or --all for all of them")
     location = Location.find(storage)
-    text = _all_text(location, form) if study is None else _report_text(location, study, form)
-    if out is None:
-        click.echo(text, nl=False)
-        return
-    from mnist_tune.reports.export import write_file
-
-    click.echo(write_file(out, text.encode()))
+    _output(
+        _all_text(location, form) if study is None else _report_text(location, study, form), out
+    )
 
 
 @click.command("export")
@@ -116,35 +95,35 @@ def best_command(
         click.echo(f"wrote {save}: seed {winner.seed}, {saved}", err=True)
 
 
-def print_report(location: Location, name: str, form: ReportFormat = ReportFormat.TEXT) -> None:
+def print_report(location: Location, name: str, form: str = "text") -> None:
     """Print a report to stdout."""
     click.echo(_report_text(location, name, form), nl=False)
 
 
-def _report_text(location: Location, name: str, form: ReportFormat) -> str:
+def _report_text(location: Location, name: str, form: str) -> str:
     from mnist_tune.reports.all_studies import full_report
     from mnist_tune.reports.results import read_results
 
     with reading(location) as connection:
-        drawn = form is ReportFormat.HTML
+        drawn = form == "html"
         made = full_report(connection, read_results(connection, name), with_figures=drawn)
-        return written(made, form)
+        return _written(made, form)
 
 
-def _all_text(location: Location, form: ReportFormat) -> str:
+def _all_text(location: Location, form: str) -> str:
     from mnist_tune.reports.all_studies import TITLE, all_studies
     from mnist_tune.reports.documents import html_page
 
     with reading(location) as connection:
-        found = all_studies(connection, with_figures=form is ReportFormat.HTML)
-    if form is ReportFormat.HTML:
+        found = all_studies(connection, with_figures=form == "html")
+    if form == "html":
         return html_page(TITLE, [_as_called(document) for document in found])
-    if form is ReportFormat.JSON:
-        return "[\n" + ",\n".join(written(d, form).rstrip() for d in found) + "\n]\n"
-    return "\n".join(written(document, form) for document in found)
+    if form == "json":
+        return "[\n" + ",\n".join(_written(d, form).rstrip() for d in found) + "\n]\n"
+    return "\n".join(_written(document, form) for document in found)
 
 
-def written(made: Document, form: ReportFormat) -> str:
+def _written(made: Document, form: str) -> str:
     """A document as text in one of the formats."""
     from mnist_tune.reports.documents import (
         html_page,
@@ -153,71 +132,38 @@ def written(made: Document, form: ReportFormat) -> str:
         terminal_text,
     )
 
-    if form is ReportFormat.JSON:
+    if form == "json":
         return json_document(made)
-    if form is ReportFormat.MARKDOWN:
+    if form == "markdown":
         return markdown_document(made)
     called = _as_called(made)
-    return html_page(called.title, [called]) if form is ReportFormat.HTML else terminal_text(called)
+    return html_page(called.title, [called]) if form == "html" else terminal_text(called)
 
 
 def _as_called(made: Document) -> Document:
     """The commands that the report tells people to type, as they can type them here."""
 
     def called(lines: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(options.as_called, lines))
+        return tuple(map(as_called, lines))
 
     sections = tuple(replace(section, text=called(section.text)) for section in made.sections)
     return replace(made, alerts=called(made.alerts), sections=sections)
 
 
-def reading(location: Location) -> AbstractContextManager[Connection]:
-    """A connection for reading to a database that is there."""
-    from contextlib import contextmanager
-
+@contextmanager
+def reading(location: Location) -> Iterator[Connection]:
+    """A connection for reading to an existing database."""
     from mnist_tune.storage.database import open_database
 
-    @contextmanager
-    def opened() -> Iterator[Connection]:
-        with (
-            open_database(location, create=False, read_only=True) as database,
-            database.reading() as connection,
-        ):
-            yield connection
-
-    return opened()
+    with (
+        open_database(location, create=False, read_only=True) as database,
+        database.reading() as connection,
+    ):
+        yield connection
 
 
-class CompareFormat(StrEnum):
-    """How a comparison is printed."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
-    JSON = "json"
-    CSV = "csv"
-    LATEX = "latex"
-
-
-@click.command("compare")
-@click.argument("things", metavar="A B …", nargs=-1, required=True)
-@options.format_option(CompareFormat.TEXT)
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write into a file instead."
-)
-@options.storage
-def compare_command(
-    things: tuple[str, ...], form: CompareFormat, out: Path | None, storage: str | None
-) -> None:
-    """Compare configurations of any studies with each other and with published numbers.
-
-    Each of A, B … is STUDY (its confirmed configuration, else its best), STUDY:TRIAL, a key of
-    `mnist-tune baselines`, or NAME=PERCENT.
-    """
-    from mnist_tune.cli.results import reading
-    from mnist_tune.reports.compare import compare_references
-
-    with reading(Location.find(storage)) as connection:
-        text = _written(compare_references(connection, things), form)
+def _output(text: str, out: Path | None) -> None:
+    """Print a text, or write it into a file and print its path."""
     if out is None:
         click.echo(text, nl=False)
         return
@@ -226,9 +172,31 @@ def compare_command(
     click.echo(write_file(out, text.encode()))
 
 
+@click.command("compare")
+@click.argument("things", metavar="A B …", nargs=-1, required=True)
+@options.format_option("text", "markdown", "json", "csv", "latex")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write into a file instead."
+)
+@options.storage
+def compare_command(
+    things: tuple[str, ...], form: str, out: Path | None, storage: str | None
+) -> None:
+    """Compare configurations of any studies with each other and with published numbers.
+
+    Each of A, B … is STUDY (its confirmed configuration, else its best), STUDY:TRIAL, a key of
+    `mnist-tune baselines`, or NAME=PERCENT.
+    """
+    from mnist_tune.reports.compare import compare_references
+
+    with reading(Location.find(storage)) as connection:
+        text = _compared(compare_references(connection, things), form)
+    _output(text, out)
+
+
 @click.command("baselines")
 @options.list_format
-def baselines_command(form: Format) -> None:
+def baselines_command(form: str) -> None:
     """List the published accuracies that results are compared with."""
     from mnist_tune.baselines import BASELINES
 
@@ -244,15 +212,15 @@ def baselines_command(form: Format) -> None:
         }
         for entry in BASELINES.values()
     ]
-    print_rows(rows, form, ("key", "accuracy", "class", "source"))
+    options.print_rows(rows, form, ("key", "accuracy", "class", "source"))
 
 
-def _written(found: Comparison, form: CompareFormat) -> str:
+def _compared(found: Comparison, form: str) -> str:
     from mnist_tune.reports.compare import comparison_document, pairs_table
     from mnist_tune.reports.table_formats import csv_bytes, frame_of, latex_table
 
-    if form is CompareFormat.LATEX:
+    if form == "latex":
         return latex_table(pairs_table(found).text())
-    if form is CompareFormat.CSV:
+    if form == "csv":
         return csv_bytes(frame_of(pairs_table(found))).decode()
-    return written(comparison_document(found), ReportFormat(form.value))
+    return _written(comparison_document(found), form)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from mnist_tune.cli import options, running
-from mnist_tune.cli.options import as_called
-from mnist_tune.cli.running import How
+from mnist_tune.cli import options
+from mnist_tune.cli.results import print_report
 from mnist_tune.errors import DefinitionError, Incomplete, InputError, Interrupted
-from mnist_tune.storage.location import Location
+from mnist_tune.storage.location import VARIABLE, Location
 
 if TYPE_CHECKING:  # these cost a second to import, which `list` and `status` do not have
     from mnist_tune.data.sources import Source
     from mnist_tune.definitions.definition import Definition
+    from mnist_tune.search.running import Attend, Options
+    from mnist_tune.search.session import Session
     from mnist_tune.study import Study
+    from mnist_tune.workers.specs import WorkerOptions
 
 _OVERRIDES = options.stacked(
     click.option("--quick", is_flag=True, help="Rehearsal: few epochs and seeds, as STUDY-quick."),
@@ -47,13 +54,130 @@ _OVERRIDES = options.stacked(
 )
 
 
+_RUN_OPTIONS = options.stacked(
+    options.workers,
+    options.gpus,
+    options.workers_per_gpu,
+    click.option(
+        "--listen",
+        metavar="ADDRESS",
+        help="Let workers of other machines join (`mnist-tune worker`), such as tls://0.0.0.0:8786.",
+    ),
+    click.option(
+        "--cluster", metavar="ADDRESS", help="Use the workers of an existing Dask cluster."
+    ),
+    click.option(
+        "--priority",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Against other studies on the same cluster; higher ones come first.",
+    ),
+    options.tls_ca,
+    options.tls_cert,
+    options.tls_key,
+    options.insecure,
+    options.checkpoint_seconds,
+    options.hang_seconds,
+    click.option("--dashboard", is_flag=True, help="Show the study in the browser meanwhile."),
+    click.option(
+        "--tensorboard",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Write event files for TensorBoard, a folder for each run.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Options of `run`, `resume` and `confirm` that change no result; see `--help` for each."""
+
+    workers: int | None
+    gpus: str
+    workers_per_gpu: int
+    listen: str | None
+    cluster: str | None
+    priority: int
+    tls_ca: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    insecure: bool
+    checkpoint_seconds: float
+    hang_seconds: float
+    dashboard: bool
+    tensorboard: Path | None
+    no_confirm: bool = False
+    retry_failed: bool = False
+
+    def import_ahead(self) -> None:
+        """Have TensorFlow imported for the workers of this machine while all else is prepared."""
+        if self.cluster is None and (self.listen is None or self.workers is not None):
+            from mnist_tune.workers import fork_server
+
+            fork_server.start("mnist_tune.cli.main")  # Python runs the main script in each worker
+
+    def worker_options(self) -> WorkerOptions:
+        """The workers that were asked for."""
+        from mnist_tune.workers.network import find_tls, parse_address
+        from mnist_tune.workers.specs import WorkerOptions
+
+        tls = find_tls(self.tls_ca, self.tls_cert, self.tls_key)
+        listen, cluster = (
+            None if text is None else parse_address(text, tls, insecure=self.insecure)
+            for text in (self.listen, self.cluster)
+        )
+        return WorkerOptions(
+            workers=self.workers,
+            gpus=self.gpus,
+            workers_per_gpu=self.workers_per_gpu,
+            listen=listen,
+            cluster=cluster,
+            priority=self.priority,
+        )
+
+    def options(self, location: Location) -> Options:
+        """The same for the coordinator."""
+        from mnist_tune.dashboard.publisher import publishing
+        from mnist_tune.search.running import Options
+
+        attend: list[Attend] = [publishing]
+        if self.tensorboard is not None:
+            from mnist_tune.dashboard.tensorboard import event_files
+
+            attend.append(partial(event_files, self.tensorboard))
+        if self.dashboard:
+            attend.append(partial(_dashboard, location))
+        return Options(
+            workers=self.worker_options(),
+            confirm=not self.no_confirm,
+            checkpoint_seconds=self.checkpoint_seconds,
+            hang_seconds=self.hang_seconds,
+            retry_failed=self.retry_failed,
+            attend=tuple(attend),
+        )
+
+
+def _run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a command with the options, which it takes as one argument `how`."""
+    names = [field.name for field in fields(RunOptions)]
+
+    @functools.wraps(command)
+    def called(**values: Any) -> None:
+        chosen = {name: values.pop(name) for name in names if name in values}
+        command(**values, how=RunOptions(**chosen))
+
+    decorated: Callable[..., None] = _RUN_OPTIONS(called)
+    return decorated
+
+
 @click.command("run")
 @click.argument("study")
 @click.option("--name", help="Name in the storage; the study's own by default.")
 @_OVERRIDES
 @options.no_confirm
 @options.retry_failed
-@running.how
+@_run_options
 @options.storage
 @options.data
 def run_command(
@@ -61,7 +185,7 @@ def run_command(
     name: str | None,
     storage: str | None,
     folder: Path | None,
-    how: How,
+    how: RunOptions,
     **overridden: Any,
 ) -> None:
     """Run or resume a study, then confirm its best trial and print the report.
@@ -75,19 +199,21 @@ def run_command(
     location = Location.find(storage)
     definition = define(study, Overrides(**overridden), name)
     _check_name(definition.name)
-    _say_question(definition)
+    _log_question(definition)
     find_baseline(definition.study.baseline)  # now, not after hours of training
-    _carry_out(location, definition, _found(folder), how)
+    _run(location, definition, _found(folder), how)
 
 
 @click.command("resume")
 @click.argument("study", required=False)
 @options.no_confirm
 @options.retry_failed
-@running.how
+@_run_options
 @options.storage
 @options.data
-def resume_command(study: str | None, storage: str | None, folder: Path | None, how: How) -> None:
+def resume_command(
+    study: str | None, storage: str | None, folder: Path | None, how: RunOptions
+) -> None:
     """Resume a study with the options it was started with.
 
     STUDY is a name in the storage; it may be left out where one study is unfinished.
@@ -96,15 +222,15 @@ def resume_command(study: str | None, storage: str | None, folder: Path | None, 
     location = Location.find(storage)
     name = study or _only_unfinished(location, how.retry_failed)
     definition, source = _stored(location, name, folder)
-    _say_question(definition)
-    _carry_out(location, definition, source, how)
+    _log_question(definition)
+    _run(location, definition, source, how)
 
 
 @click.command("confirm")
 @options.study_name
 @click.option("--again", is_flag=True, help="Open the test set once more; the report counts it.")
 @options.confirm_seeds
-@running.how
+@_run_options
 @options.storage
 @options.data
 def confirm_command(
@@ -113,7 +239,7 @@ def confirm_command(
     confirm_seeds: int | None,
     storage: str | None,
     folder: Path | None,
-    how: How,
+    how: RunOptions,
 ) -> None:
     """Retrain the best trial on all training images and open the test set, once."""
     how.import_ahead()
@@ -125,9 +251,9 @@ def confirm_command(
         definition = replace(
             definition, study=replace(definition.study, confirm_seeds=confirm_seeds)
         )
-    with _interruptible(location, definition.name):
+    with _interruptible(definition.name):
         confirm_study(location, definition, source, how.options(location), _display(), again=again)
-    _report(location, definition.name)
+    print_report(location, definition.name)
 
 
 def _check_name(name: str) -> None:
@@ -144,32 +270,28 @@ def _check_name(name: str) -> None:
         raise DefinitionError(f"{name!r} cannot be typed: give the study another --name")
 
 
-def _carry_out(location: Location, definition: Definition, source: Source, how: How) -> None:
+def _run(location: Location, definition: Definition, source: Source, how: RunOptions) -> None:
     from mnist_tune.search.running import run_study
 
-    def introduce() -> None:
-        _introduce(location, definition, source)
-
-    with _interruptible(location, definition.name, how):
+    with _interruptible(definition.name, " --no-confirm" if how.no_confirm else ""):
+        introduce = partial(_introduce, definition, source)
         run_study(location, definition, source, how.options(location), _display(), introduce)
-    _report(location, definition.name)
+    print_report(location, definition.name)
 
 
-def _say_question(definition: Definition) -> None:
+def _log_question(definition: Definition) -> None:
     """The first line, before anything that takes its time."""
     question = definition.question or "no question in its docstring"
-    click.echo(f"{definition.name}: {question}", err=True)
+    options.log(f"{definition.name}: {question}")
 
 
-def _introduce(location: Location, definition: Definition, source: Source) -> None:
+def _introduce(definition: Definition, source: Source) -> None:
     from mnist_tune.study import TPE_STARTUP_TRIALS, Search
 
     study = definition.study
     lines = [
         f"{_amount(study)}, protocol {study.protocol}; {source.describe()}",
-        as_called(
-            f"watch it with `mnist-tune dashboard {shlex.quote(definition.name)}{_place(location)}`"
-        ),
+        f"watch it with `mnist-tune dashboard {shlex.quote(definition.name)}`",
     ]
     if definition.overrides.quick:
         lines.append(
@@ -186,41 +308,35 @@ def _introduce(location: Location, definition: Definition, source: Source) -> No
         )
     if source.warning:
         lines.append(f"WARNING: {source.warning}")
-    if study.recipe.precision == "bfloat16" and not _likes_bfloat16():
+    if study.recipe.precision == "bfloat16" and _slow_in_bfloat16():
         lines.append(
             "WARNING: this processor has no instructions for bfloat16; another study with "
             "--precision float32 takes less time"
         )
-    for line in filter(None, lines):
-        click.echo(line, err=True)
+    for line in lines:
+        options.log(line)
 
 
-def _likes_bfloat16() -> bool:
-    from mnist_tune.processor import computes_bfloat16
+def _slow_in_bfloat16() -> bool:
+    from mnist_tune.doctor import computes_bfloat16
     from mnist_tune.workers.specs import visible_gpus
 
-    return computes_bfloat16() is not False or bool(visible_gpus())
+    return computes_bfloat16() is False and not visible_gpus()
 
 
 @contextmanager
-def _interruptible(location: Location, name: str, how: How | None = None) -> Iterator[None]:
+def _interruptible(name: str, more: str = "") -> Iterator[None]:
     """Add the command that resumes to an Interrupted that passes through.
 
-    Of the options that change how it is run it has those on which a result may depend.
+    Args:
+        name: of the study.
+        more: options of the command, those on which a result may depend.
     """
     try:
         yield
     except Interrupted:
-        options = "" if how is None else how.repeated
-        options += _place(location)
-        command = f"mnist-tune resume {shlex.quote(name)}{options}"
+        command = f"mnist-tune resume {shlex.quote(name)}{more}"
         raise Interrupted(f"everything is saved; resume with `{command}`") from None
-
-
-def _place(location: Location) -> str:
-    """The option that leads to the storage, where it is not the one taken without it."""
-    usual = Location.find()
-    return "" if location == usual else f" --storage {shlex.quote(str(location))}"
 
 
 def _amount(study: Study) -> str:
@@ -287,7 +403,37 @@ def _is_being_confirmed(location: Location, uid: str) -> bool:
         return bool(Store(database).rows(ConfirmationRow, study_uid=uid, state="running"))
 
 
-def _report(location: Location, name: str) -> None:
-    from mnist_tune.cli.results import print_report
+@contextmanager
+def _dashboard(location: Location, session: Session, log: Callable[[str], None]) -> Iterator[None]:
+    """A process of its own shows the study; it ends with this one, however that ends."""
+    # The storage goes by the environment, since everybody can read a command line.
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "mnist_tune", "dashboard", session.row.name, "--with-parent"],
+        env={**os.environ, VARIABLE: location.server or str(location.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for this process; it needs the dashboard to the end
+    )
+    assert process.stdin and process.stdout and process.stderr
+    reader = threading.Thread(
+        target=_pass_on, args=(process.stdout, process.stderr, log), daemon=True
+    )
+    reader.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdin.close()
+        reader.join()
 
-    print_report(location, name)
+
+def _pass_on(out: IO[str], err: IO[str], log: Callable[[str], None]) -> None:
+    """Pass on the address, or why there is none."""
+    for line in out:
+        log(f"dashboard: {line.strip()}")
+    for line in err:
+        if line.startswith("error"):
+            log(f"warning: no dashboard: {line.strip()}")

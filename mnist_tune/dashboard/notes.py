@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
+from mnist_tune.commands import as_called, command_line
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import USEFUL, Table, TextTable, reader_column
@@ -25,7 +26,7 @@ _YOURS = "*Below this line the note is yours: what you write here stays.*"
 
 def study_note(results: StudyResults) -> str:
     """Verdict, completeness, configurations, published numbers, warnings and what to type next."""
-    return "\n\n".join(_study_blocks(results))
+    return as_called("\n\n".join(_study_blocks(results)))
 
 
 def early_note(name: str, question: str) -> str:
@@ -93,9 +94,9 @@ def _published(results: StudyResults) -> Iterator[str]:
 def _commands(name: str) -> str:
     quoted = shlex.quote(name)
     lines: Sequence[tuple[str, str]] = (
-        (f"mnist-tune resume {quoted}", "after an interruption"),
-        (f"mnist-tune report {quoted}", "verdict, every seed, baselines, warnings"),
-        (f"mnist-tune export {quoted} --out DIR", "tables and figures for a paper"),
+        (command_line(f"resume {quoted}"), "after an interruption"),
+        (command_line(f"report {quoted}"), "verdict, every seed, baselines, warnings"),
+        (command_line(f"export {quoted} --out DIR"), "tables and figures for a paper"),
     )
     width = max(len(command) for command, _ in lines)
     return "```\n" + "\n".join(f"{c:<{width}}   # {what}" for c, what in lines) + "\n```"

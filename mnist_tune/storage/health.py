@@ -150,7 +150,7 @@ def _damages(connection: sqlite3.Connection) -> Iterator[Fault]:
     first = " ".join(wrong[0].split())
     if all(_INDEX.match(line) for line in wrong):
         yield Fault(
-            f"an index does not fit its table ({first})", "mnist-tune doctor --repair", True
+            f"an index does not fit its table ({first})", "`mnist-tune doctor --repair`", True
         )
     else:
         yield Fault(f"the database is damaged ({first})", _RESTORE)
@@ -181,7 +181,7 @@ def _leftovers(location: Location, studies: dict[str, _Study]) -> Iterator[Fault
     stale = _stale(location, studies)
     if stale:
         what = f"{len(stale)} checkpoints of finished trials, such as {stale[0]}"
-        yield Fault(what, "mnist-tune doctor --repair", True)
+        yield Fault(what, "`mnist-tune doctor --repair`", True)
 
 
 def _removed(location: Location, studies: dict[str, _Study]) -> Iterator[str]:

@@ -101,8 +101,8 @@ def copy_study(source: Location, name: str, target: Location) -> Copied:
     with open_database(target, create=True) as copy, Lease(target, name):
         if Store(copy).find_study(name):
             raise StorageError(
-                f"{target} holds a study {name} already: `mnist-tune delete {shlex.quote(name)}` there, "
-                "or give another --to"
+                f"{target} holds a study {name} already: delete it there by `mnist-tune delete "
+                f"{shlex.quote(name)} --storage {shlex.quote(str(target))}`, or give another --to"
             )
         content = _read(source, overview.study)
         with _artifacts(source, target, overview.study) as artifacts:
@@ -260,7 +260,7 @@ def _write(copy: Database, content: Content, study: StudyRow) -> None:
         if canonical(read_content(connection, study)) != canonical(content):
             raise StorageError(
                 f"{copy.location} gave back other rows than it was given; nothing was copied: "
-                "type `mnist-tune doctor --storage` with it"
+                f"type `mnist-tune doctor --storage {shlex.quote(str(copy.location))}`"
             )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mnist_tune.cli.main import main
+from mnist_tune.commands import STORAGE_VARIABLE
 
 STUDY = '''"""Which L2 factor does a tiny network want?"""
 
@@ -51,6 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in os.environ:
         if name.startswith("MNIST_TUNE_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv(STORAGE_VARIABLE, "")  # so that it is forgotten after the test
     monkeypatch.setenv("KERAS_HOME", str(tmp_path.parent / "keras"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

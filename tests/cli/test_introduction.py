@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from mnist_tune.cli import run
 from mnist_tune.definitions.definition import Overrides, define
-from mnist_tune.storage.location import Location
 from tests.search.fakes import SOURCE
 
 
 @pytest.mark.parametrize(("trials", "random"), [(10, True), (11, False)])
 def test_a_search_by_tpe_that_is_random_is_introduced_as_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], trials: int, random: bool
+    capsys: pytest.CaptureFixture[str], trials: int, random: bool
 ) -> None:
     definition = define("layer_widths", Overrides(trials=trials))
-    location = Location.parse(tmp_path / "trials.db")
-    run._introduce(location, definition, SOURCE)  # noqa: SLF001  # a whole run says it too, slowly
+    run._introduce(definition, SOURCE)  # noqa: SLF001  # a whole run says it too, slowly
     line = f"sampler tpe draws its first 10 trials at random: with {trials} this is a random search"
     assert (line in capsys.readouterr().err) == random

@@ -97,4 +97,4 @@ def test_an_empty_storage_says_what_to_run(call: Call, folder: Path) -> None:
         pass
     said = call("report", "--all", "--storage", folder / "empty.db")
     assert (said.code, said.out) == (3, "")
-    assert "`mnist-tune run l2_factor`" in said.err
+    assert "`mnist-tune run l2_factor --storage " in said.err

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mnist_tune import commands
 from mnist_tune.cli.main import app
 from mnist_tune.data.sources import load_dataset
 from mnist_tune.definitions import loading
@@ -197,6 +198,28 @@ def test_messages_name_the_program_as_it_was_called(
     assert f"`'{there}' run l2_factor`" in call("status").err
     monkeypatch.setenv("MNIST_TUNE_COMMAND", "")
     assert "`mnist-tune run l2_factor`" in call("status").err
+
+
+def test_suggested_commands_have_the_storage_that_was_given(
+    call: Call, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        "`mnist-tune run l2_factor --storage 'my own.db'`"
+        in call("status", "--storage", "my own.db").err
+    )
+    given = stored / "storage" / "mnist_tune.db"
+    said = call("report", "tiny", "--storage", given)
+    assert f"`mnist-tune resume tiny --storage {given}`" in said.err
+    commands.suggest_storage(None)  # as in a process of its own
+    monkeypatch.setenv("MNIST_TUNE_STORAGE", str(given))
+    assert "`mnist-tune resume tiny`" in call("report", "tiny").err
+
+
+def test_only_commands_with_that_option_get_a_storage(call: Call, folder: Path) -> None:
+    for name, command in app.commands.items():
+        takes_it = any("--storage" in parameter.opts for parameter in command.params)
+        commands.suggest_storage("x.db")
+        assert commands.command_line(f"{name} a").endswith(" --storage x.db") == takes_it
 
 
 def test_ctrl_c_before_anything_runs(

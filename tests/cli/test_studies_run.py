@@ -20,7 +20,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from mnist_tune.processor import computes_bfloat16
+from mnist_tune.doctor import computes_bfloat16
 from tests.cli.conftest import STUDY
 from tests.processes import Place, environment
 

@@ -8,7 +8,7 @@ import json
 import pandas as pd
 import pytest
 
-from mnist_tune.cli.options import Format, print_rows
+from mnist_tune.cli.options import print_rows
 from mnist_tune.reports import table_formats
 from mnist_tune.reports.columns import TextColumn, TextTable
 from mnist_tune.reports.table_formats import csv_bytes, latex_table, markdown_table
@@ -36,7 +36,7 @@ def test_text_in_csv_is_no_formula_and_numbers_are_numbers() -> None:
 
 
 def test_a_listing_as_csv_holds_no_formula(capsys) -> None:
-    print_rows([{"study": "=1+1", "best": -0.5}], Format.CSV, ("study", "best"))
+    print_rows([{"study": "=1+1", "best": -0.5}], "csv", ("study", "best"))
     assert capsys.readouterr().out == "study,best\n'=1+1,-0.5\n"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_tune.processor import computes_bfloat16
+from mnist_tune.doctor import computes_bfloat16
 
 
 @pytest.mark.parametrize(
