@@ -44,8 +44,8 @@ class NotebookLoop:
 
     def __init__(self, *, validate: bool) -> None:
         dataset = load_dataset()
-        self._train = _flattened(dataset.train_images, dataset.train_labels)
-        self._test = _flattened(dataset.test_images, dataset.test_labels)
+        self._train = _flattened(dataset.train.images, dataset.train.labels)
+        self._test = _flattened(dataset.test.images, dataset.test.labels)
         self._validation = (self._test.images, self._test.labels) if validate else None
         self._keras = _keras()
 

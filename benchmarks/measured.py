@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from benchmarks.baseline import BATCH_SIZE, LEARNING_RATE, NotebookLoop
 from benchmarks.products import product_gflops
 from mnist_tune.data.sources import load_dataset
-from mnist_tune.data.splits import final
 from mnist_tune.networks import Denoiser, Mlp, network_from_json
 from mnist_tune.noise import salt_and_pepper
 from mnist_tune.recipes import Adam, Recipe, Sgd, recipe_from_json
@@ -47,7 +46,7 @@ def notebook(
 
 def trainer(*, network: dict[str, Any], epochs: int, seeds: int, threads: int) -> Measurement:
     """Seconds of training one configuration with several seeds, from the images on."""
-    where, train = device(threads), final(load_dataset())[0]
+    where, train = device(threads), load_dataset().train
     described = _mlp(network)
     recipe = Recipe(
         epochs=epochs, batch_size=BATCH_SIZE, optimizer=Sgd(learning_rate=LEARNING_RATE)
@@ -74,7 +73,7 @@ def trainer(*, network: dict[str, Any], epochs: int, seeds: int, threads: int) -
 def keras_fit(*, network: dict[str, Any], recipe: dict[str, Any], images: int) -> Measurement:
     """Seconds of `model.fit` of any network in float32, building and compiling included."""
     described, wanted = network_from_json(network), recipe_from_json(recipe)
-    train = final(load_dataset())[0].cut(images)
+    train = load_dataset().train.cut(images)
     pixels = train.images
     targets: NDArray[Any] = train.labels
     if isinstance(described, Denoiser):
@@ -103,7 +102,7 @@ def any_network(
     *, network: dict[str, Any], recipe: dict[str, Any], images: int, seeds: int, threads: int
 ) -> Measurement:
     """Seconds of training one configuration with several seeds, from the images on."""
-    where, train = device(threads), final(load_dataset())[0].cut(images)
+    where, train = device(threads), load_dataset().train.cut(images)
     described, wanted = network_from_json(network), recipe_from_json(recipe)
 
     def measure() -> Result:
@@ -127,7 +126,7 @@ def batch(
     one_program: bool,
 ) -> Measurement:
     """Seconds of training configurations that differ in their L2 factor, from the images on."""
-    where, train = device(threads), final(load_dataset())[0]
+    where, train = device(threads), load_dataset().train
     where = replace(where, shares_programs=one_program)
     recipe = Recipe(
         epochs=epochs, batch_size=BATCH_SIZE, optimizer=Sgd(learning_rate=LEARNING_RATE)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import shlex
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +22,68 @@ from numpy.typing import NDArray
 from mnist_tune.data.sources import Source, load_dataset
 from mnist_tune.errors import DefinitionError, Incomplete, InputError
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
-from mnist_tune.models import BATCH, Say, Winner, same_source, trained_run, winners_of
+from mnist_tune.models import Say, TrainedTrial, best_of, predicted, same_source
 from mnist_tune.networks import Denoiser
 from mnist_tune.storage import sqlite_files
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.records import StudyRow
 from mnist_tune.storage.store import Store
 
 SUFFIX = ".keras"
 
 
+Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""A trained network, or a half of it, as a function."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of network: what people call it, its option, a study that makes one, what it returns."""
+    """A kind of network.
+
+    Attributes:
+        noun: what people call it.
+        option: of the command line.
+        study: that makes one.
+        output: shape of what it returns for an image.
+        usable: whether what it returns is what it should be; a file may hold anything.
+        advice: what to give instead.
+    """
 
     noun: str
     option: str
     study: str
     output: tuple[int, ...]
+    usable: Callable[[NDArray[np.float32]], bool]
+    advice: str
+
+
+def _are_probabilities(found: NDArray[np.float32]) -> bool:
+    # Of logits the greatest is right, but the confidence means nothing.
+    return bool(found.min() >= -1e-6 and np.abs(found.sum(axis=1) - 1).max() <= 1e-3)
+
+
+def _are_pixels(found: NDArray[np.float32]) -> bool:
+    return bool(found.min() >= -1e-3 and found.max() <= 1 + 1e-3)
 
 
 _KINDS: Mapping[str, _Kind] = {
-    DENOISING_ERROR.key: _Kind("autoencoder", "--autoencoder", "autoencoder_latent", (28, 28)),
-    ACCURACY.key: _Kind("classifier", "--classifier", "cnn_design", (10,)),
+    DENOISING_ERROR.key: _Kind(
+        noun="autoencoder",
+        option="--autoencoder",
+        study="autoencoder_latent",
+        output=(28, 28),
+        usable=_are_pixels,
+        advice="its pixels leave 0–1; give an autoencoder with a sigmoid output",
+    ),
+    ACCURACY.key: _Kind(
+        noun="classifier",
+        option="--classifier",
+        study="cnn_design",
+        output=(10,),
+        usable=_are_probabilities,
+        advice="its ten outputs are no probabilities; give a model with a softmax output",
+    ),
 }
 
 
@@ -53,14 +93,12 @@ class Candidate:
 
     Attributes:
         metric: DENOISING_ERROR of an autoencoder, ACCURACY of a classifier.
-        winners: the runs of the best configuration, by seed; none of a file.
-        file: a `.keras` file; None of a study.
+        origin: the best trial of a study, or a `.keras` file.
         others: names of studies that hold the same kind and were not taken.
     """
 
     metric: Metric
-    winners: tuple[Winner, ...] = ()
-    file: Path | None = None
+    origin: TrainedTrial | Path
     others: tuple[str, ...] = ()
 
     @property
@@ -69,71 +107,92 @@ class Candidate:
         return _KINDS[self.metric.key].noun
 
     @property
+    def study(self) -> StudyRow | None:
+        """It comes from; None of a file."""
+        return None if isinstance(self.origin, Path) else self.origin.study
+
+    @property
     def sha256(self) -> str | None:
         """Of the images that it was trained on; None of a file."""
-        return str(self.winners[0].study.data["sha256"]) if self.winners else None
-
-    @property
-    def optimistic(self) -> bool:
-        """Whether the test set took part in choosing it."""
-        return any(winner.study.protocol == "notebook" for winner in self.winners)
-
-    @property
-    def rehearsal(self) -> bool:
-        """Whether it comes from a `--quick` run."""
-        return any(winner.study.rehearsal for winner in self.winners)
+        return str(self.study.data["sha256"]) if self.study else None
 
     def described(self, used: int | None = None) -> str:
         """One sentence: which network of which study, and how many of its runs are used."""
-        if self.file is not None:
-            return f"The {self.noun} is the file {self.file.name}, whose training is not known."
-        first, seeds = self.winners[0], [w.seed for w in self.winners[:used]]
-        noise = first.network.noise if isinstance(first.network, Denoiser) else None
+        if isinstance(self.origin, Path):
+            return f"The {self.noun} is the file {self.origin.name}, whose training is not known."
+        trained, seeds = self.origin, [run.seed for run in self.origin.runs[:used]]
+        noise = trained.network.noise if isinstance(trained.network, Denoiser) else None
         levels = f", trained with noise {_range(noise)}" if noise else ""
-        average = f" on average of {len(self.winners)} runs" if len(self.winners) > 1 else ""
+        average = f" on average of {len(trained.runs)} runs" if len(trained.runs) > 1 else ""
         runs = "the run" if len(seeds) == 1 else f"the {len(seeds)} runs"
-        state = "confirmed, " if first.confirmed else ""
+        state = "confirmed, " if trained.confirmed else ""
         return (
-            f"The {self.noun} is {first.trial.label} of {first.study.name} (trial "
-            f"{first.trial.trial_number}, {state}{first.measured_on} {self.metric.name} "
-            f"{self.metric.shown(_mean(self.winners))}{average}{levels}); used: {runs} with "
+            f"The {self.noun} is {trained.trial.label} of {trained.study.name} (trial "
+            f"{trained.trial.trial_number}, {state}{trained.measured_on} {self.metric.name} "
+            f"{self.metric.shown(_mean(trained))}{average}{levels}); used: {runs} with "
             f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."
         )
 
     def to_json(self, used: int | None = None) -> dict[str, Any]:
         """The same as JSON values."""
-        if self.file is not None:
-            return {"file": self.file.name}
-        first = self.winners[0]
+        if isinstance(self.origin, Path):
+            return {"file": self.origin.name}
+        trained = self.origin
         return {
-            "study": first.study.name,
-            "uid": first.study.uid,
-            "trial": first.trial.trial_number,
-            "label": first.trial.label,
-            "parameters": first.trial.parameters,
-            "protocol": first.study.protocol,
-            "rehearsal": first.study.rehearsal,
-            "confirmation": first.run.confirmation,
-            "seeds": [winner.seed for winner in self.winners[:used]],
-            f"{first.measured_on}_{self.metric.key}": _mean(self.winners),
+            "study": trained.study.name,
+            "uid": trained.study.uid,
+            "trial": trained.trial.trial_number,
+            "label": trained.trial.label,
+            "parameters": trained.trial.parameters,
+            "protocol": trained.study.protocol,
+            "rehearsal": trained.study.rehearsal,
+            "confirmation": trained.runs[0].confirmation,
+            "seeds": [run.seed for run in trained.runs[:used]],
+            f"{trained.measured_on}_{self.metric.key}": _mean(trained),
         }
 
-    def models(
+    def networks(
         self, location: Location, source: Source, say: Say, most: int | None = None
-    ) -> dict[int, Any]:
-        """Keras models by seed, of all runs or of so many from the first on.
+    ) -> dict[int, Predict]:
+        """Networks by seed, of all runs or of so many from the first on.
 
-        A file has the seed −1, since its own is not known.
+        A classifier takes pixels 0–255 and gives probabilities, an autoencoder gives pixels 0–1.
 
         Raises:
-            InputError: the file is missing, no model, or one of another shape.
+            InputError: the file is missing, no model, or one of another shape; or, once called,
+                it gives something else.
         """
-        if self.file is not None:
-            return {-1: _loaded(self.file, _KINDS[self.metric.key])}
-        return {
-            winner.seed: trained_run(location, winner, source, say).model()
-            for winner in self.winners[:most]
-        }
+        models = self._models(location, source, say, most)
+        return {seed: partial(self._predicted, model) for seed, model in models.items()}
+
+    def halves(self, location: Location, source: Source, say: Say) -> tuple[Predict, Predict]:
+        """Encoder and decoder of an autoencoder's first run: pixels 0–255 → codes → pixels 0–1.
+
+        Raises:
+            InputError: nothing in a file is marked as the code.
+        """
+        from mnist_tune.trainer.keras_models import halves
+
+        (model,) = self._models(location, source, say, 1).values()
+        try:
+            encoder, decoder = halves(model)
+        except InputError as error:
+            raise InputError(f"{self.origin}: {error}") from error
+        return partial(predicted, encoder), partial(self._predicted, decoder)
+
+    def _models(
+        self, location: Location, source: Source, say: Say, most: int | None
+    ) -> dict[int, Any]:
+        """Keras models by seed; a file has the seed −1, since its own is not known."""
+        if isinstance(self.origin, Path):
+            return {-1: _loaded(self.origin, _KINDS[self.metric.key])}
+        return replace(self.origin, runs=self.origin.runs[:most]).models(location, source, say)
+
+    def _predicted(self, model: Any, given: NDArray[Any]) -> NDArray[np.float32]:
+        found, kind = predicted(model, given), _KINDS[self.metric.key]
+        if isinstance(self.origin, Path) and not kind.usable(found):
+            raise InputError(f"{self.origin}: {kind.advice}")
+        return found
 
 
 def find_candidate(
@@ -157,7 +216,7 @@ def find_candidate(
         path = Path(wanted)
         if not path.is_file():
             raise InputError(f"{kind.option} {wanted}: there is no such file")
-        return Candidate(metric, file=path)
+        return Candidate(metric, path)
     if location.is_sqlite and not sqlite_files.exists(location):
         raise _none_yet(kind, f"nothing is stored at {location} yet")
     with open_database(location, create=False, read_only=True) as database:
@@ -174,8 +233,8 @@ def common_source(candidates: tuple[Candidate, ...], data: Path | None) -> Sourc
         DefinitionError: `data` holds others.
     """
     for candidate in candidates:
-        if candidate.winners:
-            return same_source(candidate.winners[0].study, data)
+        if candidate.study is not None:
+            return same_source(candidate.study, data)
     return load_dataset(data).source
 
 
@@ -183,14 +242,15 @@ def alerts(candidates: tuple[Candidate, ...], source: Source) -> tuple[tuple[str
     """What must not be overlooked: sentences, and a few words for figures."""
     sentences, words = [], []
     for candidate in candidates:
-        name = candidate.winners[0].study.name if candidate.winners else ""
-        if candidate.rehearsal:
-            sentences.append(f"Rehearsal: the {candidate.noun} of {name} is no result.")
+        if (study := candidate.study) is None:
+            continue
+        if study.rehearsal:
+            sentences.append(f"Rehearsal: the {candidate.noun} of {study.name} is no result.")
             words.append("rehearsal, not a result")
-        if candidate.optimistic:
+        if study.protocol == "notebook":
             sentences.append(
-                f"Optimistic: {name} selected its {candidate.noun} on the test images themselves "
-                "(protocol notebook)."
+                f"Optimistic: {study.name} selected its {candidate.noun} on the test images "
+                "themselves (protocol notebook)."
             )
             words.append("optimistic: selected on the test set")
     if source.warning is not None:
@@ -199,63 +259,12 @@ def alerts(candidates: tuple[Candidate, ...], source: Source) -> tuple[tuple[str
     return tuple(sentences), words[0] if words else ""
 
 
-def probabilities(model: Any, file: Path | None = None) -> Any:
-    """A classifier as a function: pixels 0–255 → probabilities, checked to be some."""
-
-    def classify(images: NDArray[Any]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = model.predict(images, batch_size=BATCH, verbose=0)
-        # A file may hold logits, whose greatest is right but whose confidence means nothing.
-        if file is not None and not (
-            found.min() >= -1e-6 and np.abs(found.sum(axis=1) - 1).max() <= 1e-3
-        ):
-            raise InputError(
-                f"{file}: its ten outputs are no probabilities; give a model with a softmax output"
-            )
-        return found
-
-    return classify
-
-
-def images_made(model: Any, file: Path | None = None) -> Any:
-    """An autoencoder, or its decoder, as a function: its input → images of 0–1."""
-
-    def make(given: NDArray[Any]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = model.predict(given, batch_size=BATCH, verbose=0)
-        if file is not None and not (found.min() >= -1e-3 and found.max() <= 1 + 1e-3):
-            raise InputError(
-                f"{file}: its pixels leave 0–1; give an autoencoder with a sigmoid output"
-            )
-        return found
-
-    return make
-
-
-def encoder(model: Any, file: Path | None = None) -> tuple[Any, Any]:
-    """The halves of an autoencoder: images → codes as a function, and the decoder's model.
-
-    Raises:
-        InputError: nothing in a file is marked as the code.
-    """
-    from mnist_tune.trainer.keras_models import halves
-
-    try:
-        first, second = halves(model)
-    except InputError as error:
-        raise InputError(f"{file}: {error}" if file is not None else str(error)) from error
-
-    def encode(images: NDArray[Any]) -> NDArray[np.float32]:
-        codes: NDArray[np.float32] = first.predict(images, batch_size=BATCH, verbose=0)
-        return codes
-
-    return encode, second
-
-
 def _named(store: Store, metric: Metric, name: str, sha256: str | None) -> Candidate:
     kind, study = _KINDS[metric.key], store.study(name)
-    winners = winners_of(store, study)
-    if winners[0].metric != metric:
+    trained = best_of(store, study)
+    if trained.metric != metric:
         raise DefinitionError(
-            f"{kind.option} {name}: that study is about {_KINDS[winners[0].metric.key].noun}s; "
+            f"{kind.option} {name}: that study is about {_KINDS[trained.metric.key].noun}s; "
             f"name one about {kind.noun}s, such as {kind.study}"
         )
     if sha256 not in (None, study.data["sha256"]):
@@ -263,56 +272,52 @@ def _named(store: Store, metric: Metric, name: str, sha256: str | None) -> Candi
             f"{kind.option} {name}: it was trained on other images than the other network, and may "
             "have seen the test images; name studies of the same data"
         )
-    if not _usable(winners):
-        raise _unconfirmed(name)
-    return Candidate(metric, winners)
+    return Candidate(metric, _opened(trained))
 
 
 def _best(store: Store, metric: Metric, sha256: str | None) -> Candidate:
     """The best study; a confirmed one before others, a real one before rehearsals."""
     kind, found = _KINDS[metric.key], []
     for study in store.studies():
-        if sha256 in (None, study.data["sha256"]):
+        if study.metric == metric.key and sha256 in (None, study.data["sha256"]):
             with contextlib.suppress(Incomplete):
-                found.append(winners_of(store, study))
-    found = [winners for winners in found if winners and winners[0].metric == metric]
+                found.append(best_of(store, study))
     if not found:
         same = " trained on the same images" if sha256 else ""
         raise _none_yet(kind, f"no {kind.noun}{same} is stored yet")
-    found.sort(key=_standing)
-    best, *others = found
-    if not _usable(best):
-        raise _unconfirmed(best[0].study.name)
-    return Candidate(metric, best, others=tuple(winners[0].study.name for winners in others))
+    best, *others = sorted(found, key=_standing)
+    return Candidate(metric, _opened(best), tuple(other.study.name for other in others))
 
 
-def _standing(winners: tuple[Winner, ...]) -> tuple[bool, bool, bool, bool, float]:
+def _standing(trained: TrainedTrial) -> tuple[bool, bool, bool, bool, float]:
     """Ascending order of preference; the oldest study wins a tie."""
-    first = winners[0]
     return (
-        not _usable(winners),
-        not first.study.data.get("full", False),
-        first.study.rehearsal,
-        first.study.protocol == "notebook",
-        -first.metric.sign * (first.trial.objective or 0.0),
+        not _usable(trained),
+        not trained.study.data.get("full", False),
+        trained.study.rehearsal,
+        trained.study.protocol == "notebook",
+        -trained.metric.sign * (trained.trial.objective or 0.0),
     )
 
 
-def _usable(winners: tuple[Winner, ...]) -> bool:
+def _usable(trained: TrainedTrial) -> bool:
     """Whether looking at test images is allowed: it has been confirmed, or it has seen them."""
-    return winners[0].confirmed or winners[0].study.protocol == "notebook"
+    return trained.confirmed or trained.study.protocol == "notebook"
+
+
+def _opened(trained: TrainedTrial) -> TrainedTrial:
+    """The same, if looking at test images is allowed."""
+    if _usable(trained):
+        return trained
+    raise Incomplete(
+        f"{trained.study.name} is not confirmed, and test images are for confirmed networks only: "
+        f"type `mnist-tune confirm {shlex.quote(trained.study.name)}`"
+    )
 
 
 def _none_yet(kind: _Kind, what: str) -> Incomplete:
     return Incomplete(
         f"{what}: type `mnist-tune run {kind.study}`, or give {kind.option} FILE{SUFFIX}"
-    )
-
-
-def _unconfirmed(name: str) -> Incomplete:
-    return Incomplete(
-        f"{name} is not confirmed, and test images are for confirmed networks only: type "
-        f"`mnist-tune confirm {shlex.quote(name)}`"
     )
 
 
@@ -342,8 +347,8 @@ def _loaded(path: Path, kind: _Kind) -> Any:
     return model
 
 
-def _mean(winners: tuple[Winner, ...]) -> float:
-    return sum(winner.value for winner in winners) / len(winners)
+def _mean(trained: TrainedTrial) -> float:
+    return sum(trained.values) / len(trained.values)
 
 
 def _range(noise: tuple[float, float]) -> str:

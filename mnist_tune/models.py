@@ -6,17 +6,20 @@ whose weights are gone, is trained again: equal seeds give equal weights.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mnist_tune import checkpoints
 from mnist_tune.checkpoints import CheckpointError
-from mnist_tune.data.sources import Dataset, Source, load_dataset, load_source
-from mnist_tune.data.splits import Part, final, split
-from mnist_tune.errors import DefinitionError, Diverged, InputError, MnistTuneError
+from mnist_tune.data.sources import Part, Source, load_dataset, load_source, split
+from mnist_tune.errors import DefinitionError, Diverged, MnistTuneError
 from mnist_tune.metrics import METRICS, Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
 from mnist_tune.noise import evaluation_images, image_errors
@@ -31,30 +34,25 @@ from mnist_tune.workers.worker import train_task
 
 Say = Callable[[str], object]
 
-BATCH = 1_000  # images that a model predicts at once
+_AT_ONCE = 1_000  # images that a model predicts
 # Share of images that may tip (one always may), and relative difference of a denoising error.
 # Measured after three epochs in bfloat16: 1 image of 1,000, and 6e-5.
 _TOLERANCES = {"float32": (0.0, 1e-4), "bfloat16": (2e-3, 5e-3)}
 
 
 @dataclass(frozen=True, slots=True)
-class Winner:
-    """One run of the best configuration.
+class TrainedTrial:
+    """A trial with the runs whose networks can be had.
 
     Attributes:
         study: it belongs to.
-        trial: the complete trial with the best objective.
-        run: of the latest confirmation if there is one, else of the search.
+        trial: complete.
+        runs: of its latest complete confirmation if there is one, else of the search; by seed.
     """
 
     study: StudyRow
     trial: TrialRow
-    run: RunRow
-
-    @property
-    def seed(self) -> int:
-        """Of the run."""
-        return self.run.seed
+    runs: tuple[RunRow, ...]
 
     @property
     def network(self) -> Network:
@@ -68,24 +66,39 @@ class Winner:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the run belongs to a confirmation."""
-        return self.run.confirmation > 0
-
-    @property
-    def value(self) -> float:
-        """The run's metric: on the test set if confirmed, else on the validation images."""
-        images = "test" if self.confirmed else "val"
-        found: float | None = getattr(self.run, f"{images}_{self.metric.column}")
-        assert found is not None
-        return found
+        """Whether the runs belong to a confirmation."""
+        return self.runs[0].confirmation > 0
 
     @property
     def measured_on(self) -> str:
-        """What `value` was measured on."""
+        """What the runs were measured on."""
         return "test" if self.confirmed or self.study.protocol == "notebook" else "validation"
 
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The metric of each run: on the test set if confirmed, else on the validation images."""
+        column = f"{'test' if self.confirmed else 'val'}_{self.metric.column}"
+        return tuple(getattr(run, column) for run in self.runs)
+
+    def only(self, seed: int | None) -> TrainedTrial:
+        """With one run: that with a seed, or the first.
+
+        The best one is not offered: on the test set that would be selection by the test set.
+
+        Raises:
+            DefinitionError: there is no run with that seed.
+        """
+        for run in self.runs:
+            if seed in (None, run.seed):
+                return replace(self, runs=(run,))
+        seeds = ", ".join(str(run.seed) for run in self.runs)
+        raise DefinitionError(
+            f"--seed {seed}: the best configuration of {self.study.name} has the runs {seeds}; "
+            "give one of them"
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """The configuration and its metric, as JSON values."""
+        """The configuration and the metric of its first run, as JSON values."""
         key = self.metric.key
         return {
             "study": self.study.name,
@@ -96,158 +109,112 @@ class Winner:
             "parameters": self.trial.parameters,
             f"val_{key}_mean": self.trial.objective,
             "confirmed": self.confirmed,
-            "seed": self.seed,
-            f"{self.measured_on}_{key}": self.value,
+            "seed": self.runs[0].seed,
+            f"{self.measured_on}_{key}": self.values[0],
         }
 
+    def models(
+        self, location: Location, source: Source, say: Say = lambda _line: None
+    ) -> dict[int, Any]:
+        """A plain Keras model for each seed, trained again where its weights were not kept.
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TrainedRun:
-    """A run of the best configuration with its weights."""
-
-    winner: Winner
-    state: RunState
-
-    @property
-    def seed(self) -> int:
-        """Of the run."""
-        return self.winner.seed
-
-    @property
-    def network(self) -> Network:
-        """What was trained."""
-        return self.winner.network
-
-    def model(self) -> Any:
-        """A plain Keras model with the weights."""
+        Args:
+            location: of the database that the trial is from; kept weights lie beside it.
+            source: the study's images, wherever they lie now.
+            say: takes a line where a run must be trained again, which may take long.
+        """
         from mnist_tune.trainer.keras_models import with_weights
 
-        return with_weights(self.network, self.state)
+        runs = self._spec(location, source).runs
+        return {run.seed: with_weights(self.network, self._state(run, say)) for run in runs}
+
+    def _spec(self, location: Location, source: Source) -> TrialSpec:
+        confirmation = self.runs[0].confirmation
+        kept = location.artifacts / self.study.uid / f"confirmation-{confirmation}"
+        return TrialSpec(
+            trial_number=self.trial.trial_number,
+            confirmation=confirmation,
+            network=self.network,
+            recipe=recipe_from_json(dict(self.trial.recipe)),
+            seeds=tuple(run.seed for run in self.runs),
+            protocol="notebook" if self.study.protocol == "notebook" else "holdout",
+            source=source,
+            checkpoints=location.checkpoints / self.study.uid,
+            weights=kept if confirmation else None,
+        )
+
+    def _state(self, run: Run, say: Say) -> RunState:
+        if run.weights is not None:
+            with contextlib.suppress(CheckpointError):  # trained again, with the same result
+                if (kept := checkpoints.load_checkpoint(run.weights, run.identity)) is not None:
+                    return kept
+        say(
+            f"training seed {run.seed} of {self.study.name} again, since its weights were not "
+            f"kept: {run.trial.recipe.epochs} epochs, with the same result"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            run = replace(run, trial=replace(run.trial, checkpoints=Path(folder), weights=None))
+            task = Task(name=run.trial.key, runs=(run,), checkpoint_seconds=1e9)
+            (result,) = train_task(task, lambda _message: None)
+            if isinstance(result, Diverged):  # it did not when it was trained first
+                raise result
+            state = checkpoints.load_checkpoint(run.checkpoint, run.identity)
+        assert state is not None
+        return state
 
 
-def find_winner(location: Location, name: str, seed: int | None = None) -> Winner:
-    """Find the best configuration of a study, and one of its runs.
+def find_best(location: Location, name: str) -> TrainedTrial:
+    """Find the best trial of a study.
 
     Args:
         location: of the database.
         name: of the study.
-        seed: of the run; None takes the first. The best run is not offered: on the test set that
-            would be selection by the test set.
-
-    Raises:
-        Incomplete: no trial is complete.
-        DefinitionError: there is no run with that seed.
-    """
-    winners = find_winners(location, name)
-    for winner in winners:
-        if seed in (None, winner.seed):
-            return winner
-    seeds = ", ".join(str(winner.seed) for winner in winners)
-    raise DefinitionError(
-        f"--seed {seed}: the best configuration of {name} has the runs {seeds}; give one of them"
-    )
-
-
-def find_winners(location: Location, name: str) -> tuple[Winner, ...]:
-    """Find the best configuration of a study, and all its runs by seed.
-
-    They are those of its latest complete confirmation if there is one, else those of the search.
 
     Raises:
         Incomplete: no trial is complete.
     """
     with open_database(location, create=False, read_only=True) as database:
         store = Store(database)
-        return winners_of(store, store.study(name))
+        return best_of(store, store.study(name))
 
 
-def winners_of(store: Store, study: StudyRow) -> tuple[Winner, ...]:
-    """As `find_winners`, from an open storage."""
+def best_of(store: Store, study: StudyRow) -> TrainedTrial:
+    """As `find_best`, from an open storage."""
     trial = store.best_trial(study)
-    done = [
-        c.confirmation
-        for c in store.rows(ConfirmationRow, study_uid=study.uid, state="complete")
-        if c.trial_number == trial.trial_number
-    ]
-    runs = store.rows(
-        RunRow,
-        study_uid=study.uid,
-        confirmation=done[-1] if done else 0,
-        trial_number=trial.trial_number,
-    )
-    return tuple(Winner(study, trial, run) for run in runs)
+    own: dict[str, Any] = {"study_uid": study.uid, "trial_number": trial.trial_number}
+    done = store.rows(ConfirmationRow, **own, state="complete")
+    latest = done[-1].confirmation if done else 0
+    return TrainedTrial(study, trial, store.rows(RunRow, **own, confirmation=latest))
 
 
-def trained_run(
-    location: Location, winner: Winner, source: Source, say: Say = lambda _line: None
-) -> TrainedRun:
-    """Get a run's weights, by training it again if they were not kept.
-
-    Args:
-        location: of the database that the winner is from; its kept weights lie beside it.
-        winner: which run.
-        source: the study's images, wherever they lie now.
-        say: takes a line where the run must be trained again, which may take long.
-    """
-    run = _run(location, winner, source)
-    state = _kept(run)
-    if state is None:
-        say(
-            f"training seed {winner.seed} of {winner.study.name} again, since its weights were not "
-            f"kept: {run.trial.recipe.epochs} epochs, with the same result"
-        )
-        state = _trained_again(run)
-    return TrainedRun(winner, state)
-
-
-def trained_runs(
-    location: Location, name: str, data: Path | None = None, say: Say = lambda _line: None
-) -> tuple[TrainedRun, ...]:
-    """All runs of a study's best configuration with their weights.
-
-    Args:
-        location: of the database.
-        name: of the study.
-        data: folder of the study's images if they have moved.
-        say: as of `trained_run`.
-
-    Raises:
-        Incomplete: no trial is complete.
-        DataError: the images are not there.
-    """
-    winners = find_winners(location, name)
-    source = same_source(winners[0].study, data)
-    return tuple(trained_run(location, winner, source, say) for winner in winners)
-
-
-def save_winner(location: Location, winner: Winner, path: Path, data: Path | None) -> str:
-    """Write the run as a `.keras` file and say how its metric compares with the stored one.
+def save_network(location: Location, trained: TrainedTrial, path: Path, data: Path | None) -> str:
+    """Write the first run as a `.keras` file and say how its metric compares with the stored one.
 
     Raises:
         InputError: the file cannot be written, or the data are not there.
         MnistTuneError: the file's metric is not the stored one.
     """
-    from mnist_tune.trainer.keras_models import KERAS_SUFFIX, save_model
+    from mnist_tune.trainer.keras_models import check_path, save_model
 
-    # `save` says the same, but only after a training that may take long.
-    if path.suffix != KERAS_SUFFIX:
-        raise DefinitionError(f"{path}: Keras wants a name that ends in {KERAS_SUFFIX}; give that")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}; make it or give another")
-    source = same_source(winner.study, data)
-    model = trained_run(location, winner, source).model()
-    part = _judges(winner, load_source(source))
-    value, tolerance = _measured(winner, model, part)
-    shown = winner.metric.shown
-    if abs(value - winner.value) > tolerance:
+    check_path(path)  # before a training that may take long
+    source = same_source(trained.study, data)
+    model = next(iter(trained.models(location, source).values()))
+    dataset = load_source(source)
+    part = dataset.test if trained.measured_on == "test" else split(dataset, "holdout")[1]
+    value, tolerance = _measured(trained, model, part)
+    shown, stored = trained.metric.shown, trained.values[0]
+    if abs(value - stored) > tolerance:
         raise MnistTuneError(
-            f"{path} was not written: it would have {shown(value)}, "
-            f"but {shown(winner.value)} is stored"
+            f"{path} was not written: it would have {shown(value)}, but {shown(stored)} is stored"
         )
     save_model(model, path)
-    return (
-        f"{winner.measured_on} {winner.metric.name} {shown(value)}, {shown(winner.value)} is stored"
-    )
+    return f"{trained.measured_on} {trained.metric.name} {shown(value)}, {shown(stored)} is stored"
+
+
+def predicted(model: Any, given: NDArray[Any]) -> NDArray[np.float32]:
+    """What a Keras model returns."""
+    found: NDArray[np.float32] = model.predict(given, batch_size=_AT_ONCE, verbose=0)
+    return found
 
 
 def same_source(study: StudyRow, data: Path | None) -> Source:
@@ -267,63 +234,18 @@ def same_source(study: StudyRow, data: Path | None) -> Source:
     return found
 
 
-def _measured(winner: Winner, model: Any, part: Part) -> tuple[float, float]:
+def _measured(trained: TrainedTrial, model: Any, part: Part) -> tuple[float, float]:
     """The metric of a Keras model, and by how much it may differ from the trainer's.
 
     Keras' own kernels round differently: that moves an error a little, and can tip an image that
     stands on the edge between two classes. The trainer scores bfloat16 runs in bfloat16, whose 8
     bits do so more.
     """
-    network, recipe = winner.network, recipe_from_json(dict(winner.trial.recipe))
+    network, recipe = trained.network, recipe_from_json(dict(trained.trial.recipe))
     tipped, relative = _TOLERANCES[recipe.precision]
     if isinstance(network, Denoiser):
         noisy = evaluation_images(part.images, network.noise)
-        made = model.predict(noisy, batch_size=BATCH, verbose=0)
-        return image_errors(part.images, made).loss, relative * winner.value
-    classes = model.predict(part.images, batch_size=BATCH, verbose=0).argmax(1)
+        loss = image_errors(part.images, predicted(model, noisy)).loss
+        return loss, relative * trained.values[0]
+    classes = predicted(model, part.images).argmax(1)
     return float((classes == part.labels).mean()), max(1.5 / len(part), tipped)
-
-
-def _run(location: Location, winner: Winner, source: Source) -> Run:
-    confirmation = winner.run.confirmation
-    trial = TrialSpec(
-        trial_number=winner.trial.trial_number,
-        confirmation=confirmation,
-        network=winner.network,
-        recipe=recipe_from_json(dict(winner.trial.recipe)),
-        seeds=(winner.seed,),
-        protocol="notebook" if winner.study.protocol == "notebook" else "holdout",
-        source=source,
-        checkpoints=location.checkpoints / winner.study.uid,
-        weights=location.artifacts / winner.study.uid / f"confirmation-{confirmation}"
-        if confirmation
-        else None,
-    )
-    return Run(trial, winner.seed)
-
-
-def _kept(run: Run) -> RunState | None:
-    if run.weights is None:
-        return None
-    try:
-        return checkpoints.load_checkpoint(run.weights, run.identity)
-    except CheckpointError:
-        return None  # trained again, with the same result
-
-
-def _trained_again(run: Run) -> RunState:
-    with tempfile.TemporaryDirectory() as folder:
-        run = replace(run, trial=replace(run.trial, checkpoints=Path(folder), weights=None))
-        task = Task(name=run.trial.key, runs=(run,), checkpoint_seconds=1e9)
-        (result,) = train_task(task, lambda _message: None)
-        if isinstance(result, Diverged):  # it did not when it was trained first
-            raise result
-        state = checkpoints.load_checkpoint(run.checkpoint, run.identity)
-    assert state is not None
-    return state
-
-
-def _judges(winner: Winner, dataset: Dataset) -> Part:
-    return (
-        final(dataset)[1] if winner.measured_on == "test" else split(dataset, "holdout").validation
-    )

@@ -6,7 +6,7 @@ multiply-adds, and can be stored as JSON. `mnist_tune.trainer` turns it into a p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, get_args
@@ -19,6 +19,7 @@ from mnist_tune.checks import (
     check_numbers,
     is_integer,
     is_number,
+    refused,
 )
 from mnist_tune.errors import DefinitionError
 from mnist_tune.layers import (
@@ -112,11 +113,9 @@ class Mlp(_Classifier):
     input_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        _check_widths(self, "hidden", self.hidden)
-        check_numbers(self, l2=NOT_NEGATIVE)
+        _set_widths(self, "hidden")
+        check_numbers(self, l2=NOT_NEGATIVE, dropout=SHARE, input_dropout=SHARE)
         check_choices(self, activation=HiddenActivation)
-        check_numbers(self, dropout=SHARE, input_dropout=SHARE)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -190,14 +189,11 @@ class Cnn(_Classifier):
         given: tuple[Any, ...] = tuple(self.blocks)  # dicts, where they come from JSON
         blocks = tuple(Block(**b) if isinstance(b, dict) else b for b in given)
         object.__setattr__(self, "blocks", blocks)
-        object.__setattr__(self, "dense", tuple(self.dense))
         if not blocks or not all(isinstance(block, Block) for block in blocks):
             raise DefinitionError(f"Cnn blocks={self.blocks!r}: give at least one Block(filters=…)")
-        _check_widths(self, "dense", self.dense)
-        check_numbers(self, l2=NOT_NEGATIVE)
-        check_choices(self, activation=HiddenActivation)
-        check_numbers(self, dropout=SHARE)
-        check_choices(self, padding=Padding)
+        _set_widths(self, "dense")
+        check_numbers(self, l2=NOT_NEGATIVE, dropout=SHARE)
+        check_choices(self, activation=HiddenActivation, padding=Padding)
         smallest = min(min(layer.shape) for layer in self.layers)
         if smallest < 1:
             raise DefinitionError(
@@ -258,10 +254,9 @@ class Autoencoder(_Denoiser):
     l2: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        object.__setattr__(self, "noise", _noise_range(self, self.noise))
+        _set_noise_range(self)
         check_integers(self, latent=_MOST_UNITS)
-        _check_widths(self, "hidden", self.hidden)
+        _set_widths(self, "hidden")
         check_numbers(self, l2=NOT_NEGATIVE)
         check_choices(self, activation=HiddenActivation)
 
@@ -301,10 +296,9 @@ class ConvAutoencoder(_Denoiser):
     l2: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "filters", tuple(self.filters))
-        object.__setattr__(self, "noise", _noise_range(self, self.noise))
+        _set_noise_range(self)
         check_integers(self, latent=_MOST_UNITS, kernel=SIDE)
-        _check_widths(self, "filters", self.filters)
+        _set_widths(self, "filters")
         if not 1 <= len(self.filters) <= 2 or self.kernel < 2:
             raise DefinitionError(
                 f"ConvAutoencoder filters={self.filters}, kernel={self.kernel}: give one or two "
@@ -398,24 +392,20 @@ def _dense(
             yield Dropout(f"{name}_dropout", (units,), behind, place + i)
 
 
-def _noise_range(owner: object, noise: Any) -> tuple[float, float]:
-    ends = (noise, noise) if is_number(noise) else tuple(noise)
-    if (
-        len(ends) != 2
-        or not all(is_number(end) for end in ends)
-        or not 0 <= ends[0] <= ends[1] <= 1
-    ):
-        raise DefinitionError(
-            f"{type(owner).__name__} noise={noise!r}: give a level from 0 to 1, or the lowest and "
-            "the highest one"
-        )
-    return float(ends[0]), float(ends[1])
+def _set_noise_range(owner: Denoiser) -> None:
+    given: Any = owner.noise
+    ends = tuple(given) if isinstance(given, Iterable) else (given, given)
+    numbers = len(ends) == 2 and all(is_number(end) for end in ends)
+    if not numbers or not 0 <= ends[0] <= ends[1] <= 1:
+        raise refused(owner, "noise", "give a level from 0 to 1, or the lowest and the highest one")
+    object.__setattr__(owner, "noise", (float(ends[0]), float(ends[1])))
 
 
-def _check_widths(owner: object, name: str, widths: tuple[int, ...]) -> None:
-    for width in widths:
-        if not is_integer(width, 1, _MOST_UNITS):
-            raise DefinitionError(
-                f"{type(owner).__name__} {name}={widths}: {width!r} is not a width, "
-                f"give integers from 1 to {_MOST_UNITS:,}"
-            )
+def _set_widths(owner: Network, name: str) -> None:
+    """Check a field that holds widths, and make it a tuple, which JSON knows not."""
+    given = getattr(owner, name)
+    widths = tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(is_integer(width, 1, _MOST_UNITS) for width in widths):
+        advice = f"give integers from 1 to {_MOST_UNITS:,} in brackets, such as (128, 64)"
+        raise refused(owner, name, advice)
+    object.__setattr__(owner, name, widths)

@@ -22,7 +22,8 @@ def location(tmp_path: Path) -> Location:
 
 
 def name_of(found: Candidate) -> str:
-    return found.winners[0].study.name
+    assert found.study is not None
+    return found.study.name
 
 
 def test_the_lowest_error_and_the_highest_accuracy_win(location: Location) -> None:
@@ -36,7 +37,7 @@ def test_the_lowest_error_and_the_highest_accuracy_win(location: Location) -> No
     best = find_candidate(location, DENOISING_ERROR, None)
     assert name_of(best) == "large"
     assert best.others == ("small",)
-    assert tuple(winner.seed for winner in best.winners) == SEEDS
+    assert tuple(best.to_json()["seeds"]) == SEEDS
     assert name_of(find_candidate(location, ACCURACY, None)) == "strong"
 
 
@@ -120,7 +121,7 @@ def test_a_file_needs_no_storage(location: Location, tmp_path: Path) -> None:
     path = tmp_path / "mine.keras"
     path.touch()
     found = find_candidate(location, ACCURACY, str(path))
-    assert found.file == path
+    assert found.origin == path
     assert found.sha256 is None
     assert "training is not known" in found.described()
     assert found.to_json() == {"file": "mine.keras"}
@@ -129,7 +130,7 @@ def test_a_file_needs_no_storage(location: Location, tmp_path: Path) -> None:
 def test_images_are_those_of_the_study(location: Location) -> None:
     store(location, autoencoder())
     found = find_candidate(location, DENOISING_ERROR, None)
-    assert common_source((Candidate(ACCURACY, file=Path("x.keras")), found), None) == embedded()
+    assert common_source((Candidate(ACCURACY, Path("x.keras")), found), None) == embedded()
     assert common_source((found,), Path("embedded")) == embedded()
 
 

@@ -12,13 +12,7 @@ import pytest
 from mnist_tune import noise
 from mnist_tune.data.sources import load_source
 from mnist_tune.errors import DefinitionError, InputError, MnistTuneError
-from mnist_tune.models import (
-    find_winner,
-    find_winners,
-    save_winner,
-    trained_run,
-    trained_runs,
-)
+from mnist_tune.models import find_best, save_network
 from mnist_tune.storage.location import Location
 from mnist_tune.trainer.training import Trainer
 from tests.denoising.network_samples import (
@@ -45,23 +39,25 @@ def true_value(sample: Sample) -> float:
     state = Trainer.start(sample.network, RECIPE, SEEDS[0])
     model, data = with_weights(sample.network, state), load_source(embedded())
     if sample.network.metric.key == "accuracy":
-        found = model.predict(data.test_images, verbose=0).argmax(1)
-        return float((found == data.test_labels).mean())
-    noisy = noise.evaluation_images(data.test_images, (0.4, 0.4))
-    return noise.image_errors(data.test_images, model.predict(noisy, verbose=0)).loss
+        found = model.predict(data.test.images, verbose=0).argmax(1)
+        return float((found == data.test.labels).mean())
+    noisy = noise.evaluation_images(data.test.images, (0.4, 0.4))
+    return noise.image_errors(data.test.images, model.predict(noisy, verbose=0)).loss
 
 
-def test_winners_are_the_confirmed_runs_by_seed(location: Location) -> None:
+def test_the_runs_are_the_confirmed_ones_by_seed(location: Location) -> None:
     store(location, autoencoder())
-    assert tuple(winner.seed for winner in find_winners(location, "codes")) == SEEDS
-    assert find_winner(location, "codes", 1001).value == 0.21
+    best = find_best(location, "codes")
+    assert tuple(run.seed for run in best.runs) == SEEDS
+    assert best.only(None).values == (0.2,)
+    assert best.only(1001).values == (0.21,)
     with pytest.raises(DefinitionError, match=r"--seed 5.*1000, 1001"):
-        find_winner(location, "codes", 5)
+        best.only(5)
 
 
 def test_an_autoencoder_is_told_by_its_denoising_error(location: Location) -> None:
     store(location, autoencoder())
-    told = find_winner(location, "codes").to_json()
+    told = find_best(location, "codes").to_json()
     assert told["val_denoising_error_mean"] == 0.1
     assert told["test_denoising_error"] == 0.2
     assert "test_accuracy" not in told
@@ -69,21 +65,22 @@ def test_an_autoencoder_is_told_by_its_denoising_error(location: Location) -> No
 
 def test_a_classifier_is_told_by_its_accuracy_as_ever(location: Location) -> None:
     store(location, classifier(), classifier("unseen", 0.7, tested=()))
-    told = find_winner(location, "classes").to_json()
+    told = find_best(location, "classes").to_json()
     assert (told["val_accuracy_mean"], told["test_accuracy"], told["confirmed"]) == (0.9, 0.8, True)
-    told = find_winner(location, "unseen").to_json()
+    told = find_best(location, "unseen").to_json()
     assert (told["validation_accuracy"], told["confirmed"]) == (0.7, False)
 
 
 def test_kept_weights_are_used_without_training(location: Location) -> None:
     store(location, autoencoder())
     said: list[str] = []
-    runs = trained_runs(location, "codes", say=said.append)
-    assert [run.seed for run in runs] == list(SEEDS)
+    best = find_best(location, "codes")
+    models = best.models(location, embedded(), said.append)
+    assert list(models) == list(SEEDS)
     assert said == []
-    for run in runs:
-        expected = Trainer.start(run.network, RECIPE, run.seed).weights
-        for kept, weight in zip(run.state.weights, expected, strict=True):
+    for seed, model in models.items():
+        expected = Trainer.start(best.network, RECIPE, seed).weights
+        for kept, weight in zip(model.get_weights(), expected, strict=True):
             assert np.array_equal(kept, weight)
 
 
@@ -97,11 +94,14 @@ def test_weights_that_are_gone_or_broken_are_trained_again(location: Location) -
     paths[0].unlink()
     paths[1].write_bytes(b"nothing")
     said: list[str] = []
-    first, second = trained_runs(location, "codes", say=said.append)
+    best = find_best(location, "codes")
+    models = best.models(location, embedded(), said.append)
     assert [f"seed {seed}" in line for seed, line in zip(SEEDS, said, strict=True)] == [True, True]
-    assert (first.state.epoch, second.state.epoch) == (1, 1)
-    again = trained_run(location, first.winner, embedded())
-    assert np.array_equal(again.state.weights[0], first.state.weights[0])
+    before = Trainer.start(best.network, RECIPE, SEEDS[0]).weights[0]
+    trained = models[SEEDS[0]].get_weights()[0]
+    assert not np.array_equal(trained, before)
+    again = best.only(SEEDS[0]).models(location, embedded())
+    assert np.array_equal(again[SEEDS[0]].get_weights()[0], trained)
     assert not list(trial.checkpoints.glob("*")) if trial.checkpoints.exists() else True
 
 
@@ -112,7 +112,7 @@ def test_a_file_is_saved_where_it_does_what_is_stored(
     value = true_value(sample)
     store(location, replace(sample, tested=(value,)))
     path = tmp_path / "best.keras"
-    said = save_winner(location, find_winner(location, sample.name), path, None)
+    said = save_network(location, find_best(location, sample.name), path, None)
     assert path.stat().st_size > 1_000
     assert said.startswith(f"test {sample.network.metric.name} ")
     assert said.count(sample.network.metric.shown(value)) == 2
@@ -125,7 +125,7 @@ def test_a_file_that_does_something_else_is_not_written(
     off = {"codes": 1.0003, "classes": 1.1}[sample.name]
     store(location, replace(sample, tested=(off * true_value(sample),)))
     with pytest.raises(MnistTuneError, match="was not written"):
-        save_winner(location, find_winner(location, sample.name), tmp_path / "best.keras", None)
+        save_network(location, find_best(location, sample.name), tmp_path / "best.keras", None)
     assert not list(tmp_path.glob("*.keras"))
 
 
@@ -137,4 +137,4 @@ def test_a_bad_name_is_refused_before_any_work(
 ) -> None:
     store(location, autoencoder())
     with pytest.raises(error, match=path.replace(".", r"\.")):
-        save_winner(location, find_winner(location, "codes"), tmp_path / path, None)
+        save_network(location, find_best(location, "codes"), tmp_path / path, None)

@@ -48,6 +48,8 @@ networks = st.builds(
         ({"hidden": (True,)}, "True"),
         ({"hidden": ("64",)}, "'64'"),
         ({"hidden": (64, None)}, "None"),
+        ({"hidden": 16}, "hidden=16: give integers from 1 to 65,536 in brackets"),
+        ({"hidden": "16"}, "hidden='16'"),
         ({"l2": -1e-9}, "l2"),
         ({"l2": math.inf}, "l2"),
         ({"l2": math.nan}, "l2"),
@@ -173,6 +175,7 @@ def test_autoencoders_end_with_an_image() -> None:
         (lambda: Autoencoder(latent=0), "latent"),
         (lambda: Autoencoder(latent=2, noise=1.5), "noise"),  # type: ignore[arg-type]
         (lambda: Autoencoder(latent=2, noise=(0.5, 0.4)), "noise"),
+        (lambda: Autoencoder(latent=2, noise=None), "noise=None"),  # type: ignore[arg-type]
         (lambda: Autoencoder(latent=2, noise=(0.1, 0.2, 0.3)), "noise"),  # type: ignore[arg-type]
         (lambda: ConvAutoencoder(latent=2, filters=(1, 2, 3)), "halves twice"),
         (lambda: ConvAutoencoder(latent=2, kernel=1), "kernel"),

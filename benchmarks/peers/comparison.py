@@ -135,9 +135,9 @@ def _images(folder: Path) -> Path:
     data, file = load_dataset(), folder / "mnist.npz"
     np.savez(
         file,
-        x_train=data.train_images,
-        y_train=data.train_labels,
-        x_test=data.test_images,
-        y_test=data.test_labels,
+        x_train=data.train.images,
+        y_train=data.train.labels,
+        x_test=data.test.images,
+        y_test=data.test.labels,
     )
     return file

@@ -16,9 +16,10 @@ from mnist_tune.errors import DefinitionError, StorageError
 from mnist_tune.storage.location import Location
 
 if TYPE_CHECKING:  # pandas, SQLAlchemy and matplotlib cost a second, which `--help` does not have
-    from mnist_tune.candidates import Candidate
-    from mnist_tune.data.sources import Dataset
+    from mnist_tune.candidates import Candidate, Predict
+    from mnist_tune.data.sources import Dataset, Source
     from mnist_tune.denoising.analyses import Analysis
+    from mnist_tune.models import Say
 
 _common = options.stacked(
     click.option(
@@ -80,17 +81,13 @@ def denoise_command(
     chosen = parse_levels(levels)
     networks = _networks(Location.find(storage), autoencoder, classifier, folder, out)
 
-    from mnist_tune.candidates import images_made, probabilities
     from mnist_tune.denoising.denoise import DenoisingInput, analyse_denoising
 
-    models = networks.autoencoders()
     subject = DenoisingInput(
-        images=networks.dataset.test_images,
-        labels=networks.dataset.test_labels,
-        denoisers={
-            seed: images_made(model, networks.autoencoder.file) for seed, model in models.items()
-        },
-        classify=probabilities(networks.judge(), networks.classifier.file),
+        images=networks.dataset.test.images,
+        labels=networks.dataset.test.labels,
+        denoisers=networks.autoencoder.networks(*networks.where),
+        classify=networks.judge(),
         described=(*networks.described(), _tested_on(networks.dataset)),
         alerts=networks.alerts,
         warning=networks.warning,
@@ -142,19 +139,15 @@ def generate_command(
         raise DefinitionError("--confidence nan: give a probability from 0 to 1")
     networks = _networks(Location.find(storage), autoencoder, classifier, folder, out, seeds=1)
 
-    from mnist_tune.candidates import encoder, images_made, probabilities
-    from mnist_tune.data.splits import final
     from mnist_tune.generation.generate import GenerationInput, analyse_generation
 
-    (model,) = networks.autoencoders().values()
-    first, second = encoder(model, networks.autoencoder.file)
-    train, test = final(networks.dataset)
+    encode, decode = networks.autoencoder.halves(*networks.where)
     subject = GenerationInput(
-        train=train,
-        test=test,
-        encode=first,
-        decode=images_made(second, networks.autoencoder.file),
-        classify=probabilities(networks.judge(), networks.classifier.file),
+        train=networks.dataset.train,
+        test=networks.dataset.test,
+        encode=encode,
+        decode=decode,
+        classify=networks.judge(),
         described=networks.described(),
         alerts=networks.alerts,
         warning=networks.warning,
@@ -183,13 +176,15 @@ class _Networks:
     warning: str
     seeds: int | None
 
-    def autoencoders(self) -> dict[int, Any]:
-        return self.autoencoder.models(self.location, self.dataset.source, _say, self.seeds)
+    @property
+    def where(self) -> tuple[Location, Source, Say]:
+        """Where weights and images lie, and who hears of a training."""
+        return self.location, self.dataset.source, _say
 
-    def judge(self) -> Any:
+    def judge(self) -> Predict:
         """The classifier's first run: a fixed choice, which no result can influence."""
-        (model,) = self.classifier.models(self.location, self.dataset.source, _say, 1).values()
-        return model
+        (classify,) = self.classifier.networks(*self.where, most=1).values()
+        return classify
 
     def described(self) -> tuple[str, ...]:
         return self.autoencoder.described(self.seeds), self.classifier.described(1)
@@ -232,7 +227,7 @@ def _networks(
 
 
 def _tested_on(dataset: Dataset) -> str:
-    return f"All {len(dataset.test_labels):,} test images, with the same noise for all networks."
+    return f"All {len(dataset.test):,} test images, with the same noise for all networks."
 
 
 def _publish(analysis: Analysis, networks: _Networks, out: Path, form: str) -> None:

@@ -85,14 +85,14 @@ def best_command(
     study: str, save: Path | None, seed: int | None, storage: str | None, folder: Path | None
 ) -> None:
     """Print the best configuration; with --save, write one of its runs as a plain Keras file."""
-    from mnist_tune.models import find_winner, save_winner
+    from mnist_tune.models import find_best, save_network
 
     location = Location.find(storage)
-    winner = find_winner(location, study, seed)
-    click.echo(json.dumps(winner.to_json(), indent=2, ensure_ascii=False))
+    best = find_best(location, study).only(seed)
+    click.echo(json.dumps(best.to_json(), indent=2, ensure_ascii=False))
     if save is not None:
-        saved = save_winner(location, winner, save, folder)
-        click.echo(f"wrote {save}: seed {winner.seed}, {saved}", err=True)
+        saved = save_network(location, best, save, folder)
+        click.echo(f"wrote {save}: seed {best.runs[0].seed}, {saved}", err=True)
 
 
 def print_report(location: Location, name: str, form: str = "text") -> None:

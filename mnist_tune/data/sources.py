@@ -1,4 +1,4 @@
-"""Finds MNIST, verifies it and loads it.
+"""Finds MNIST, verifies it, loads it, and splits it: which images train, validate, and stay sealed.
 
 Where it is looked for, in this order:
 
@@ -20,12 +20,17 @@ from mnist_tune.data import embedded
 from mnist_tune.data.download import PATIENCE, Patience, failure, fetch
 from mnist_tune.data.idx import Bytes
 from mnist_tune.data.mnist import MNIST, NPZ, Edition, Quartet, read_folder, read_npz
-from mnist_tune.errors import DataError
+from mnist_tune.errors import DataError, DefinitionError
 
 DATA_VARIABLE = "MNIST_TUNE_DATA"
 EMBEDDED = "embedded"  # given instead of a folder: the embedded digits, without looking further
 
 Kind = Literal["folder", "keras-cache", "keras-download", "embedded"]
+
+# The training part is a multiple of this. Five sixths of the 4,000 embedded digits are 3,333 images:
+# 26 batches of 128 and a last one of 5, whose full step at learning rate 0.1 just before
+# validation made accuracies of one seed jump between 39 % and 92 % from epoch to epoch.
+_WHOLE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,27 +97,44 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
-    """Verified images and labels; all arrays are read-only.
+class Part:
+    """Images with their labels; the arrays are read-only.
 
     Attributes:
-        train_images: uint8 [train_size, 28, 28], 0 is background.
-        train_labels: uint8 [train_size], 0 to 9.
-        test_images: uint8 [test_size, 28, 28].
-        test_labels: uint8 [test_size].
+        images: uint8 [n, 28, 28], 0 is background.
+        labels: uint8 [n], 0 to 9.
+    """
+
+    images: Bytes
+    labels: Bytes
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def cut(self, count: int) -> Part:
+        """The first images, at most so many."""
+        return Part(self.images[:count], self.labels[:count])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Verified images and labels.
+
+    Attributes:
+        train: all training images.
+        test: the test images, sealed under `holdout` but for a confirmation.
         source: where they come from.
     """
 
-    train_images: Bytes
-    train_labels: Bytes
-    test_images: Bytes
-    test_labels: Bytes
+    train: Part
+    test: Part
     source: Source
 
     @property
     def arrays(self) -> Quartet:
         """Training images and labels, test images and labels."""
-        return self.train_images, self.train_labels, self.test_images, self.test_labels
+        return self.train.images, self.train.labels, self.test.images, self.test.labels
 
 
 Log = Callable[[str], object]
@@ -170,7 +192,27 @@ def load_source(source: Source, *, edition: Edition = MNIST) -> Dataset:
             f"the data is no longer the same (sha256 {sha256[:12]}…, was {source.sha256[:12]}…): "
             f"{source.describe()}"
         )
-    return Dataset(*quartet, source)
+    return _dataset(quartet, source)
+
+
+def split(dataset: Dataset, protocol: str) -> tuple[Part, Part]:
+    """What a trial trains on, and what its objective is measured on, as its study's protocol says.
+
+    - `holdout`: train on the first five sixths of the training images and validate on the rest
+      (50,000 and 10,000 of the full MNIST, 3,200 and 800 of the embedded digits).
+    - `notebook`: train on all training images and validate on the test images, so that
+      selection sees the test set.
+
+    Raises:
+        DefinitionError: there is no such protocol.
+    """
+    if protocol == "notebook":
+        return dataset.train, dataset.test
+    if protocol != "holdout":
+        raise DefinitionError(f"unknown protocol {protocol!r}: use 'holdout' or 'notebook'")
+    images, labels = dataset.train.images, dataset.train.labels
+    cut = len(labels) * 5 // 6 // _WHOLE * _WHOLE
+    return dataset.train.cut(cut), Part(images[cut:], labels[cut:])
 
 
 def keras_cache(environment: Mapping[str, str] = os.environ) -> Path:
@@ -187,7 +229,7 @@ def _absolute(path: Path) -> Path:
 
 def _from_folder(folder: Path, edition: Edition) -> Dataset:
     path = _absolute(folder)
-    return _dataset("folder", path, read_folder(path, edition), edition)
+    return _published("folder", path, read_folder(path, edition), edition)
 
 
 def _from_variable(folder: str, edition: Edition) -> Dataset:
@@ -201,7 +243,7 @@ def _from_cache(cache: Path, edition: Edition, log: Log) -> Dataset | None:
     if not cache.exists():
         return None
     try:
-        return _dataset("keras-cache", cache, read_npz(cache, edition), edition)
+        return _published("keras-cache", cache, read_npz(cache, edition), edition)
     except DataError as error:
         log(f"Keras' cache cannot be used: {error}")
         return None
@@ -216,21 +258,25 @@ def _from_download(cache: Path, edition: Edition, log: Log, patience: Patience) 
     try:
         # An error in the content is one of the server's, not of a file that is soon gone.
         fetch(edition.url, cache, lambda p: read_npz(p, edition, name=edition.url), patience)
-        return _dataset("keras-download", cache, read_npz(cache, edition), edition)
+        return _published("keras-download", cache, read_npz(cache, edition), edition)
     except DataError as error:
         log(str(error))
         return None
 
 
-def _dataset(kind: Kind, path: Path, quartet: Quartet, edition: Edition) -> Dataset:
+def _published(kind: Kind, path: Path, quartet: Quartet, edition: Edition) -> Dataset:
     sizes = len(quartet[0]), len(quartet[2])
-    return Dataset(*quartet, Source(kind, path, edition.sha256, True, *sizes))
+    return _dataset(quartet, Source(kind, path, edition.sha256, True, *sizes))
 
 
 def _from_embedded() -> Dataset:
     quartet = embedded.read_embedded()
     sizes = len(quartet[0]), len(quartet[2])
-    return Dataset(*quartet, Source("embedded", None, embedded.SHA256, False, *sizes))
+    return _dataset(quartet, Source("embedded", None, embedded.SHA256, False, *sizes))
+
+
+def _dataset(quartet: Quartet, source: Source) -> Dataset:
+    return Dataset(Part(*quartet[:2]), Part(*quartet[2:]), source)
 
 
 def _read_again(source: Source, edition: Edition) -> Quartet:

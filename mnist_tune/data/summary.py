@@ -59,7 +59,7 @@ def write_picture(dataset: Dataset, path: Path, *, rows: int = 4) -> None:
     Raises:
         InputError: `path` cannot be written.
     """
-    sheet = contact_sheet(dataset.train_images, dataset.train_labels, rows)
+    sheet = contact_sheet(dataset.train.images, dataset.train.labels, rows)
     picture = io.BytesIO()
     # No version of matplotlib inside: same data, same bytes.
     _figure(sheet, dataset.source.describe()).savefig(

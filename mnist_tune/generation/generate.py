@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_tune.data.idx import Bytes
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.denoising.analyses import Analysis
 from mnist_tune.denoising.measuring import Classify
 from mnist_tune.generation import drawing

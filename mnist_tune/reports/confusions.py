@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, exists, select
 
-from mnist_tune.data.sources import DATA_VARIABLE, Source, load_dataset, load_source
-from mnist_tune.data.splits import Part, final
+from mnist_tune.data.sources import DATA_VARIABLE, Part, Source, load_dataset, load_source
 from mnist_tune.errors import DataError
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.networks import CLASSES
@@ -142,13 +141,13 @@ def stored_test_part(connection: Connection, uid: str) -> Part:
 def _test_part(stored: str) -> Part:
     source = Source.from_json(json.loads(stored))
     try:
-        return final(load_source(source))[1]
+        return load_source(source).test
     except DataError:
         # The database may have come from another machine.
         here = load_dataset(download=False)
         if here.source.sha256 != source.sha256:
             raise
-        return final(here)[1]
+        return here.test
 
 
 def error_sentences(errors: PredictionErrors) -> tuple[str, ...]:

@@ -14,8 +14,7 @@ import optuna
 from optuna.trial import TrialState
 
 from mnist_tune import checkpoints, noise
-from mnist_tune.data.sources import load_source
-from mnist_tune.data.splits import final, split
+from mnist_tune.data.sources import load_source, split
 from mnist_tune.errors import Incomplete, Interrupted
 from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
@@ -279,10 +278,9 @@ def write_references(session: Session, images: Literal["validation", "test"]) ->
         return
     dataset = load_source(session.source)
     if images == "test":
-        train, judged = final(dataset)
+        train, judged = dataset.train, dataset.test
     else:
-        parts = split(dataset, session.definition.study.protocol)
-        train, judged = parts.train, parts.validation
+        train, judged = split(dataset, session.definition.study.protocol)
     noisy = noise.evaluation_images(judged.images, noise_levels)
     found = noise.denoising_references(train.images, judged.images, noisy)
     session.store.write_references(

@@ -100,15 +100,9 @@ def save_model(model: Any, path: Path) -> None:
     """Write a model so that `path` holds either all of it or what it held before.
 
     Raises:
-        DefinitionError: the name does not end in `.keras`, which is how Keras knows the format.
-        InputError: the folder is missing or not writable, or the disk is full.
+        InputError: as of `check_path`, or the disk is full.
     """
-    if path.suffix != KERAS_SUFFIX:
-        raise DefinitionError(f"{path}: Keras wants a name that ends in {KERAS_SUFFIX}; give that")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}; make it or give another")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of a file")
+    check_path(path)
     try:
         with replacing(path) as temporary, warnings.catch_warnings():
             # Keras 3.15 converts its variables in a way that NumPy calls outdated.
@@ -116,6 +110,21 @@ def save_model(model: Any, path: Path) -> None:
             model.save(temporary)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def check_path(path: Path) -> None:
+    """Check that a model can be written there.
+
+    Raises:
+        DefinitionError: the name does not end in `.keras`, which is how Keras knows the format.
+        InputError: the folder is missing, or the path is a folder.
+    """
+    if path.suffix != KERAS_SUFFIX:
+        raise DefinitionError(f"{path}: Keras wants a name that ends in {KERAS_SUFFIX}; give that")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it or give another")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
 
 
 def _piece(layer: Layer, penalty: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.networks import PIXELS, Denoiser, Network
 from mnist_tune.noise import evaluation_images, unit
 from mnist_tune.trainer.randomness import DeviceRandom

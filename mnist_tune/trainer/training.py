@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Network
 from mnist_tune.recipes import Recipe

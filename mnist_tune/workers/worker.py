@@ -16,8 +16,7 @@ from pathlib import Path
 
 from mnist_tune import checkpoints
 from mnist_tune.checkpoints import CheckpointError, CheckpointTimer
-from mnist_tune.data.sources import Dataset, Source, load_dataset, load_source
-from mnist_tune.data.splits import final, split
+from mnist_tune.data.sources import Dataset, Source, load_dataset, load_source, split
 from mnist_tune.errors import DataError, Diverged, MnistTuneError, WorkerFailed
 from mnist_tune.recipes import compiled_on_cpus
 from mnist_tune.trainer.runtime import Device, available_cores, device
@@ -208,8 +207,8 @@ def _results(
     tested = {}
     if trial.confirmation and finished:
         trained = [TrainingRun(trial.network, trial.recipe, state) for state in finished.values()]
-        test_images = final(_images(trial.source))[1]
-        tested = dict(zip(finished, trainer.evaluate(trained, test_images), strict=True))
+        test = _images(trial.source).test
+        tested = dict(zip(finished, trainer.evaluate(trained, test), strict=True))
     for i, outcome in enumerate(reached):
         if isinstance(outcome, Diverged):
             yield outcome
@@ -267,9 +266,8 @@ def _save(run: Run, state: RunState, *, final: bool = False) -> None:
 @lru_cache(maxsize=1)
 def _trainer(source: Source, part: str, where: Device) -> Trainer:
     if part == "all":
-        return Trainer(final(_images(source))[0], None, where)
-    parts = split(_images(source), "notebook" if part == "notebook" else "holdout")
-    return Trainer(parts.train, parts.validation, where)
+        return Trainer(_images(source).train, None, where)
+    return Trainer(*split(_images(source), part), where)
 
 
 @lru_cache(maxsize=1)

@@ -228,10 +228,10 @@ def images(folder: Path) -> Path:
     data.mkdir()
     digits = load_dataset(Path("embedded"))
     for name, array in {
-        "train-images-idx3-ubyte": digits.train_images,
-        "train-labels-idx1-ubyte": digits.train_labels,
-        "t10k-images-idx3-ubyte": digits.test_images,
-        "t10k-labels-idx1-ubyte": digits.test_labels,
+        "train-images-idx3-ubyte": digits.train.images,
+        "train-labels-idx1-ubyte": digits.train.labels,
+        "t10k-images-idx3-ubyte": digits.test.images,
+        "t10k-labels-idx1-ubyte": digits.test.labels,
     }.items():
         (data / name).write_bytes(idx(array))
     return data
@@ -546,6 +546,6 @@ def test_a_bug_keeps_its_traceback(
         raise KeyError("a mistake of ours")
 
     stored("tiny")
-    monkeypatch.setattr("mnist_tune.models.find_winner", broken)
+    monkeypatch.setattr("mnist_tune.models.find_best", broken)
     with pytest.raises(KeyError):
         call("best", "tiny")

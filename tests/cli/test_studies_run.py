@@ -376,10 +376,9 @@ from mnist_tune.data import embedded
 train_images, train_labels, test_images, test_labels = embedded.read_embedded()
 images, labels = (test_images, test_labels) if sys.argv[2] == "test" else (None, None)
 if images is None:
-    from mnist_tune.data.sources import load_dataset
-    from mnist_tune.data.splits import split
+    from mnist_tune.data.sources import load_dataset, split
     from pathlib import Path
-    part = split(load_dataset(Path("embedded")), "holdout").validation
+    _, part = split(load_dataset(Path("embedded")), "holdout")
     images, labels = part.images, part.labels
 model = keras.models.load_model(sys.argv[1])
 model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])

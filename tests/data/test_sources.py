@@ -50,9 +50,8 @@ def test_a_named_folder_comes_first(tmp_path, small):
 
 def test_the_dataset_is_what_was_written(tmp_path, small):
     dataset = load(small, small.folder(tmp_path))
-    names = ("train_images", "train_labels", "test_images", "test_labels")
-    for name, wanted in zip(names, small.arrays, strict=True):
-        np.testing.assert_array_equal(getattr(dataset, name), wanted)
+    for got, wanted in zip(dataset.arrays, small.arrays, strict=True):
+        np.testing.assert_array_equal(got, wanted)
     source = dataset.source
     assert (source.train_size, source.test_size, source.full) == (24, 10, True)
     assert source.warning is None
@@ -243,8 +242,8 @@ def test_a_worker_loads_the_same_again(tmp_path, small, kind):
     source = any_source(small, tmp_path, kind)
     dataset = sources.load_source(source, edition=small.edition)
     assert dataset.source == source
-    assert dataset.train_images.shape == (source.train_size, 28, 28)
-    assert dataset.test_labels.shape == (source.test_size,)
+    assert dataset.train.images.shape == (source.train_size, 28, 28)
+    assert dataset.test.labels.shape == (source.test_size,)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -275,9 +274,9 @@ def test_a_worker_notices_changed_files(tmp_path, small):
 def test_nothing_heavy_is_imported():
     program = """
 import sys
-from mnist_tune.data import sources, splits, summary
+from mnist_tune.data import sources, summary
 dataset = sources.load_dataset(environment={"KERAS_HOME": "/dev/null"}, download=False)
-summary.parts_of(dataset), splits.split(dataset, "holdout")
+summary.parts_of(dataset), sources.split(dataset, "holdout")
 heavy = ("tensorflow", "keras", "pandas", "sklearn", "mlxtend", "matplotlib")
 print([name for name in heavy if name in sys.modules])
 """

@@ -35,9 +35,11 @@ def test_published_files_are_told_from_embedded_digits(tmp_path, small, embedded
 
 
 def test_what_was_not_verified_is_told(embedded_dataset):
-    images = embedded_dataset.train_images.copy()
+    images = embedded_dataset.train.images.copy()
     images[0, 0, 0] ^= 1
-    parts = parts_of(replace(embedded_dataset, train_images=images))
+    parts = parts_of(
+        replace(embedded_dataset, train=replace(embedded_dataset.train, images=images))
+    )
     assert {part["verified"] for part in parts} == {"no"}
 
 
@@ -48,7 +50,7 @@ def test_the_full_mnist(full_folder, dataset):
 
 
 def test_each_column_holds_one_class(dataset):
-    images, labels = dataset.train_images, dataset.train_labels
+    images, labels = dataset.train.images, dataset.train.labels
     sheet = summary.contact_sheet(images, labels, 3)
     assert sheet.shape == (84, 280)
     for digit in range(10):
@@ -58,8 +60,8 @@ def test_each_column_holds_one_class(dataset):
 
 
 def test_a_class_with_too_few_images_leaves_no_hole(dataset):
-    few = np.concatenate([np.flatnonzero(dataset.train_labels == d)[: d % 3] for d in range(10)])
-    sheet = summary.contact_sheet(dataset.train_images[few], dataset.train_labels[few], 4)
+    few = np.concatenate([np.flatnonzero(dataset.train.labels == d)[: d % 3] for d in range(10)])
+    sheet = summary.contact_sheet(dataset.train.images[few], dataset.train.labels[few], 4)
     assert sheet.shape == (112, 280)
 
 

@@ -25,8 +25,8 @@ def digits() -> Dataset:
 def means() -> NDArray[np.float64]:
     """The mean training image of each class, [10, 784] of 0–1."""
     dataset = digits()
-    flat = dataset.train_images.reshape(-1, 784) / 255
-    return np.stack([flat[dataset.train_labels == digit].mean(axis=0) for digit in range(10)])
+    flat = dataset.train.images.reshape(-1, 784) / 255
+    return np.stack([flat[dataset.train.labels == digit].mean(axis=0) for digit in range(10)])
 
 
 def classify(images: NDArray[Any]) -> NDArray[np.float64]:
@@ -41,7 +41,7 @@ def classify(images: NDArray[Any]) -> NDArray[np.float64]:
 @cache
 def projecting(dimensions: int) -> Denoise:
     """Principal components of the training digits: an autoencoder without training."""
-    flat = digits().train_images[:300].reshape(-1, 784) / 255
+    flat = digits().train.images[:300].reshape(-1, 784) / 255
     centre = flat.mean(axis=0)
     axes = np.linalg.svd(flat - centre, full_matrices=False)[2][:dimensions]
 
@@ -56,8 +56,8 @@ def projecting(dimensions: int) -> Denoise:
 def subject(**changes: Any) -> DenoisingInput:
     dataset = digits()
     values: dict[str, Any] = {
-        "images": dataset.test_images[:TEST_IMAGES],
-        "labels": dataset.test_labels[:TEST_IMAGES],
+        "images": dataset.test.images[:TEST_IMAGES],
+        "labels": dataset.test.labels[:TEST_IMAGES],
         "denoisers": {7: projecting(8), 9: projecting(12)},
         "classify": classify,
         "described": ("Principal components.",),

@@ -18,7 +18,7 @@ COUNT = 60
 
 def cleaning(share: float) -> Any:
     """An oracle that gives the clean images back, the first `share` of them at least."""
-    clean = digits().test_images[:COUNT]
+    clean = digits().test.images[:COUNT]
 
     def denoise(noisy: NDArray[np.uint8]) -> NDArray[np.float64]:
         made = noisy / 255
@@ -30,14 +30,14 @@ def cleaning(share: float) -> Any:
 
 
 def measured(**denoisers: Any) -> Measured:
-    part = digits().test_images[:COUNT], digits().test_labels[:COUNT]
+    part = digits().test.images[:COUNT], digits().test.labels[:COUNT]
     named = {int(name[1:]): denoise for name, denoise in denoisers.items()}
     return measure(*part, (0.0, 0.5), named or {1: cleaning(1)}, classify)
 
 
 def test_clean_images_are_recognised_as_without_noise() -> None:
     found = measured()
-    right = classify(digits().test_images[:COUNT]).argmax(1) == digits().test_labels[:COUNT]
+    right = classify(digits().test.images[:COUNT]).argmax(1) == digits().test.labels[:COUNT]
     assert np.array_equal(found.noisy.right[0, 0], right)
     for level in (0, 1):
         assert np.array_equal(found.denoised.right[level, 0], right)
@@ -46,7 +46,7 @@ def test_clean_images_are_recognised_as_without_noise() -> None:
 
 def test_noisy_and_filtered_images_have_the_noise_of_the_level() -> None:
     found = measured()
-    clean, labels = digits().test_images[:COUNT], digits().test_labels[:COUNT]
+    clean, labels = digits().test.images[:COUNT], digits().test.labels[:COUNT]
     noisy = noise.salt_and_pepper(clean, 0.5, noise.EVALUATION_KEY)
     assert np.array_equal(found.noisy.right[1, 0], classify(noisy).argmax(1) == labels)
     filtered = noise.median_filtered(noisy)
@@ -88,8 +88,8 @@ def test_progress_is_told_level_by_level() -> None:
     said: list[str] = []
     clean = digits()
     measure(
-        clean.test_images[:20],
-        clean.test_labels[:20],
+        clean.test.images[:20],
+        clean.test.labels[:20],
         (0.0, 0.4),
         {0: projecting(5)},
         classify,

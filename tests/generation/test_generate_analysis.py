@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.denoising.analyses import Analysis, write_analysis
 from mnist_tune.generation.generate import GenerationInput, analyse_generation
 from mnist_tune.reports.table_formats import frame_of
@@ -25,13 +25,13 @@ REAL = {"real test digits", "test digits through it"}
 
 def subject(**changes: Any) -> GenerationInput:
     dataset = digits()
-    train = Part(dataset.train_images[:500], dataset.train_labels[:500])
+    train = Part(dataset.train.images[:500], dataset.train.labels[:500])
     flat = train.images.reshape(-1, 784) / 255
     centre = flat.mean(axis=0)
     axes = np.linalg.svd(flat - centre, full_matrices=False)[2][:20]
     values: dict[str, Any] = {
         "train": train,
-        "test": Part(dataset.test_images[:200], dataset.test_labels[:200]),
+        "test": Part(dataset.test.images[:200], dataset.test.labels[:200]),
         "encode": lambda images: (
             (images.reshape(len(images), 784) / 255 - centre) @ axes.T
         ).astype(np.float32),

@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import Connection
 
 from mnist_tune.data.sources import load_dataset
-from mnist_tune.data.splits import final
 from mnist_tune.errors import DefinitionError, Incomplete, StorageError
 from mnist_tune.networks import Mlp
 from mnist_tune.reports.compare import (
@@ -127,7 +126,7 @@ def test_a_published_number_counts_once_however_often_it_is_given(both) -> None:
 
 def test_images_are_compared_where_predictions_and_labels_are_there(both) -> None:
     dataset = load_dataset(Path("embedded"))
-    labels = final(dataset)[1].labels
+    labels = dataset.test.labels
     data = dataset.source.to_json()
     answers = {"first": labels.copy(), "second": labels.copy()}
     answers["first"][:5] = (answers["first"][:5] + 1) % 10

@@ -14,7 +14,6 @@ from optuna.distributions import IntDistribution
 from sqlalchemy import select
 
 from mnist_tune.data.sources import load_dataset
-from mnist_tune.data.splits import final
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp
 from mnist_tune.reports import confusions, network_diagram, parameter_plane
@@ -151,7 +150,7 @@ def test_the_hardest_images_come_first(errors: confusions.PredictionErrors) -> N
 
 def test_a_confirmed_study_on_images_at_hand_shows_its_errors(stored: Stored) -> None:
     dataset = load_dataset(Path("embedded"))
-    labels = final(dataset)[1].labels
+    labels = dataset.test.labels
     wrong = labels.copy()
     wrong[:3] = (wrong[:3] + 1) % 10
     sample = samples.l2_confirmed(data=dataset.source.to_json())
@@ -182,7 +181,7 @@ def test_images_that_moved_are_found_by_their_content(
     dataset = load_dataset(Path("embedded"))
     moved = {**dataset.source.to_json(), "kind": "folder", "path": "/somewhere/else"}
     sample = samples.l2_confirmed(data=moved)
-    labels = final(dataset)[1].labels.tobytes()
+    labels = dataset.test.labels.tobytes()
     rows = tuple(replace(row, classes=labels) for row in sample.predictions)
     connection = stored(replace(sample, predictions=rows))
     monkeypatch.setenv("MNIST_TUNE_DATA", "embedded")

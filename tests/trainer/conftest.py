@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mnist_tune.data import embedded
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.trainer.runtime import Device, device
 from mnist_tune.trainer.training import Trainer
 

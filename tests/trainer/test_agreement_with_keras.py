@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.networks import (
     Autoencoder,
     Block,

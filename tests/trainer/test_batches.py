@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp, Network
 from mnist_tune.recipes import Adam, AdamW, Recipe, Sgd

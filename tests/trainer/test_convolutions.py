@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnist_tune.data import embedded
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.networks import Block, Cnn, ConvAutoencoder, Network
 from mnist_tune.recipes import Adam, Recipe, Sgd
 from mnist_tune.trainer.keras_models import halves, with_weights

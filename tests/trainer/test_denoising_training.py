@@ -7,7 +7,7 @@ import pytest
 
 from mnist_tune import noise
 from mnist_tune.data import embedded
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.networks import Autoencoder
 from mnist_tune.recipes import Adam, Recipe
 from mnist_tune.trainer.keras_models import with_weights

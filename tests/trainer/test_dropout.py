@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
 from mnist_tune.trainer.randomness import DeviceRandom, epoch_key, epoch_order

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.errors import DefinitionError, InputError
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from mnist_tune.data import embedded
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Adam, Recipe, Sgd
 from mnist_tune.trainer.runtime import Device, device

@@ -13,7 +13,7 @@ import pytest
 
 from mnist_tune import checkpoints
 from mnist_tune.data import embedded
-from mnist_tune.data.splits import Part
+from mnist_tune.data.sources import Part
 from mnist_tune.errors import Diverged
 from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Adam, Optimizer, Recipe, Sgd
