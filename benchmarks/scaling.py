@@ -25,10 +25,9 @@ from benchmarks import sleepers
 from benchmarks.table import Report, Row, Target
 from mnist_tune.data.sources import Source
 from mnist_tune.definitions.definition import Overrides, define
-from mnist_tune.search.coordinator import SearchCoordinator
+from mnist_tune.search.coordinator import SearchCoordinator, StopRequests
 from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
-from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.workers.executor import Executor

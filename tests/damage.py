@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from mnist_tune.data.sources import load_dataset
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import WorkerFailed
-from mnist_tune.search.coordinator import ConfirmationCoordinator, SearchCoordinator
+from mnist_tune.search.coordinator import ConfirmationCoordinator, SearchCoordinator, StopRequests
 from mnist_tune.search.session import open_session
-from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.artifacts import write_note
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location

@@ -271,7 +271,7 @@ class TerminalDisplay:
         confirmed = study.confirm_seeds if confirm and study.protocol == "holdout" else 0
         return Progress(
             self._console,
-            total=session.planned_trials,
+            total=session.definition.study.trials,
             finished=counts.finished,
             best=(best.objective or 0.0, best.trial_number) if best else None,
             metric=session.definition.metric,

@@ -68,8 +68,6 @@ class Definition:
         source: what its file is found by, see `loading.StudyFile`.
         question: first paragraph of the file's docstring.
         study: with the overrides applied.
-        space: what `suggest` may ask for.
-        overrides: what the command line changed.
     """
 
     name: str

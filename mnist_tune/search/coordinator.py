@@ -6,9 +6,12 @@ its checkpoints are dropped, so that no moment exists at which a kill loses a re
 
 from __future__ import annotations
 
+import queue
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from types import FrameType
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import TrialState
@@ -30,7 +33,6 @@ from mnist_tune.search.events import (
 )
 from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session
-from mnist_tune.search.stopping import StopRequests
 from mnist_tune.search.under_way import RETRIED
 from mnist_tune.storage.artifacts import list_artifacts_of_running
 from mnist_tune.storage.records import ConfirmationRow, ReferenceRow, TrialRow
@@ -41,15 +43,36 @@ _WAIT_SECONDS = 1.0
 _OPTUNA_STATES = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
-class Coordinator:
-    """Keeps the scheduler at work until there is nothing to start and nothing under way.
+class StopRequests:
+    """Counts Ctrl-C and SIGTERM while it is entered; the signals' handlers are put back after.
+
+    The first one stops at the end of the epoch, the second at once.
 
     Args:
-        session: of the study.
-        scheduler: that trains.
-        stop: requests to stop.
-        observers: are notified of all events.
+        events: where a wake-up call is put for each request.
     """
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, events: queue.SimpleQueue[Any]) -> None:
+        self.count = 0
+        self._events = events
+
+    def __enter__(self) -> StopRequests:
+        self._before = {number: signal.signal(number, self._note) for number in self._SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        self._events.put("stop")  # SimpleQueue.put is safe to call in a signal handler
+
+
+class Coordinator:
+    """Keeps the scheduler at work until there is nothing to start and nothing under way."""
 
     def __init__(
         self,
@@ -265,12 +288,7 @@ class ConfirmationCoordinator(Coordinator):
 
 
 def write_references(session: Session, images: Literal["validation", "test"]) -> None:
-    """Measure and store once what a denoiser must beat: noisy images, median filter, mean image.
-
-    Args:
-        session: of a study; nothing is done for classifiers.
-        images: which ones; the test images are only for a confirmation.
-    """
+    """Measure and store once what a denoiser must beat: noisy images, median filter, mean image."""
     noise_levels = session.row.noise
     uid = session.row.uid
     stored = session.store.rows(ReferenceRow, study_uid=uid, images=images)

@@ -32,13 +32,9 @@ class Compiling:
 class EpochDone:
     """All seeds of a trial have finished an epoch.
 
-    Each such epoch is announced once, in order and before the trial's `TrialEnded`, no matter whether
-    it came while it was trained, from a checkpoint, or with the results of a task.
-
-    Attributes:
-        trial: which.
-        epoch: 1 for the first.
-        metrics: seed → what the epoch measured.
+    Each epoch, 1 for the first, is announced once, in order and before the trial's `TrialEnded`, whether
+    it was just trained, restored from a checkpoint, or came with the results of a task. `metrics` has
+    what it measured for each seed.
     """
 
     trial: TrialSpec
@@ -51,14 +47,12 @@ class TrialEnded:
     """No run of a trial is waiting or under way any more.
 
     Attributes:
-        trial: which.
         state: `stopped` if it was asked to end before its last epoch; who asked knows why.
         failure: None, or why it failed: `diverged`, `worker_lost`, `out_of_memory`, `hung` or
             `error`.
         message: the failure in a line.
         attempts: how many failed in a row, the last one included.
-        histories: seed → metrics of its epochs.
-        tests: seed → metrics on the test set; empty in the search.
+        histories, tests: seed → metrics of its epochs, and on the test set if it is a confirmation.
         timings: of its runs in all their tasks.
         elapsed_seconds: since the trial was started by this coordinator.
     """

@@ -12,12 +12,14 @@ from typing import Any, Protocol
 from mnist_tune.data.sources import Source
 from mnist_tune.definitions.definition import Definition
 from mnist_tune.errors import DefinitionError, Incomplete, Interrupted, ServerLost
-from mnist_tune.search.coordinator import ConfirmationCoordinator, SearchCoordinator
+from mnist_tune.search.coordinator import (
+    ConfirmationCoordinator,
+    SearchCoordinator,
+    StopRequests,
+)
 from mnist_tune.search.events import Observer
-from mnist_tune.search.hang_detector import HANG_SECONDS
-from mnist_tune.search.scheduler import Scheduler
+from mnist_tune.search.scheduler import HANG_SECONDS, Scheduler
 from mnist_tune.search.session import Session, open_session
-from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import open_database, wait_for_server
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
@@ -28,11 +30,8 @@ from mnist_tune.workers.specs import WorkerOptions
 # How long a write waits for other programs: longer than elsewhere, as a study may run unattended
 # while somebody copies or compacts the database; but Ctrl-C is not heard meanwhile.
 _BUSY_SECONDS = 90.0
-# How long a study waits for a server that has gone.
-_SERVER_SECONDS = 600.0
-# After that the server may still believe that this very process is at work.
-_OWN_LEASE_SECONDS = 60.0
-
+_SERVER_SECONDS = 600.0  # how long a study waits for a server that has gone
+_OWN_LEASE_SECONDS = 60.0  # for which the server may then believe that this very process is at work
 
 # What runs beside a search or a confirmation, notified of its events if it is an observer; its
 # second argument logs a line.
@@ -83,13 +82,7 @@ def run_study(
 ) -> None:
     """Search until the planned trials are finished, then confirm the best of them once.
 
-    Args:
-        location: of the database.
-        definition: of the study.
-        source: of the images.
-        options: how to run.
-        display: shows progress.
-        introduce: called once nothing keeps the study from being worked on.
+    `introduce` is called once nothing keeps the study from being worked on.
 
     Raises:
         InputError: nothing was harmed; the message says what to mend.

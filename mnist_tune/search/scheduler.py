@@ -13,11 +13,11 @@ import itertools
 import queue
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from mnist_tune.errors import Diverged
 from mnist_tune.search.events import Compiling, EpochDone, Event, LogLine
-from mnist_tune.search.hang_detector import HANG_SECONDS, HangDetector
 from mnist_tune.search.under_way import (
     MOST_ATTEMPTS,
     RETRIED,
@@ -31,10 +31,49 @@ from mnist_tune.trainer.program import program_key
 from mnist_tune.workers.executor import Executor
 from mnist_tune.workers.tasks import EpochMessage, Task, TaskEnded, TaskResults, TrialSpec
 
+HANG_SECONDS = 300.0
+_LONGEST_TICK_SECONDS = 2.0  # more between two looks at the clock means that nobody was running
+_FIRST_EPOCH = 12  # times the limit: TensorFlow starts, data are loaded, the network is compiled
+_EPOCHS = 20  # times the longest epoch so far, for networks whose epochs take minutes
 # Runs and parameters of a batch. What is kept for each parameter (weight, gradient, two slots of Adam
 # and their successors) makes some 2 GiB of the latter, which leaves room on any GPU of today.
 _MOST_RUNS = 64
 _MOST_PARAMETERS = 64_000_000
+
+
+@dataclass(slots=True, eq=False)
+class _TaskUnderWay:
+    """A task that was submitted, and its signs of life.
+
+    Attributes:
+        sign_at: when the latest sign came, or it was last found hung.
+        begun: whether a worker has said that it is at work on it.
+        trained: whether it has trained an epoch.
+        longest: of its epochs, seconds.
+        hung_seconds: how long it was silent when it was last found hung.
+    """
+
+    groups: list[RunGroup]
+    sign_at: float
+    begun: bool = False
+    trained: bool = False
+    longest: float = 0.0
+    hung_seconds: float | None = None
+
+    def sign(self, now: float, *, trained: bool) -> None:
+        """Note a sign of life: of a beginning, or of an epoch that was trained."""
+        if trained and self.begun:
+            self.longest = max(self.longest, now - self.sign_at)
+        self.sign_at, self.begun, self.trained = now, True, self.trained or trained
+
+    def found_hung(self, now: float, hang_seconds: float) -> bool:
+        """Whether it has been silent for too long; each silence is found once."""
+        usual = hang_seconds * (1 if self.trained else _FIRST_EPOCH)
+        silent = now - self.sign_at
+        if silent <= max(usual, _EPOCHS * self.longest):
+            return False
+        self.sign_at, self.hung_seconds = now, silent
+        return True
 
 
 class Scheduler:
@@ -59,13 +98,17 @@ class Scheduler:
         self._executor = executor
         self._checkpoint_seconds = checkpoint_seconds
         self._clock = clock
-        self._hangs = HangDetector(hang_seconds, clock())
+        self._hang_seconds = hang_seconds
+        self._clock_said = clock()
+        self._ran = (
+            0.0  # seconds in which the coordinator ran: a suspended one hears no sign of life
+        )
         self._prunes = study.pruner != "none"
         drawn_alone = isinstance(study.plan, Grid) or study.plan.sampler == "random"
         self._independent = drawn_alone and not self._prunes
         self._trials: dict[str, TrialUnderWay] = {}
         self._waiting: list[RunGroup] = []
-        self._tasks: dict[str, list[RunGroup]] = {}
+        self._tasks: dict[str, _TaskUnderWay] = {}
         self._happened: list[Event] = []
         self._numbers = itertools.count()
 
@@ -98,9 +141,9 @@ class Scheduler:
         # A task with runs of other trials continues: these leave it at its end.
         tasks = [
             name
-            for name, groups in self._tasks.items()
-            if all(group.trial.ending for group in groups)
-            and any(group.trial in trials for group in groups)
+            for name, task in self._tasks.items()
+            if all(group.trial.ending for group in task.groups)
+            and any(group.trial in trials for group in task.groups)
         ]
         if tasks:
             self._executor.end(tasks)
@@ -131,20 +174,22 @@ class Scheduler:
 
     def _look_after_workers(self) -> None:
         """Replace workers that hang, once nothing is left to be heard from them."""
-        self._hangs.tick(self._clock())
+        now = self._clock()
+        self._ran += min(now - self._clock_said, _LONGEST_TICK_SECONDS)
+        self._clock_said = now
         if not self._executor.events.empty():
             return
         self._happened += map(LogLine, self._executor.pool.tend())
-        for name in self._hangs.hung():
-            self._executor.replace(name)
+        for name, task in self._tasks.items():
+            if task.found_hung(self._ran, self._hang_seconds):
+                self._executor.replace(name)
 
     def _submit_waiting(self) -> None:
         while self._waiting and self._free > 0:
             groups = self._next_groups()
             self._waiting = [group for group in self._waiting if group not in groups]
             name = f"{groups[0].trial.spec.key}-task-{next(self._numbers)}"
-            self._tasks[name] = groups
-            self._hangs.start(name)
+            self._tasks[name] = _TaskUnderWay(groups, self._ran)
             runs = tuple(run for group in groups for run in group.runs)
             self._executor.submit(
                 Task(name=name, runs=runs, checkpoint_seconds=self._checkpoint_seconds)
@@ -181,8 +226,9 @@ class Scheduler:
         return Fraction(1, limit if self._independent else min(limit, len(group.trial.spec.seeds)))
 
     def _on_epochs(self, message: EpochMessage) -> None:
-        groups = self._tasks[message.task]
-        self._hangs.sign(message.task, trained=message.phase == "trained")
+        task = self._tasks[message.task]
+        task.sign(self._ran, trained=message.phase == "trained")
+        groups = task.groups
         if all(group.trial.ending for group in groups):
             self._executor.end([message.task])  # it has not heard yet, or its worker was replaced
         trials = dict.fromkeys(group.trial for group in groups)
@@ -207,14 +253,15 @@ class Scheduler:
             self._happened.append(EpochDone(trial.spec, trial.announced, metrics))
 
     def _on_task_ended(self, name: str) -> None:
-        groups, signs = self._tasks.pop(name), self._hangs.end(name)
+        task = self._tasks.pop(name)
+        groups = task.groups
         try:
             results = self._executor.result(name)
         except Exception as error:  # sorted here: a fatal one is raised, any other fails the task
             failure = failure_of(error)
-            if failure.reason == "worker_lost" and signs.hung_seconds is not None:
-                failure = Failure("hung", f"no sign of life for {signs.hung_seconds:.0f} s")
-            retried = self._on_failure(groups, failure, begun=signs.begun)
+            if failure.reason == "worker_lost" and task.hung_seconds is not None:
+                failure = Failure("hung", f"no sign of life for {task.hung_seconds:.0f} s")
+            retried = self._on_failure(groups, failure, begun=task.begun)
         else:
             retried = self._on_results(groups, results)
         self._waiting[:0] = retried

@@ -34,11 +34,7 @@ class Session:
     """What the coordinator of one study works with.
 
     Attributes:
-        definition: of the study.
-        source: of the images.
-        row: the study's row in our tables.
-        optuna: the Optuna half.
-        store: our tables.
+        row, optuna: the study in our tables and in Optuna's.
         guard: watches the files of the database.
         lease: on the study; None where nobody else can come.
         retried: numbers of the failed trials that are to be trained again.
@@ -52,11 +48,6 @@ class Session:
     guard: FileGuard
     lease: Lease | None = None
     retried: tuple[int, ...] = ()
-
-    @property
-    def planned_trials(self) -> int:
-        """Trials in total when the search is finished."""
-        return self.definition.study.trials
 
     @property
     def checkpoints(self) -> Path:
@@ -86,7 +77,7 @@ class Session:
 
     def unfinished_trials(self) -> int:
         """How many trials are still to be finished."""
-        return max(0, self.planned_trials - self.optuna.counts().finished)
+        return max(0, self.definition.study.trials - self.optuna.counts().finished)
 
 
 def open_session(
@@ -98,13 +89,6 @@ def open_session(
     retry_failed: bool = False,
 ) -> Session:
     """Create the study, or open it and make sure that it is the same.
-
-    Args:
-        database: that holds it, or will.
-        definition: of the study.
-        source: of the images.
-        lease: on the study, which is held.
-        retry_failed: put failed trials back into the queue.
 
     Raises:
         DefinitionError: a study of that name has another definition; the message says what differs.

@@ -22,13 +22,7 @@ _FAULTS_OF_A_BATCH = frozenset({"out_of_memory", "error"})
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a trial or a task failed.
-
-    Attributes:
-        reason: `diverged`, `worker_lost`, `out_of_memory`, `hung` or `error`.
-        message: one line.
-        details: a traceback, for the log.
-    """
+    """Why a trial or a task failed: the word that is stored, a line, and a traceback for the log."""
 
     reason: str
     message: str
@@ -40,12 +34,12 @@ class TrialUnderWay:
     """A trial under way.
 
     Attributes:
-        spec: what is trained.
         began: when it was started by this coordinator.
         groups: how many of its groups of runs are not over.
         histories: seed → metrics of its epochs.
         announced: how many epochs of all seeds were announced.
         ending: whether it was asked to end.
+        finished: seeds that have reached their last epoch.
     """
 
     spec: TrialSpec
@@ -56,7 +50,7 @@ class TrialUnderWay:
     ending: bool = False
     failure: Failure | None = None
     attempts: int = 0
-    finished: set[int] = field(default_factory=set)  # seeds
+    finished: set[int] = field(default_factory=set)
     tests: dict[int, EvaluationMetrics] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
 
@@ -100,8 +94,6 @@ class RunGroup:
     """Runs of one trial that are always in one task: all of them in lock-step, or a single one.
 
     Attributes:
-        trial: of the runs.
-        runs: which.
         alone: whether it shares no task with other groups any more, as it or they may be to blame.
         failed: attempts in a row that got no further.
     """

@@ -31,10 +31,10 @@ _OUT_OF_MEMORY_TOPIC = "worker-restart-memory"  # of Dask's nannies
 
 
 class Executor:
-    """Executes tasks; a context manager.
+    """Executes tasks, one at a time on each worker; a context manager.
 
     Args:
-        pool: the workers; each trains one task at a time.
+        pool: the workers.
         events: where every `EpochMessage` and `TaskEnded` is put.
         work: what a worker does with a task.
         priority: against the tasks of other studies on the same workers; higher ones come first.

@@ -34,12 +34,9 @@ class JoiningMachine:
     """Workers of this machine for the coordinators at an address.
 
     Attributes:
-        address: of the scheduler.
-        specs: one for each worker.
         wait_seconds: how long to wait for a coordinator, at first and after each one.
         memory_limit: of each worker, in bytes; None shares out what the machine has.
         name: of the first worker, to which the others add a number; None lets Dask choose.
-        log: takes a line.
     """
 
     address: Address

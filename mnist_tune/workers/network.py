@@ -31,13 +31,7 @@ _INSECURE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """Certificate files in PEM.
-
-    Attributes:
-        ca: of the authority that has signed all certificates.
-        cert: our own.
-        key: of our own.
-    """
+    """Certificate files in PEM: of the authority that has signed all, our own, and the key of that."""
 
     ca: Path
     cert: Path
@@ -55,13 +49,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a scheduler is.
-
-    Attributes:
-        protocol: `tcp` or `tls`.
-        host, port: as given; port 0 is any free one.
-        tls: certificates, for `tls`.
-    """
+    """Where a scheduler is: by `tcp`, or by `tls` with certificates; port 0 is any free one."""
 
     protocol: str
     host: str
@@ -97,11 +85,6 @@ def find_tls(ca: Path | None, cert: Path | None, key: Path | None) -> Tls | None
 
 def parse_address(text: str, tls: Tls | None = None, *, insecure: bool = False) -> Address:
     """Read `tcp://HOST:PORT` or `tls://HOST:PORT`.
-
-    Args:
-        text: the address.
-        tls: certificates.
-        insecure: whether others may reach it without TLS.
 
     Raises:
         DefinitionError: it is none, or would let others run code here.

@@ -14,7 +14,6 @@ import multiprocessing
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import dask
 import distributed.utils
@@ -143,13 +142,7 @@ class LocalPool(WorkerPool):
 
 
 class _RemotePool(WorkerPool):
-    """Workers that come and go.
-
-    Args:
-        address: of the scheduler that they join.
-    """
-
-    _client: Client
+    """Workers that come and go."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -180,6 +173,12 @@ class _RemotePool(WorkerPool):
         self.workers, self.gpus = len(there), bool(there) and there <= self._with_gpu
         return lines
 
+    def _joined(self, client: Client) -> Client:
+        """Keep the client, and tell workers by the scheduler which versions are ours."""
+        self._client = client
+        client.set_metadata(VERSIONS_KEY, versions_here())
+        return client
+
     def _greet(self, workers: list[str]) -> None:
         """Make sure that new workers have our versions, and see which have a GPU.
 
@@ -206,12 +205,7 @@ class _RemotePool(WorkerPool):
 
 
 class ListeningPool(_RemotePool):
-    """A scheduler of ours that workers of other machines join, and perhaps some of this one.
-
-    Args:
-        address: where it listens.
-        specs: of workers of this machine.
-    """
+    """A scheduler of ours that workers of other machines join, and perhaps some of this one."""
 
     def __init__(self, address: Address, specs: Sequence[WorkerSpec] = ()) -> None:
         super().__init__(address)
@@ -226,11 +220,8 @@ class ListeningPool(_RemotePool):
     def _connect(self, stack: contextlib.ExitStack) -> Client:
         self.cluster = _start_cluster(self._specs, self._address, None)
         stack.callback(self.cluster.end)
-        self._client = stack.enter_context(
-            Client(self.cluster, timeout=_START_SECONDS, security=self._address.security())
-        )
-        self._client.set_metadata(VERSIONS_KEY, versions_here())
-        return self._client
+        client = Client(self.cluster, timeout=_START_SECONDS, security=self._address.security())
+        return self._joined(stack.enter_context(client))
 
 
 class ExternalPool(_RemotePool):
@@ -238,31 +229,23 @@ class ExternalPool(_RemotePool):
 
     def _connect(self, stack: contextlib.ExitStack) -> Client:
         try:
-            self._client = stack.enter_context(
-                Client(
-                    str(self._address),
-                    timeout=_ANSWER_SECONDS,
-                    security=self._address.security(),
-                    set_as_default=False,
-                )
+            client = Client(
+                str(self._address),
+                timeout=_ANSWER_SECONDS,
+                security=self._address.security(),
+                set_as_default=False,
             )
         except (OSError, TimeoutError) as error:
             raise WorkersGone(
                 f"no scheduler answers at {self._address}: start it (`dask scheduler`), or correct --cluster"
             ) from error
-        self._client.set_metadata(VERSIONS_KEY, versions_here())
-        return self._client
+        return self._joined(stack.enter_context(client))
 
 
 def worker_pool(
     options: WorkerOptions, tasks: int, *, one_thread: bool = False
 ) -> tuple[WorkerPool, str]:
     """The workers that were asked for, not started yet, and a line that says which they are.
-
-    Args:
-        options: what was asked for.
-        tasks: how many there are at most at one time.
-        one_thread: whether results would depend on more CPU threads than one.
 
     Raises:
         DefinitionError: what was asked for is not here.
@@ -285,8 +268,23 @@ class _LocalCluster(SpecCluster):
     """A scheduler in this process, and workers of which each has an environment of its own."""
 
     def __init__(
-        self, specs: Sequence[WorkerSpec], options: dict[str, Any], scheduler: dict[str, Any]
+        self, specs: Sequence[WorkerSpec], address: Address, memory_limit: int | None
     ) -> None:
+        host, security = address.host.strip("[]"), address.security()
+        common = {
+            "protocol": f"{address.protocol}://",
+            "security": security,
+            "host": host,
+            "dashboard": False,
+        }
+        options = {
+            **common,
+            "nthreads": 1,
+            "memory_limit": memory_limit or int(MEMORY_LIMIT / max(1, len(specs))),
+            "silence_logs": logging.CRITICAL,
+        }
+        # Any free port of Dask's status pages, since a fixed one that is taken makes it warn.
+        scheduler = {**common, "port": address.port, "dashboard_address": "127.0.0.1:0"}
         self._wanted = {
             number: {"cls": Nanny, "options": {**options, "env": spec.environment}}
             for number, spec in enumerate(specs)
@@ -294,7 +292,7 @@ class _LocalCluster(SpecCluster):
         super().__init__(  # type: ignore[no-untyped-call]
             workers=dict(self._wanted),
             scheduler={"cls": Scheduler, "options": scheduler},
-            security=options["security"],
+            security=security,
             silence_logs=logging.CRITICAL,
         )
 
@@ -329,27 +327,12 @@ def _start_cluster(
     Raises:
         WorkersGone: they cannot be started.
     """
-    common = {
-        "protocol": f"{address.protocol}://",
-        "security": address.security(),
-        "dashboard": False,
-    }
-    host = address.host.strip("[]")
-    options = {
-        **common,
-        "nthreads": 1,
-        "host": host if specs else None,
-        "memory_limit": memory_limit or int(MEMORY_LIMIT / max(1, len(specs))),
-        "silence_logs": logging.CRITICAL,
-    }
-    # Any free one of Dask's status pages, since a fixed one that is taken makes it warn.
-    scheduler = {**common, "host": host, "port": address.port, "dashboard_address": "127.0.0.1:0"}
     if specs:
         fork_server.start()
     with fork_server.signals_kept_from_children():
         for attempts_left in reversed(range(_STARTS)):
             try:
-                return _LocalCluster(specs, options, scheduler)
+                return _LocalCluster(specs, address, memory_limit)
             except RuntimeError as error:
                 if attempts_left and "address" not in str(error).lower():
                     continue

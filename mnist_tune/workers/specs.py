@@ -21,12 +21,7 @@ THREADS_VARIABLE = "MNIST_TUNE_THREADS"
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a machine offers to train on.
-
-    Attributes:
-        cores: that this process may run on.
-        gpus: names of NVIDIA GPUs as CUDA_VISIBLE_DEVICES takes them, such as `0`.
-    """
+    """Cores that this process may run on, and names of GPUs as CUDA_VISIBLE_DEVICES takes them."""
 
     cores: int
     gpus: tuple[str, ...] = ()
@@ -126,8 +121,8 @@ def worker_specs(
 
     Args:
         options: what was asked for.
-        machine: what was found.
-        tasks: how many tasks there are at most at one time; None is any number.
+        machine: where.
+        tasks: how many there are at most at one time; None is any number.
         one_thread: whether results may depend on more CPU threads than one.
 
     Raises:

@@ -128,7 +128,6 @@ class EpochMessage:
     """What a worker says of a task under way.
 
     Attributes:
-        task: name of the task.
         phase: `begun`, `compiling` (with the epochs that were restored) or `trained`.
         epochs: index of a run in the task, and what an epoch of it measured.
         worker: address of the worker.
@@ -160,12 +159,9 @@ class TaskEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """When, where and how long a run was trained in a task.
+    """When, where and how long a run was trained in a task, by UTC.
 
-    Attributes:
-        started_at, finished_at: with UTC as their time zone.
-        train_seconds: compilation included; in a task of several runs, its share.
-        host, device, threads: where.
+    `train_seconds` includes compilation; in a task of several runs it is a share.
     """
 
     started_at: datetime
@@ -183,7 +179,6 @@ class RunResult:
     Attributes:
         finished: False if its task was asked to end early; its state is then in a checkpoint.
         history: metrics of each epoch from the first on, restored ones included.
-        timing: of this task.
         test: metrics on the test set, of a finished run of a confirmation.
         weights: content of the file of its final weights, from a machine that cannot write it itself.
         warning: such as a checkpoint that had to be ignored.

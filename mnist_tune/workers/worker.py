@@ -61,11 +61,9 @@ async def end_tasks(keys: list[str]) -> None:
 
 
 def run_task(task: Task, dataset: Dataset | None = None) -> TaskResults:
-    """Run a task on a Dask worker; its epochs are events of the coordinator's topic.
+    """Run a task on a Dask worker, with images that were sent along or those of this machine.
 
-    Args:
-        task: to run.
-        dataset: the images, where they were sent along.
+    Its epochs are events of the coordinator's topic.
     """
     from distributed import get_worker
 
@@ -109,11 +107,6 @@ def train_task(
     task: Task, publish: Publish, wanted: Callable[[], bool] = lambda: True
 ) -> TaskResults:
     """Train a task's runs from their checkpoints to the end, or until asked to end.
-
-    Args:
-        task: to train.
-        publish: tells the coordinator.
-        wanted: whether anybody still waits for the results.
 
     Raises:
         DataError: the images are not those that the study began with.
@@ -189,12 +182,7 @@ def _results(
 ) -> Iterator[RunResult | Diverged]:
     """Save finished runs, and evaluate those of a confirmation.
 
-    Args:
-        runs: that were trained.
-        reached: of each, its state.
-        timing: of each.
-        trainer: that trained them.
-        take_weights: whether the coordinator cannot read what is saved here.
+    Weights are taken along where the coordinator cannot read what is saved here.
     """
     trial = runs[0].trial
     finished = {

@@ -18,9 +18,8 @@ from mnist_tune.dashboard.publication import publish
 from mnist_tune.dashboard.publisher import publishing
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, StorageError
-from mnist_tune.search.coordinator import SearchCoordinator
+from mnist_tune.search.coordinator import SearchCoordinator, StopRequests
 from mnist_tune.search.session import Session, open_session
-from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.artifacts import DashboardArtifact, list_artifacts, read_note, write_note
 from mnist_tune.storage.artifacts import artifacts_of_trial as shown_by_trial
 from mnist_tune.storage.database import Database, open_database

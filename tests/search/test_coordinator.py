@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import queue
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import DEFAULT, patch
 
 import optuna
@@ -13,11 +17,10 @@ import pytest
 
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, WorkerFailed
-from mnist_tune.search.coordinator import SearchCoordinator
+from mnist_tune.search.coordinator import SearchCoordinator, StopRequests
 from mnist_tune.search.events import EpochDone, Event, Tick
 from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
-from mnist_tune.search.stopping import StopRequests
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import EpochRow, RunRow, TrialCounts
@@ -486,3 +489,22 @@ def test_epochs_that_nobody_heard_of_are_judged_all_the_same(
     observer = Disturbing(how)
     assert search_pruned(tmp_path, pruner, observer, saved) == undisturbed
     assert len(observer.disturbed) > 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_counted_and_wake_the_scheduler(number: signal.Signals) -> None:
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with StopRequests(events) as stop:
+        assert stop.count == 0
+        for count in (1, 2):
+            os.kill(os.getpid(), number)
+            assert events.get(timeout=10) == "stop"
+            assert stop.count == count
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyError), StopRequests(queue.SimpleQueue()):
+        raise KeyError
+    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert after == before

@@ -130,7 +130,7 @@ def test_fewer_trials_than_have_ended_are_not_planned(
     for _ in range(4):
         session.optuna.tell(session.optuna.ask(), 0.5)
     again = opened(database, "layer_widths", trials=2)
-    assert (again.planned_trials, again.unfinished_trials()) == (4, 0)
+    assert (again.definition.study.trials, again.unfinished_trials()) == (4, 0)
     assert again.store.study("layer_widths").planned_trials == 4
     assert "4 trials of layer_widths have ended already, more than the 2 of --trials" in caplog.text
 
