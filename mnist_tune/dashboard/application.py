@@ -14,8 +14,7 @@ from mnist_tune.storage import sqlite_files
 from mnist_tune.storage.artifacts import ENDED, ArtifactFiles, study_of_artifact
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.optuna_adapter import read_all
-from mnist_tune.storage.optuna_storage import open_cached, open_optuna
+from mnist_tune.storage.optuna_adapter import open_cached, open_optuna, read_all
 from mnist_tune.storage.overview import optuna_id, owner_of
 from mnist_tune.storage.store import study_state
 

@@ -75,10 +75,7 @@ class DashboardArtifact:
 def artifacts_of_trial(uid: str, trial_number: int, network: str) -> tuple[DashboardArtifact, ...]:
     """Return what each trial that trained to its end lists: learning curves, and its network.
 
-    Args:
-        uid: of the study.
-        trial_number: of the trial.
-        network: its description as JSON; trials with the same network share its picture.
+    Trials with the same network, described as JSON, share its picture.
     """
     return (
         DashboardArtifact(uid, f"trial {trial_number}", "learning_curves.png"),
@@ -130,12 +127,7 @@ def write_note(study: OptunaStudy, note: str, trial_number: int | None = None) -
 
 
 def with_trial_ids(key: str, ids: Mapping[int, int]) -> str:
-    """An attribute's key of a study, in which the ids of its trials are replaced.
-
-    Args:
-        key: such as `dashboard:7:note_str:0` or `dashboard:artifacts:7:…`, or any other.
-        ids: old → new.
-    """
+    """Replace the ids of trials in a key such as `dashboard:7:note_str:0` or `dashboard:artifacts:7:…`."""
     found = _OF_A_TRIAL.match(key)
     if found is None or int(found[2]) not in ids:
         return key
@@ -155,20 +147,11 @@ class ArtifactFiles:
         self._folder = location.artifacts
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Open a file that somebody has uploaded.
-
-        Raises:
-            ArtifactNotFound: it is not there (yet).
-        """
+        """Open a file that somebody has uploaded; ArtifactNotFound if it is not there (yet)."""
         return self._there(artifact_id).open("rb")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write a file; a reader sees the old one or the new one.
-
-        Raises:
-            ValueError: the id is none.
-            OSError: it cannot be written.
-        """
+        """Write a file; a reader sees the old one or the new one."""
         path = self.path(artifact_id)
         if path is None:
             raise ValueError(f"not an id: {artifact_id}")
@@ -176,11 +159,7 @@ class ArtifactFiles:
         write_atomically(path, iter(partial(content_body.read, 1 << 16), b""))
 
     def remove(self, artifact_id: str) -> None:
-        """Remove a file.
-
-        Raises:
-            ArtifactNotFound: it is not there.
-        """
+        """Remove a file; ArtifactNotFound if it is not there."""
         self._there(artifact_id).unlink()
 
     def open_kept(self, artifact_id: str, state: str) -> BinaryIO | None:
@@ -191,11 +170,7 @@ class ArtifactFiles:
             return None
 
     def keep(self, artifact_id: str, state: str, content: bytes) -> None:
-        """Keep what was drawn of a state, in the place of older ones.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Keep what was drawn of a state, in the place of older ones."""
         path = self._place(artifact_id, state)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)

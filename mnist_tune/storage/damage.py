@@ -14,14 +14,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    Boolean,
     Column,
     Connection,
     DateTime,
     Enum,
     Float,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
@@ -45,9 +43,8 @@ from mnist_tune.storage.records import (
     StudyRow,
     TimingRow,
     TrialRow,
-    from_columns,
 )
-from mnist_tune.storage.schema import TABLES, metadata
+from mnist_tune.storage.schema import TABLES, from_columns, metadata, value_text
 
 _Row = Mapping[str, Any]
 _Content = Mapping[str, list[_Row]]  # table → its rows
@@ -106,7 +103,8 @@ def damages(location: Location) -> Iterator[str]:
 
 
 def _wrong(table: Table, row: _Row, *, typed: bool) -> str | None:
-    return (_wrong_type(table, row) if typed else None) or _wrong_meaning(table, row)
+    of_optuna = table.name not in _KINDS
+    return (_wrong_type(table, row) if typed and of_optuna else None) or _wrong_meaning(table, row)
 
 
 def _text(stored: bytes) -> str | _NoText:
@@ -142,23 +140,22 @@ class _Names:
         own = row.get("name", row.get("study_name")) if "studies" in table.name else None
         owner = own or next((n for c in row if (n := self._names.get((c, row[c])))), None)
         keys = [
-            f"{column.name} {_shown(row[column.name])}"
+            f"{column.name} {value_text(row[column.name])}"
             for column in table.primary_key
             if column.name not in ("study_uid", "uid")
         ]
-        return ", ".join(([f"study {_shown(owner)}"] if owner else []) + keys)
+        return ", ".join(([f"study {value_text(owner)}"] if owner else []) + keys)
 
 
 def _wrong_type(table: Table, row: _Row) -> str | None:
-    """A value that SQLite holds and the column does not allow."""
+    """A value of Optuna's that SQLite holds and the column does not allow; see `from_columns` for ours."""
     for column in table.columns:
         value = row[column.name]
-        optuna = table.name not in _KINDS
         if value is None:
-            if not column.nullable or (optuna and column.name not in _NULL):
+            if not column.nullable or column.name not in _NULL:
                 return f"{column.name} is missing"
         elif not _fits(column, value):
-            return f"{column.name} holds {_shown(value)}"
+            return f"{column.name} holds {value_text(value)}"
     return None
 
 
@@ -168,14 +165,10 @@ def _fits(column: Column[Any], value: Any) -> bool:
         return value in kind.enums
     if isinstance(kind, DateTime):
         return isinstance(value, str) and _is(value, datetime.fromisoformat)
-    if isinstance(kind, Boolean):
-        return isinstance(value, int) and value in (0, 1)
     if isinstance(kind, Integer):
         return isinstance(value, int)
     if isinstance(kind, Float):
         return isinstance(value, int | float) and math.isfinite(value)
-    if isinstance(kind, LargeBinary):
-        return isinstance(value, bytes)
     return isinstance(value, str)
 
 
@@ -228,7 +221,7 @@ def _torn_apart(content: _Content) -> Iterator[str]:
     directions = Counter(row["study_id"] for row in content["study_directions"])
     for study in content["studies"]:
         if directions[study["study_id"]] != 1:
-            yield f"table study_directions: study {_shown(study['study_name'])} lacks its direction"
+            yield f"table study_directions: study {value_text(study['study_name'])} lacks its direction"
     yield from _unlike(content)
     values = {row["trial_id"] for row in content["trial_values"]}
     for trial in content["trials"]:
@@ -255,7 +248,7 @@ def _without_runs(content: _Content) -> Iterator[str]:
         uid, confirmation, trial_number = key
         if runs[key] < count:
             yield (
-                f"table {_RUNS}, study {_shown(names.get(uid, (uid, 0))[0])}, confirmation "
+                f"table {_RUNS}, study {value_text(names.get(uid, (uid, 0))[0])}, confirmation "
                 f"{confirmation}, trial_number {trial_number}: {runs[key]} of {count} runs are there"
             )
 
@@ -271,7 +264,7 @@ def _unlike(content: _Content) -> Iterator[str]:
         try:
             check_parameters(values)
         except (ValueError, TypeError, KeyError) as error:
-            yield f"table trial_params, param_name {_shown(name)}: {error}"
+            yield f"table trial_params, param_name {value_text(name)}: {error}"
 
 
 def _lacking(trial: _Row, values: set[Any]) -> Iterator[str]:
@@ -281,8 +274,3 @@ def _lacking(trial: _Row, values: set[Any]) -> Iterator[str]:
         yield "datetime_complete"
     if trial["state"] == "COMPLETE" and trial["trial_id"] not in values:
         yield "its value"
-
-
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) and value.isprintable() else ascii(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"

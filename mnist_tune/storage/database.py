@@ -122,9 +122,7 @@ class Database:
         """Return what makes connections to the file, for engines here and in Optuna."""
         path = sqlite_files.path_of(self.location)
         if self.read_only:
-            following, still = sqlite_files.connect_following, sqlite_files.connect_read_only
-            connect = following if self.following else still
-            return lambda: connect(path)
+            return lambda: sqlite_files.connect_read_only(path, following=self.following)
         return lambda: sqlite_files.connect(
             path, busy_seconds=self.busy_seconds, transactions=transactions
         )
@@ -178,11 +176,7 @@ def open_database(
 
 @contextmanager
 def creation_lock(location: Location, seconds: float = sqlite_files.BUSY_SECONDS) -> Iterator[None]:
-    """Let one process at a time make tables.
-
-    Raises:
-        StorageError: the lock cannot be taken, or another process keeps it.
-    """
+    """Let one process at a time make tables; StorageError if another one keeps the lock."""
     if location.is_sqlite:
         with _file_lock(location, seconds):
             yield
@@ -196,11 +190,6 @@ def creation_lock(location: Location, seconds: float = sqlite_files.BUSY_SECONDS
 
 def server_engine(location: Location, *, read_only: bool = False, **options: Any) -> Engine:
     """Make an engine for a server; nothing is connected yet.
-
-    Args:
-        location: of the database.
-        read_only: whether the server refuses every write.
-        options: further ones of SQLAlchemy.
 
     Raises:
         StorageError: the URL cannot be read, or its driver is not installed.
@@ -225,19 +214,10 @@ def server_options(location: Location, *, read_only: bool = False) -> dict[str, 
 
 
 def wait_for_server(location: Location, seconds: float, stop: Callable[[], object]) -> bool:
-    """Wait until a server answers again.
-
-    Args:
-        location: of its database.
-        seconds: to wait at most.
-        stop: whether to wait no more.
-
-    Returns:
-        Whether it answers; False after a word to stop.
+    """Wait until a server answers again, or until `stop` says to wait no more; whether it answers.
 
     Raises:
         ServerLost: it does not do so in time.
-        StorageError: it answers with another error.
     """
     deadline = time.monotonic() + seconds
     engine = server_engine(location, poolclass=NullPool)

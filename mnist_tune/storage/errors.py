@@ -14,84 +14,56 @@ from contextlib import contextmanager
 from mnist_tune.errors import MnistTuneError, ServerLost, StorageError
 from mnist_tune.storage.location import Location
 
-_FULL = (
-    "{where}: the disk is full; free some space and type the same command again, "
-    "what was stored before is safe"
-)
-_LOCKED = (
-    "{where}: another program keeps the database locked; close it (a database browser, a copy, "
-    "a sync tool) and type the same command again"
-)
-_READ_ONLY = (
-    "{where} cannot be written: make the file and its folder writable, or give another --storage"
-)
-_FOREIGN = "{where} is not an SQLite database: give another --storage"
-_DAMAGED = (
-    "{where} is damaged: restore it from a backup, or give another --storage; "
-    "`mnist-tune doctor` names the damage"
-)
-_CLOSED = (
-    "{where} cannot be opened: its folder is gone, closed to you, or holds a half-copied "
-    "database; copy all of {where}* to a writable folder, or give another --storage"
-)
-_DISK = (
-    "{where}: the disk could not be read or written (full, failing, or over a size limit); "
-    "see to the disk and type the same command again"
-)
-_LACKING = (
-    "{where} lacks what mnist_tune stores there ({message}): was the file replaced under way? "
-    "Put it back, or give another --storage; `mnist-tune doctor` says what is missing"
-)
-_NO_DATABASE = (
-    "{where}: the server has no database of this name; make it or correct the URL in --storage"
-)
-_NO_USER = "{where}: the server refuses this user or password; correct the URL in --storage"
-_READER = (
-    "{where}: the server lets this user read only ({message}); give it the right to write and to "
-    "make tables, or give another --storage"
-)
+_LOST = ("08", "57P")
+# What an error means, by the beginning of SQLite's name of it, a server's SQLSTATE, or the name of
+# an errno.
+_MEANINGS = {
+    ("SQLITE_FULL", "53100", "ENOSPC", "EDQUOT"): (
+        "{where}: the disk is full; free some space and type the same command again, "
+        "what was stored before is safe"
+    ),
+    ("SQLITE_BUSY", "SQLITE_LOCKED", "55P03"): (
+        "{where}: another program keeps the database locked; close it (a database browser, a copy, "
+        "a sync tool) and type the same command again"
+    ),
+    ("SQLITE_READONLY", "SQLITE_PERM", "EACCES", "EPERM", "EROFS"): (
+        "{where} cannot be written: make the file and its folder writable, or give another --storage"
+    ),
+    ("SQLITE_NOTADB",): "{where} is not an SQLite database: give another --storage",
+    ("SQLITE_CORRUPT", "XX00"): (
+        "{where} is damaged: restore it from a backup, or give another --storage; "
+        "`mnist-tune doctor` names the damage"
+    ),
+    ("SQLITE_CANTOPEN",): (
+        "{where} cannot be opened: its folder is gone, closed to you, or holds a half-copied "
+        "database; copy all of {where}* to a writable folder, or give another --storage"
+    ),
+    ("SQLITE_IOERR", "58030", "EIO", "EFBIG"): (
+        "{where}: the disk could not be read or written (full, failing, or over a size limit); "
+        "see to the disk and type the same command again"
+    ),
+    ("SQLITE_ERROR", "42703", "42P01"): (
+        "{where} lacks what mnist_tune stores there ({message}): was the file replaced under way? "
+        "Put it back, or give another --storage; `mnist-tune doctor` says what is missing"
+    ),
+    ("3D000",): (
+        "{where}: the server has no database of this name; make it or correct the URL in --storage"
+    ),
+    ("28",): "{where}: the server refuses this user or password; correct the URL in --storage",
+    ("25006", "42501"): (
+        "{where}: the server lets this user read only ({message}); give it the right to write and "
+        "to make tables, or give another --storage"
+    ),
+    _LOST: (
+        "{where}: the database server cannot be reached ({message}); start it or correct the URL "
+        "in --storage"
+    ),
+}
 _REFUSED = "{where}: the database refused: {message}; type `mnist-tune doctor`"
-_LOST = (
-    "{where}: the database server cannot be reached ({message}); start it or correct the URL in "
-    "--storage"
-)
 _NO_DRIVER = (
     "{where}: no driver for this kind of database is installed ({message}); pip install "
     "'psycopg[binary]' for postgresql://, or give the path of a file"
 )
-
-# By the beginning of SQLite's name of the error, a server's SQLSTATE, or the name of an errno.
-_MEANINGS = {
-    "SQLITE_FULL": _FULL,
-    "SQLITE_BUSY": _LOCKED,
-    "SQLITE_LOCKED": _LOCKED,
-    "SQLITE_READONLY": _READ_ONLY,
-    "SQLITE_PERM": _READ_ONLY,
-    "SQLITE_NOTADB": _FOREIGN,
-    "SQLITE_CORRUPT": _DAMAGED,
-    "SQLITE_CANTOPEN": _CLOSED,
-    "SQLITE_IOERR": _DISK,
-    "SQLITE_ERROR": _LACKING,
-    "08": _LOST,
-    "25006": _READER,
-    "28": _NO_USER,
-    "3D000": _NO_DATABASE,
-    "42501": _READER,
-    "42703": _LACKING,
-    "42P01": _LACKING,
-    "53100": _FULL,
-    "55P03": _LOCKED,
-    "57P": _LOST,
-    "58030": _DISK,
-    "XX00": _DAMAGED,
-    "ENOSPC": _FULL,
-    "EDQUOT": _FULL,
-    "EACCES": _READ_ONLY,
-    "EPERM": _READ_ONLY,
-    "EROFS": _READ_ONLY,
-    "EIO": _DISK,
-    "EFBIG": _DISK,
-}
 # What has no code: text that is no UTF-8, and a server that cannot be reached.
 _UNREADABLE, _UNREACHABLE = "SQLITE_CORRUPT", "08001"
 # What a database may do to a correct program; others (IntegrityError, a wrong statement) are bugs.
@@ -160,13 +132,12 @@ def translated(location: Location) -> Iterator[None]:
 
 
 def _told(code: str, message: str, location: Location) -> StorageError:
-    meaning = _meaning(code) or _REFUSED
-    kind = ServerLost if meaning is _LOST else StorageError
-    return kind(meaning.format(where=location, message=message))
+    kind = ServerLost if code.startswith(_LOST) else StorageError
+    return kind((_meaning(code) or _REFUSED).format(where=location, message=message))
 
 
 def _meaning(code: str) -> str | None:
-    return next((text for start, text in _MEANINGS.items() if code.startswith(start)), None)
+    return next((text for codes, text in _MEANINGS.items() if code.startswith(codes)), None)
 
 
 def _code(cause: BaseException) -> str:

@@ -59,11 +59,7 @@ class _Study:
 
 
 def faults(location: Location) -> tuple[Fault, ...]:
-    """Look for faults; nothing is changed.
-
-    Raises:
-        StorageError: nothing can be read at all.
-    """
+    """Look for faults; nothing is changed."""
     if location.is_sqlite and not sqlite_files.exists(location):
         return ()
     damaged = tuple(_damaged(location))
@@ -84,16 +80,11 @@ def blame(error: Exception, location: Location) -> None:
 
 
 def repair(location: Location) -> tuple[str, ...]:
-    """Do what is safe; return what was done, a line each.
-
-    Raises:
-        StorageError: a study is being worked on, or the file cannot be written.
-    """
+    """Do what is safe; return what was done, a line each. StorageError if somebody works on a study."""
     if not location.is_sqlite or not sqlite_files.exists(location):
         return ()
     try:
-        with closing(sqlite_files.connect_read_only(sqlite_files.path_of(location))) as connection:
-            damages = tuple(_damages(connection))
+        damages = tuple(_damages(location))
         studies = _studies(location)
         for study in studies.values():
             if (who := holder(location, study.name)) is not None:
@@ -108,11 +99,9 @@ def repair(location: Location) -> tuple[str, ...]:
 
 
 def stale_checkpoints(folder: Path, finished: Collection[tuple[int, int]]) -> list[Path]:
-    """Return checkpoints from which nothing is ever resumed, since their trial has ended.
+    """Return checkpoints of a study from which nothing is ever resumed, since their trial has ended.
 
-    Args:
-        folder: of a study's checkpoints.
-        finished: (confirmation, trial) of what has ended; the search is confirmation 0.
+    `finished` are the (confirmation, trial) that have ended; the search is confirmation 0.
     """
     return [
         path
@@ -128,10 +117,7 @@ def _damaged(location: Location) -> Iterator[Fault]:
 
     try:
         if location.is_sqlite:
-            with closing(
-                sqlite_files.connect_read_only(sqlite_files.path_of(location))
-            ) as connection:
-                found = tuple(_damages(connection))
+            found = tuple(_damages(location))
             yield from found
             if found:
                 return
@@ -141,9 +127,10 @@ def _damaged(location: Location) -> Iterator[Fault]:
         yield Fault(f"the database is damaged ({' '.join(str(error).split())})", _RESTORE)
 
 
-def _damages(connection: sqlite3.Connection) -> Iterator[Fault]:
+def _damages(location: Location) -> Iterator[Fault]:
     """What SQLite finds in its own pages."""
-    found = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")]
+    with closing(sqlite_files.connect_read_only(sqlite_files.path_of(location))) as connection:
+        found = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")]
     wrong = [line for line in found if line != "ok"]
     if not wrong:
         return

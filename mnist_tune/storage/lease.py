@@ -97,11 +97,7 @@ class Lease:
         self.release()
 
     def acquire(self) -> None:
-        """Take the lease, or refuse.
-
-        Raises:
-            StorageError: somebody has it, or it cannot be taken.
-        """
+        """Take the lease; StorageError if somebody else has it, or it cannot be taken."""
         if self._taken():
             return
         who = self._holder()
@@ -112,11 +108,7 @@ class Lease:
         )
 
     def check(self) -> None:
-        """Make sure that the lease is still held; called every second or so.
-
-        Raises:
-            ServerLost: the connection that holds it is lost, and somebody else may have it.
-        """
+        """Raise ServerLost if the lease may no longer be held; called every second or so."""
 
     def release(self) -> None:
         """Give the lease back; does nothing if it is not held."""
@@ -247,11 +239,7 @@ def holder(location: Location, study: str) -> Holder | None:
 
 
 def holders(location: Location, studies: list[str]) -> dict[str, Holder]:
-    """Study → holder of its lease; studies whose lease is free are left out.
-
-    Raises:
-        StorageError: the server cannot be asked.
-    """
+    """Study → holder of its lease; studies whose lease is free are left out."""
     if location.is_sqlite:
         files = {study: _lock_file(location, study) for study in studies}
         return {study: _read_note(_note(f)) for study, f in files.items() if _is_locked(f)}

@@ -35,7 +35,7 @@ from optuna.distributions import check_distribution_compatibility, json_to_distr
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.storages._rdb.models import (
     BaseModel,
     TrialIntermediateValueModel,
@@ -47,9 +47,8 @@ from sqlalchemy import Table, delete, insert, text
 
 from mnist_tune.errors import StorageError
 from mnist_tune.metrics import Direction
-from mnist_tune.storage.database import Database
+from mnist_tune.storage.database import Database, creation_lock, server_options
 from mnist_tune.storage.errors import translated
-from mnist_tune.storage.optuna_storage import open_optuna
 from mnist_tune.storage.overview import trial_counts
 from mnist_tune.storage.records import TrialCounts, json_value
 from mnist_tune.storage.store import delete_trial
@@ -132,13 +131,7 @@ class OptunaStudy:
         value: float | None = None,
         state: TrialState = TrialState.COMPLETE,
     ) -> None:
-        """End a trial; from here on it is frozen.
-
-        Args:
-            trial: from `ask`.
-            value: the objective of a COMPLETE trial. A PRUNED one has its last report.
-            state: COMPLETE, PRUNED or FAIL.
-        """
+        """End a trial, which is frozen from here on; the value of a PRUNED one is its last report."""
         with translated(self.database.location):
             self.study.tell(trial, None if value is None else float(value), state=state)
 
@@ -247,6 +240,28 @@ class OptunaStudy:
             connection.execute(insert(table), rows)
 
 
+def open_optuna(database: Database) -> RDBStorage:
+    """Open Optuna's storage on the same database, which closes it; Optuna logs warnings only.
+
+    Raises:
+        StorageError: Optuna's tables cannot be made, or are those of another version of Optuna.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with translated(database.location):
+        if _is_complete(database):
+            storage = _rdb_storage(database, skip_table_creation=True)
+        else:
+            with creation_lock(database.location):
+                storage = _rdb_storage(database, skip_table_creation=False)
+    database.close_with(storage.engine.dispose)
+    return storage
+
+
+def open_cached(database: Database) -> BaseStorage:
+    """The same with Optuna's cache before it, which reads a trial no more once it is finished."""
+    return get_storage(open_optuna(database))
+
+
 def read_all(storage: BaseStorage) -> None:
     """Read all trials once, of which a storage with a cache keeps those that are finished."""
     for study in storage.get_all_studies():
@@ -263,10 +278,7 @@ def optuna_tables() -> tuple[Table, ...]:
 
 
 def check_parameters(stored: Sequence[tuple[str, float]]) -> None:
-    """Check values of one parameter that Optuna's tables hold.
-
-    Args:
-        stored: distributions as JSON, and values as numbers.
+    """Check the (distribution as JSON, value) of one parameter in Optuna's tables.
 
     Raises:
         ValueError, TypeError, KeyError: a distribution is none, or differs from the first; or a
@@ -385,3 +397,34 @@ def _checked(
             "rename that one in the dashboard, or give another --storage"
         )
     return OptunaStudy(study, database)
+
+
+def _is_complete(database: Database) -> bool:
+    """Whether Optuna has made its tables: their version is stored last."""
+    if "alembic_version" not in database.tables():
+        return False
+    with database.reading() as connection:
+        return (
+            connection.execute(text("SELECT version_num FROM alembic_version")).first() is not None
+        )
+
+
+def _rdb_storage(database: Database, *, skip_table_creation: bool) -> RDBStorage:
+    location = database.location
+    if location.is_sqlite:
+        # A creator, since the very first connections must have the pragmas too. sqlite3 begins
+        # transactions before the first write (IMMEDIATE), as Optuna reads before it writes.
+        kwargs: dict[str, Any] = {"creator": database.sqlite_connector("IMMEDIATE")}
+    else:
+        kwargs = server_options(location, read_only=database.read_only)
+    # Optuna takes the URL for a template of str.format; rendered, it has no brace: %7B instead.
+    url = location.url.render_as_string(hide_password=False)
+    try:
+        return RDBStorage(url, engine_kwargs=kwargs, skip_table_creation=skip_table_creation)
+    except RuntimeError as error:
+        if "table schema" not in str(error):
+            raise
+        raise StorageError(
+            f"{location} was written by another version of Optuna: make a copy of it, then type "
+            f"`optuna storage upgrade --storage '{location.url}'`"
+        ) from error

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, func, inspect, select, text
 
-from mnist_tune.metrics import METRICS
 from mnist_tune.storage import sqlite_files
 from mnist_tune.storage.database import Database
 from mnist_tune.storage.errors import nothing_stored, unknown_study
@@ -30,7 +29,7 @@ from mnist_tune.storage.records import (
     TrialRow,
 )
 from mnist_tune.storage.schema import TABLES, is_ours
-from mnist_tune.storage.store import read_rows
+from mnist_tune.storage.store import best_trial, read_rows
 
 # Of Optuna's tables. Enumerations are types of their own in PostgreSQL, hence the casts.
 _COUNTS = text(
@@ -131,11 +130,7 @@ class StudyProgress:
 
 @contextmanager
 def reading_ours(location: Location) -> Iterator[Connection | None]:
-    """Read one state of a database of ours; None where nothing is stored.
-
-    Raises:
-        StorageError: what is there cannot be read, or is not ours.
-    """
+    """Read one state of a database; None where nothing is stored, StorageError if it is not ours."""
     if location.is_sqlite and not sqlite_files.exists(location):
         yield None
         return
@@ -148,35 +143,18 @@ def reading_ours(location: Location) -> Iterator[Connection | None]:
 
 
 def studies_overview(location: Location) -> tuple[StudyOverview, ...]:
-    """Return an overview of each study, the oldest first; none where nothing is stored yet.
-
-    Raises:
-        StorageError: what is there cannot be read, or is not ours.
-    """
+    """Return an overview of each study, the oldest first; none where nothing is stored yet."""
     with reading_ours(location) as connection:
         return () if connection is None else _overviews(connection, location)
 
 
 def study_overview(location: Location, name: str) -> StudyOverview:
-    """Return an overview of one study.
-
-    Raises:
-        StorageError: there is none of that name; or what is there cannot be read, or is not ours.
-    """
+    """Return an overview of one study; StorageError if there is none of that name."""
     return _named(studies_overview(location), name, location)
 
 
 def study_progress(location: Location, name: str, column: str) -> StudyProgress:
-    """Look at a study, epoch by epoch.
-
-    Args:
-        location: of the database.
-        name: of the study.
-        column: of the runs that holds its metric, such as `val_accuracy`.
-
-    Raises:
-        StorageError: there is no such study, or nothing can be read.
-    """
+    """Look at a study, epoch by epoch; `column` of its runs holds its metric, such as `val_accuracy`."""
     with reading_ours(location) as connection:
         overviews = () if connection is None else _overviews(connection, location)
         overview = _named(overviews, name, location)
@@ -207,13 +185,8 @@ def trial_counts(connection: Connection) -> dict[str, TrialCounts]:
 def owner_of(database: Database, kind: Literal["studies", "trials"], number: int) -> str | None:
     """Return the name of our study to which an Optuna study or trial belongs; None if it is not ours.
 
-    Args:
-        database: that holds both.
-        kind: what the number counts.
-        number: Optuna's id.
-
     Raises:
-        LookupError: it is not there.
+        LookupError: Optuna has none of this id.
     """
     row = None
     if number <= _LARGEST:
@@ -255,7 +228,7 @@ def _overviews(connection: Connection, location: Location) -> tuple[StudyOvervie
                 study=study,
                 counts=counts.get(study.name, TrialCounts()),
                 failures=_failures(connection, study.uid),
-                best=_best(connection, study),
+                best=best_trial(connection, study),
                 confirmed=len(read_rows(connection, ConfirmationRow, **confirmed)),
                 finished_at=_finished_at(connection, study.uid),
                 holder=held.get(study.name),
@@ -273,24 +246,6 @@ def _finished_at(connection: Connection, uid: str) -> str | None:
     timing = TABLES[TimingRow].c
     last = select(func.max(timing.finished_at)).where(timing.study_uid == uid)
     return connection.execute(last).scalar()
-
-
-def _best(connection: Connection, study: StudyRow) -> TrialRow | None:
-    trial = TABLES[TrialRow].c
-    ascending = METRICS[study.metric].direction == "minimize"
-    objective = trial.objective if ascending else trial.objective.desc()
-    best = (
-        select(trial.trial_number)
-        .where(
-            trial.study_uid == study.uid, trial.state == "complete", trial.objective.is_not(None)
-        )
-        .order_by(objective, trial.trial_number)
-        .limit(1)
-    )
-    number = connection.execute(best).scalar()
-    if number is None:
-        return None
-    return read_rows(connection, TrialRow, study_uid=study.uid, trial_number=number)[0]
 
 
 def _ended(connection: Connection, uid: str) -> tuple[tuple[TrialRow, float], ...]:

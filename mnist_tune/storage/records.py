@@ -10,18 +10,14 @@ Everything but `TimingRow` is a function of definition, data and seeds alone.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from mnist_tune.metrics import METRICS
-
-_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,49 +234,9 @@ class TrialCounts:
         return self.finished + self.running + self.waiting
 
 
-@dataclass(frozen=True, slots=True)
-class StoredColumn:
-    """How a field of a row is stored.
-
-    Attributes:
-        name: of the field and the column.
-        kind: of the stored value.
-        nullable: whether it may be missing.
-        json: what the text holds, a dict or a list, if it is JSON.
-    """
-
-    name: str
-    kind: type
-    nullable: bool
-    json: type | None
-
-
-@cache
-def columns_of(kind: Any) -> tuple[StoredColumn, ...]:
-    """Return the columns of a kind of row, in order."""
-    hints = get_type_hints(kind)
-    return tuple(_column(entry.name, hints[entry.name]) for entry in fields(kind))
-
-
-def to_columns(row: Any) -> dict[str, Any]:
-    """Turn a row into the values of its columns."""
-    columns = columns_of(type(row))  # type: ignore[arg-type]
-    return {column.name: _stored(getattr(row, column.name), column) for column in columns}
-
-
-def from_columns(kind: type[_Row], columns: Mapping[Any, Any]) -> _Row:
-    """Make the row that `to_columns` took apart.
-
-    Raises:
-        ValueError: a column holds what cannot have been stored there.
-    """
-    described = columns_of(kind)  # type: ignore[arg-type]
-    return kind(**{column.name: _read(columns[column.name], column) for column in described})
-
-
 def json_value(value: Any) -> Any:
     """Turn a value into what JSON can hold: no numpy, no tuple, nothing that is not finite."""
-    value = _python(value)
+    value = python_value(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
@@ -305,38 +261,7 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _column(name: str, hint: Any) -> StoredColumn:
-    if (origin := get_origin(hint)) in (Mapping, tuple):
-        return StoredColumn(name, str, False, dict if origin is Mapping else list)
-    kinds = get_args(hint) or (hint,)
-    return StoredColumn(name, kinds[0], type(None) in kinds, None)
-
-
-def _stored(value: Any, column: StoredColumn) -> Any:
-    if column.json is not None:
-        return json.dumps(json_value(value), ensure_ascii=False, allow_nan=False)
-    value = _python(value)
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _read(value: Any, column: StoredColumn) -> Any:
-    kinds = (column.kind, int) if column.kind in (float, bool) else (column.kind,)
-    if not (isinstance(value, kinds) or (column.nullable and value is None)):
-        raise ValueError(f"{column.name} holds {value!r}")
-    return value if column.json is None else _parsed(str(value), column)
-
-
-def _parsed(text: str, column: StoredColumn) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{column.name} holds {text!r}, which is no JSON") from error
-    if not isinstance(value, column.json or object):
-        raise ValueError(f"{column.name} holds {text!r}")
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _python(value: Any) -> Any:
+def python_value(value: Any) -> Any:
     """Turn numpy's scalars into Python's, exactly; leave the rest alone."""
     return value.item() if hasattr(value, "dtype") and hasattr(value, "item") else value
 

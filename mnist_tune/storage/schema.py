@@ -1,12 +1,15 @@
-"""Tables of mnist_tune beside Optuna's, and whose tables a database holds.
+"""Tables of mnist_tune beside Optuna's, made from `records`, and whose tables a database holds.
 
 No foreign key points at Optuna's tables, so that Optuna's own commands keep working.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from sqlalchemy import (
     Boolean,
@@ -37,12 +40,17 @@ from mnist_tune.storage.records import (
     StudyRow,
     TimingRow,
     TrialRow,
-    columns_of,
+    json_value,
+    python_value,
 )
 
 SCHEMA_VERSION = 3
 
+_Row = TypeVar("_Row")
+
 _TYPES = {str: Text, int: Integer, float: Float, bool: Boolean, bytes: LargeBinary}
+_ALLOWED: Mapping[type, Any] = {float: (float, int), bool: (bool, int)}
+_JSON: Mapping[Any, type] = {Mapping: dict, tuple: list}  # what the text of a column holds
 
 metadata = MetaData()
 VERSIONS = Table(
@@ -54,17 +62,23 @@ VERSIONS = Table(
 
 def _table(name: str, kind: type, keys: int) -> Table:
     """Make the table of a kind of row, whose first columns are the primary key."""
-    columns: list[Column[Any]] = [
-        Column(
-            column.name,
-            _TYPES[column.kind],
-            primary_key=at < keys,
-            autoincrement=False,
-            nullable=column.nullable,
-            unique=(kind, column.name) == (StudyRow, "name") or None,
+    hints = get_type_hints(kind)
+    columns: list[Column[Any]] = []
+    for at, field in enumerate(fields(kind)):
+        hint = hints[field.name]
+        json_type = _JSON.get(get_origin(hint))
+        kinds = (str,) if json_type else get_args(hint) or (hint,)
+        columns.append(
+            Column(
+                field.name,
+                _TYPES[kinds[0]],
+                primary_key=at < keys,
+                autoincrement=False,
+                nullable=type(None) in kinds,
+                unique=(kind, field.name) == (StudyRow, "name") or None,
+                info={"json": json_type},
+            )
         )
-        for at, column in enumerate(columns_of(kind))
-    ]
     return Table(f"mnist_tune_{name}", metadata, *columns)
 
 
@@ -80,6 +94,48 @@ TABLES: Mapping[type, Table] = {
     PictureRow: _table("pictures", PictureRow, 2),
     TimingRow: _table("timings", TimingRow, 4),
 }
+
+
+def to_columns(row: Any) -> dict[str, Any]:
+    """Turn a row into the values of its columns."""
+    return {c.name: _stored(getattr(row, c.name), c) for c in TABLES[type(row)].columns}
+
+
+def from_columns(kind: type[_Row], values: Mapping[Any, Any]) -> _Row:
+    """Make the row that `to_columns` took apart.
+
+    Raises:
+        ValueError: a column holds what cannot have been stored there.
+    """
+    return kind(**{c.name: _read(values[c.name], c) for c in TABLES[kind].columns})
+
+
+def value_text(value: object) -> str:
+    """A value of a column as messages show it: on one line, and not too long."""
+    text = value if isinstance(value, str) and value.isprintable() else ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _stored(value: Any, column: Column[Any]) -> Any:
+    if column.info["json"] is not None:
+        return json.dumps(json_value(value), ensure_ascii=False, allow_nan=False)
+    value = python_value(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _read(value: Any, column: Column[Any]) -> Any:
+    kind, json_type = column.type.python_type, column.info["json"]
+    if not (isinstance(value, _ALLOWED.get(kind, kind)) or (column.nullable and value is None)):
+        raise ValueError(f"{column.name} holds {value_text(value)}")
+    if json_type is None:
+        return value
+    try:
+        parsed = json.loads(str(value))
+    except ValueError as error:
+        raise ValueError(f"{column.name} holds {value_text(value)}, which is no JSON") from error
+    if not isinstance(parsed, json_type):
+        raise ValueError(f"{column.name} holds {value_text(value)}")
+    return tuple(parsed) if json_type is list else parsed
 
 
 def is_ours(connection: Connection, location: Location) -> bool:

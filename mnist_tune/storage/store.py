@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
 from mnist_tune.errors import Incomplete, StorageError
-from mnist_tune.networks import network_from_json
+from mnist_tune.metrics import METRICS
 from mnist_tune.storage.database import Database
 from mnist_tune.storage.errors import unknown_study
 from mnist_tune.storage.records import (
@@ -40,10 +40,8 @@ from mnist_tune.storage.records import (
     StudyRow,
     TimingRow,
     TrialRow,
-    from_columns,
-    to_columns,
 )
-from mnist_tune.storage.schema import TABLES
+from mnist_tune.storage.schema import TABLES, from_columns, to_columns
 
 _Row = TypeVar("_Row")
 
@@ -51,18 +49,30 @@ _Row = TypeVar("_Row")
 def read_rows(
     connection: Connection, kind: type[_Row], *, order: Sequence[str] = (), **equal: Any
 ) -> tuple[_Row, ...]:
-    """Return the rows of a kind.
+    """Return the rows of a kind whose columns have the values of `equal`.
 
-    Args:
-        connection: in a transaction of the caller's.
-        kind: of row.
-        order: names of columns; the primary key by default.
-        equal: column → the value that it must have.
+    They are ordered by the columns of `order`, or else by the primary key.
     """
     table = TABLES[kind]
     names = order or [column.name for column in table.primary_key]
     statement = select(table).where(_equal(kind, **equal)).order_by(*(table.c[n] for n in names))
     return tuple(from_columns(kind, row) for row in connection.execute(statement).mappings())
+
+
+def best_trial(connection: Connection, study: StudyRow) -> TrialRow | None:
+    """Return the complete trial with the best objective; the lowest number wins a tie."""
+    table = TABLES[TrialRow]
+    ascending = METRICS[study.metric].direction == "minimize"
+    best = (
+        select(table)
+        .where(_equal(TrialRow, study_uid=study.uid, state="complete"))
+        .order_by(
+            table.c.objective if ascending else table.c.objective.desc(), table.c.trial_number
+        )
+        .limit(1)
+    )
+    found = connection.execute(best).mappings().one_or_none()
+    return None if found is None else from_columns(TrialRow, found)
 
 
 def delete_trial(connection: Connection, study_uid: str, trial_number: int) -> None:
@@ -125,16 +135,11 @@ class Store:
         return next(iter(self.rows(StudyRow, name=name)), None)
 
     def study(self, name: str) -> StudyRow:
-        """Return the study of that name.
-
-        Raises:
-            StorageError: there is none; the message says which there are.
-        """
-        found = self.find_study(name)
-        if found is None:
-            known = [study.name for study in self.studies()]
-            raise unknown_study(name, known, self._database.location)
-        return found
+        """Return the study of that name; StorageError, which says which there are, if there is none."""
+        studies = {study.name: study for study in self.studies()}
+        if name not in studies:
+            raise unknown_study(name, studies, self._database.location)
+        return studies[name]
 
     def studies(self) -> tuple[StudyRow, ...]:
         """Return all studies, the oldest first."""
@@ -192,14 +197,14 @@ class Store:
         Raises:
             Incomplete: no trial is complete.
         """
-        complete = [trial for trial in self.trials(study.uid) if trial.state == "complete"]
-        if not complete:
+        with self._database.reading() as connection:
+            best = best_trial(connection, study)
+        if best is None:
             raise Incomplete(
                 f"study {study.name} has no complete trial; "
                 f"`mnist-tune report {shlex.quote(study.name)}` says why"
             )
-        sign = network_from_json(dict(complete[0].network)).metric.sign
-        return max(complete, key=lambda t: (sign * (t.objective or 0.0), -t.trial_number))
+        return best
 
     # References and analyses
 

@@ -33,8 +33,7 @@ from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.errors import explain, nothing_stored
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.optuna_adapter import delete_study, optuna_tables
-from mnist_tune.storage.optuna_storage import open_optuna
+from mnist_tune.storage.optuna_adapter import delete_study, open_optuna, optuna_tables
 from mnist_tune.storage.overview import StudyOverview, study_overview
 from mnist_tune.storage.records import (
     AnalysisRow,
@@ -233,7 +232,8 @@ def canonical(content: Content) -> dict[str, Counter[tuple[Any, ...]]]:
 
 def _read(source: Location, study: StudyRow) -> Content:
     # A read-only connection may overlook a writer who begins in the middle.
-    read_only = source.is_sqlite and not sqlite_files.is_writable(source)
+    places = [] if source.path is None else [source.path, source.folder]
+    read_only = not all(os.access(place, os.W_OK) for place in places)
     with (
         open_database(source, create=False, read_only=read_only) as database,
         database.reading() as connection,

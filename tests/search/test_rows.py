@@ -19,7 +19,8 @@ from mnist_tune.networks import network_from_json
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.search import rows
 from mnist_tune.search.events import TrialEnded
-from mnist_tune.storage.records import json_value, to_columns
+from mnist_tune.storage.records import json_value
+from mnist_tune.storage.schema import to_columns
 from mnist_tune.trainer.states import EpochMetrics
 from tests.search.fakes import evaluation_of, history_of, spec, timing
 

@@ -43,7 +43,7 @@ def test_a_sound_database_has_none(place: Location) -> None:
     [
         (
             "UPDATE mnist_tune_trials SET params = '{' WHERE trial_number = 1 AND objective < 1",
-            ("table mnist_tune_trials, study tiny, trial_number 1", "params holds '{'", "no JSON"),
+            ("table mnist_tune_trials, study tiny, trial_number 1", "params holds {", "no JSON"),
         ),
         (
             "UPDATE mnist_tune_runs SET val_accuracy = 'text' WHERE trial_number = 5 AND seed = 1",

@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from mnist_tune.errors import StorageError
-from mnist_tune.storage import optuna_storage
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import (
@@ -22,6 +21,7 @@ from mnist_tune.storage.optuna_adapter import (
     create_study,
     delete_study,
     load_study,
+    open_optuna,
     requeue_failed,
 )
 from mnist_tune.storage.records import EpochRow, RunRow, TimingRow, TrialCounts, TrialRow
@@ -88,7 +88,7 @@ class TestStudies:
             "foreign_keys": 1,
             "busy_timeout": 30_000,
         }
-        engine: Engine = optuna_storage.open_optuna(database).engine
+        engine: Engine = open_optuna(database).engine
         with engine.connect() as connection:
             found = {p: connection.exec_driver_sql(f"PRAGMA {p}").scalar() for p in expected}
         assert found == expected
@@ -98,7 +98,7 @@ class TestStudies:
         self, study: OptunaStudy, location: Location
     ) -> None:
         assert location.path is not None
-        engine: Engine = optuna_storage.open_optuna(study.database).engine
+        engine: Engine = open_optuna(study.database).engine
         insert = "INSERT INTO studies (study_name) VALUES ('half')"
         with engine.connect() as connection:
             connection.exec_driver_sql(insert)
@@ -108,7 +108,7 @@ class TestStudies:
         assert raw(location, "SELECT study_name FROM studies") == [("l2",)]
 
     def test_creation_that_was_cut_short_is_finished(self, database: Database) -> None:
-        storage = optuna_storage.open_optuna(database)
+        storage = open_optuna(database)
         optuna.create_study(storage=storage, study_name="l2", direction="maximize")
         for _ in range(2):
             create_study(database, name="l2", uid="u", direction="maximize")
@@ -116,7 +116,7 @@ class TestStudies:
             create_study(database, name="l2", uid="other", direction="maximize")
 
     def test_foreign_study_of_that_name_is_left_alone(self, database: Database) -> None:
-        storage = optuna_storage.open_optuna(database)
+        storage = open_optuna(database)
         theirs = optuna.create_study(storage=storage, study_name="l2", direction="maximize")
         theirs.ask()
         attempts: list[Callable[[], OptunaStudy]] = [

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from mnist_tune.storage.database import Database
-from mnist_tune.storage.optuna_storage import open_optuna
+from mnist_tune.storage.optuna_adapter import open_optuna
 from mnist_tune.storage.overview import optuna_id, owner_of
 from tests.storage.storage_samples import raw
 from tests.storage.study_samples import make_study

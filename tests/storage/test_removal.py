@@ -15,7 +15,7 @@ from mnist_tune.errors import StorageError
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.optuna_storage import open_optuna
+from mnist_tune.storage.optuna_adapter import open_optuna
 from mnist_tune.storage.store import Store
 from mnist_tune.storage.whole_studies import Deletion, remove_study
 from tests.storage.storage_samples import CHECKOUT, kill, receive, start_python, study_row

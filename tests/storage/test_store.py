@@ -24,10 +24,9 @@ from mnist_tune.storage.records import (
     TimingRow,
     json_value,
     new_uid,
-    to_columns,
     utc_now,
 )
-from mnist_tune.storage.schema import metadata
+from mnist_tune.storage.schema import metadata, to_columns
 from mnist_tune.storage.store import Store, study_state
 from tests.storage.storage_samples import (
     NOW,
