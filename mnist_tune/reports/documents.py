@@ -95,21 +95,14 @@ def sections_of(template: str, **values: Any) -> list[Section]:
 
 
 def json_document(document: Document) -> str:
-    """For programs: texts, and records with full precision; the unknown is null."""
-    values = {
+    """For programs: records with full precision, the unknown as null; all sentences in `prose`."""
+    values: dict[str, Any] = {
         "study": document.title,
-        "alerts": document.alerts,
-        "sections": {
-            section.key: {
-                "title": section.title,
-                "text": section.text,
-                "records": list(section.table.records()) if section.table else [],
-            }
-            for section in document.sections
+        **{s.key: list(s.table.records()) for s in document.sections if s.table},
+        "prose": {
+            "alerts": document.alerts,
+            **{section.key: section.text for section in document.sections if section.text},
         },
-        "pictures": [
-            {"file": f"{figure.name}.png", "caption": figure.caption} for figure in document.figures
-        ],
     }
     return json.dumps(json_value(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -106,6 +106,13 @@ class Provenance:
         return "optimistic: selected on the test set" if self.selects_on_test else ""
 
     @property
+    def not_comparable(self) -> str:
+        """Why the study is compared with no published number; empty where it is."""
+        if not self.data.full:
+            return "the data is not the full MNIST"
+        return "this is a rehearsal" if self.rehearsal else ""
+
+    @property
     def label(self) -> str:
         """What keeps the study's numbers from being compared with those of others."""
         reasons = {

@@ -331,9 +331,9 @@ def _against_published(
 ) -> tuple[BaselineComparison, ...]:
     """Compare each test result with each published number, the study's own baseline first.
 
-    Nothing is compared where the data is not the full MNIST, or the metric is no accuracy.
+    Nothing is compared of a rehearsal, of other data than the full MNIST, and of no accuracy.
     """
-    if not provenance.data.full or provenance.metric is not ACCURACY:
+    if provenance.not_comparable or provenance.metric is not ACCURACY:
         return ()
     first = find_baseline(provenance.baseline)
     baselines = [first, *(entry for entry in BASELINES.values() if entry != first)]

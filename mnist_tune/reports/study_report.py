@@ -213,5 +213,4 @@ def _tables(
         yield "errors", Table("errors", matrix.rows, matrix.columns)
     for _, entry in networks:
         yield f"network_{entry.number}", layers_table(entry.network)
-    columns = [Column("key", dtype="str"), Column("text", dtype="str")]
-    yield "warnings", Table("warnings", warnings, columns)
+    yield "warnings", Table("warnings", warnings, [Column("key", dtype="str")])

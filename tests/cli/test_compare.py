@@ -43,7 +43,7 @@ def test_formats_hold_the_same_pair(call: Call, place: tuple[str, str]) -> None:
     }
     (row,) = csv.DictReader(io.StringIO(read["csv"]))
     made = json.loads(read["json"])
-    (record,) = made["sections"]["pairs"]["records"]
+    (record,) = made["pairs"]
     assert float(row["difference"]) == record["difference"] == pytest.approx(0.0027)
     assert (row["first"], row["measured_on"]) == ("l2_factor:1", "validation")
     assert "| l2_factor:1 | l2_factor:4 | +0.27 |" in " ".join(read["markdown"].split())

@@ -71,11 +71,11 @@ def printed(place: Place, *arguments: str) -> str:
 
 def test_the_autoencoder_with_the_lower_error_wins(place: Place) -> None:
     report = json.loads(printed(place, "report", "coder", "--format", "json"))
-    records = report["sections"]["configurations"]["records"]
+    records = report["configurations"]
     assert [record["latent"] for record in records] == [32, 2]
     assert records[0]["mean"] < records[1]["mean"]
     assert records[0]["psnr_mean"] > records[1]["psnr_mean"]
-    references = report["sections"]["references"]["records"]
+    references = report["references"]
     assert {(r["images"], r["name"]) for r in references} == {
         (images, name)
         for images in ("validation", "test")

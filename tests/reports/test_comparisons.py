@@ -118,6 +118,15 @@ def test_a_study_that_is_not_confirmed_needs_that_before_published_numbers(both)
         compare_references(connection, ["l2_factor", "lenet-5"])
 
 
+@pytest.mark.parametrize("changes", [{"rehearsal": True}, {"data": samples.EMBEDDED}])
+def test_what_is_no_result_is_compared_with_no_published_number(
+    both, changes: dict[str, Any]
+) -> None:
+    connection = both(samples.l2_confirmed(**changes))
+    with pytest.raises(DefinitionError, match=r"^l2_factor:1 .*leave baselines out"):
+        compare_references(connection, ["l2_factor", "lenet-5"])
+
+
 def test_a_published_number_counts_once_however_often_it_is_given(both) -> None:
     found = compare_references(both(samples.l2_confirmed()), ["l2_factor", "lenet-5", "lenet-5"])
     assert only(found).second == "lenet-5"

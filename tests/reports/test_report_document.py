@@ -220,24 +220,37 @@ def test_no_place_of_the_machine_is_told(read: Read) -> None:
 def test_json_holds_full_precision_and_nulls(read: Read) -> None:
     report = json.loads(json_document(study_report(read(samples.l2_with_losses()))))
     assert report["study"] == "l2_factor"
-    assert list(report["sections"]) == KEYS
-    best, *_, failed = report["sections"]["configurations"]["records"]
+    numbers = ["verdict", "provenance", "configurations", "seeds", "network_1", "warnings"]
+    assert set(report) <= {"study", "prose", *numbers}
+    best, *_, failed = report["configurations"]
     assert best["mean"] == pytest.approx(0.9827, abs=1e-15)
     assert (best["l2"], best["approx_best"]) == (0.00025075, True)
     assert (failed["mean"], failed["state"], failed["reason"]) == (None, "failed", "diverged")
-    assert [entry["key"] for entry in report["sections"]["warnings"]["records"]] == [
+    assert [entry["key"] for entry in report["warnings"]] == [
         "failed",
         "pruned",
         "noise",
     ]
 
 
+def test_json_has_its_sentences_in_one_field(read: Read) -> None:
+    made = study_report(read(samples.l2_confirmed()))
+    report = json.loads(json_document(made))
+    prose = report.pop("prose")
+    assert prose["verdict"] == list(made.sections[0].text)
+    sentences = [line for section in made.sections for line in section.text]
+    question = made.sections[1].text[0].removeprefix("question: ")  # the study's own record
+    numbers = json.dumps(report, ensure_ascii=False)
+    assert [line for line in sentences if line in numbers] == []
+    assert question in numbers
+
+
 def test_json_of_a_confirmed_study_holds_the_verdict(read: Read) -> None:
     report = json.loads(json_document(study_report(read(samples.l2_confirmed()))))
-    (verdict,) = report["sections"]["verdict"]["records"]
+    (verdict,) = report["verdict"]
     assert (verdict["outcome"], verdict["against"]) == ("not distinguishable", "hinton-500-300")
-    assert len(report["sections"]["seeds"]["records"]) == 25
-    (provenance,) = report["sections"]["provenance"]["records"]
+    assert len(report["seeds"]) == 25
+    (provenance,) = report["provenance"]
     assert provenance["data"]["sha256"] == "ab" * 32
 
 

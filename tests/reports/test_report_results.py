@@ -9,8 +9,9 @@ import pytest
 
 from mnist_tune.errors import DefinitionError, Incomplete, StorageError
 from mnist_tune.networks import Mlp
+from mnist_tune.reports.documents import markdown_document
 from mnist_tune.reports.results import StudyResults, read_results
-from mnist_tune.reports.study_report import verdict
+from mnist_tune.reports.study_report import study_report, verdict
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Stored
 
@@ -271,9 +272,17 @@ def test_embedded_digits_are_not_compared_under_protocol_notebook_either(read: R
     assert results.comparisons == ()
 
 
+def test_a_rehearsal_is_compared_with_nothing_published(read: Read) -> None:
+    results = read(samples.l2_confirmed(rehearsal=True))
+    assert results.comparisons == ()
+    text = markdown_document(study_report(results))
+    assert "None is compared: this is a rehearsal." in text
+    assert "Hinton" not in text
+
+
 def test_rehearsal_and_unfinished_studies_say_so_first(read: Read) -> None:
     assert verdict(read(samples.l2_confirmed(rehearsal=True)))[0].startswith(
-        "Rehearsal, not a result. Not distinguishable"
+        "Rehearsal, not a result. No comparison with published numbers, since this is a rehearsal:"
     )
     assert verdict(read(samples.l2_search((0, 1))))[0].startswith(
         "Unfinished, 2 of 5 trials. Best in validation"

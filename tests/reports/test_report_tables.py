@@ -245,7 +245,7 @@ def test_a_parameter_named_like_a_column_is_seen_everywhere(stored: Stored, name
         assert set(view.columns[titles.index(f"param_{name}")].cells) == {"0.125"}
     assert f"param_{name}" in latex_table(configurations_table(results).text()).replace("\\", "")
     report = json.loads(json_document(study_report(results)))
-    (record,) = report["sections"]["configurations"]["records"]
+    (record,) = report["configurations"]
     assert record[f"param_{name}"] == 0.125
     assert f"param_{name}" in html_page("x", [study_report(results)])
 
