@@ -84,6 +84,27 @@ class TextTable:
         )
 
 
+def fit(
+    table: TextTable, room: float, width: Callable[[TextColumn], float]
+) -> tuple[TextTable, tuple[str, ...]]:
+    """Leave out columns until the table is narrow enough; the others' headings come second.
+
+    Those that readers do without the soonest go first, of equals the last; KEEP stays.
+
+    Args:
+        table: with all its columns.
+        room: in the unit of the widths.
+        width: of a column with what stands between it and the next one.
+    """
+    columns, dropped = list(table.columns), list[str]()
+    while sum(map(width, columns)) > room:
+        place = max(range(len(columns)), key=lambda i: (columns[i].drop, i))
+        if columns[place].drop == KEEP:
+            break
+        dropped.insert(0, columns.pop(place).heading)
+    return TextTable(tuple(columns)), tuple(dropped)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """Rows and the columns that are made of them.

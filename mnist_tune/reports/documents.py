@@ -20,7 +20,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.reports import formatting
-from mnist_tune.reports.columns import KEEP, Table, TextColumn, TextTable
+from mnist_tune.reports.columns import Table, TextColumn, TextTable, fit
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.table_formats import markdown_table
 from mnist_tune.statistics.means import FEW_SEEDS, SECOND_LOOK_ALPHA
@@ -139,20 +139,6 @@ def terminal_text(document: Document) -> str:
     return captured.get()
 
 
-def fit(table: TextTable, width: int) -> tuple[TextTable, tuple[str, ...]]:
-    """Leave out columns until the table is narrow enough; the others' headings come second.
-
-    Those that readers do without the soonest go first, of equals the last; KEEP stays.
-    """
-    columns, dropped = list(table.columns), list[str]()
-    while sum(map(_width, columns)) - _GAP > width:
-        place = max(range(len(columns)), key=lambda i: (columns[i].drop, i))
-        if columns[place].drop == KEEP:
-            break
-        dropped.insert(0, columns.pop(place).heading)
-    return TextTable(tuple(columns)), tuple(dropped)
-
-
 def html_page(title: str, documents: Sequence[Document]) -> str:
     """One self-contained page; of several documents each gets its part in the list of contents."""
     template = _environment().get_template("page.html.jinja")
@@ -189,7 +175,7 @@ def _print_table(text: TextTable, console: Console) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    fitting, dropped = fit(text.first(MOST_ROWS), console.width)
+    fitting, dropped = fit(text.first(MOST_ROWS), console.width + _GAP, _width)
     grid = Grid(box=SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), show_edge=False, pad_edge=False)
     for column in fitting.columns:
         grid.add_column(Text(column.heading), justify=column.align, overflow="fold")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from mnist_tune.reports.columns import Table, TextTable
+from mnist_tune.reports.columns import Table, TextColumn, TextTable, fit
 
 if TYPE_CHECKING:  # pandas costs half a second, which a report for readers does not have
     import pandas as pd
@@ -18,6 +19,15 @@ _FORMULA = ("=", "+", "-", "@", "\t")  # how a cell begins that spreadsheets run
 _BLOCK = 10_000  # records that are text at once
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
+_BETWEEN = 12.0  # points between two columns: twice \tabcolsep
+_PAGE_ROWS = 40
+# Size of letters → width of the text of `article` at 10 points, in points of that size.
+_SIZES = {"": 345.0, r"\small": 375.0, r"\footnotesize": 405.0}
+_LETTER_WIDTHS = {"0123456789–": 5.0, "ijl.,;: ": 3.4, "frt()-": 4.0, "mwMW%±−≈Δ×+<>=": 8.4}
+_NUMBER = re.compile(
+    r"(?P<sign>[+−-])?(?P<whole>\d[\d,]*)(\.(?P<decimals>\d+))?(e(?P<exponent>-?\d+))?"
+)
+_ASCII = str.maketrans({"Δ": "Delta", "≈": "about", "±": "+-", "–": "-", "−": "-"})
 _LATEX_ESCAPES = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -37,6 +47,7 @@ _LATEX_ESCAPES = str.maketrans(
         "±": r"$\pm$",
         "≈": r"$\approx$",
         "Δ": r"$\Delta$",
+        "×": r"$\times$",
         "–": "--",
     }
 )
@@ -115,21 +126,96 @@ def markdown_table(table: TextTable) -> str:
 
 
 def latex_table(table: TextTable) -> str:
-    """A `tabular` for a document that loads `booktabs`; nothing else is needed."""
-    lines = (
-        rf"\begin{{tabular}}{{{''.join(column.align[0] for column in table.columns)}}}",
-        r"\toprule",
-        _latex_row(column.heading for column in table.columns),
-        r"\midrule",
-        *map(_latex_row, table.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
+    """A table for a document that loads `booktabs` and `siunitx`, as wide as the text of `article`.
+
+    Columns of numbers are of siunitx's type S. What has no room is left out, as in a terminal; a
+    table longer than a page breaks over several by `longtable`.
+    """
+    size, fitting, dropped = _fitted(table)
+    columns, long = fitting.columns, len(fitting.rows) > _PAGE_ROWS
+    numbers = [_is_numeric(column) for column in columns]
+    types = "".join(
+        _number_type(column) if number else column.align[0]
+        for column, number in zip(columns, numbers, strict=True)
     )
+    packages = f"booktabs,siunitx{',longtable' if long else ''}"
+    environment = "longtable" if long else "tabular"
+    lines = [f"% \\usepackage{{{packages}}}"]
+    lines += [f"% left out, to fit the page: {', '.join(dropped)}".translate(_ASCII)] * bool(
+        dropped
+    )
+    lines += [f"{{{size}"] * bool(size)
+    lines += [
+        rf"\begin{{{environment}}}{{@{{}}{types}@{{}}}}",
+        r"\toprule",
+        _latex_row(_escaped(c.heading, n) for c, n in zip(columns, numbers, strict=True)),
+        r"\midrule",
+        *([r"\endhead"] if long else []),
+        *(_latex_row(map(_escaped, row, numbers)) for row in fitting.rows),
+        r"\bottomrule",
+        rf"\end{{{environment}}}",
+        *(["}"] * bool(size)),
+    ]
     return "\n".join(lines) + "\n"
 
 
+def _fitted(table: TextTable) -> tuple[str, TextTable, tuple[str, ...]]:
+    """The size of letters at which the table fits, the largest that does, and `fit` at that size."""
+    found: tuple[str, TextTable, tuple[str, ...]] = ("", table, ())
+    for size, width in _SIZES.items():
+        found = (size, *fit(table, width + _BETWEEN, _latex_width))
+        if sum(map(_latex_width, found[1].columns)) <= width + _BETWEEN:
+            break
+    return found
+
+
 def _latex_row(cells: Iterable[str]) -> str:
-    return " & ".join(cell.translate(_LATEX_ESCAPES) for cell in cells) + r" \\"
+    return " & ".join(cells) + r" \\"
+
+
+def _escaped(cell: str, number: bool) -> str:
+    """A cell of LaTeX; in a column of numbers, what is none stands in braces."""
+    if number and _NUMBER.fullmatch(cell):
+        return cell.replace("−", "-").replace(",", "")
+    escaped = cell.translate(_LATEX_ESCAPES)
+    return f"{{{escaped}}}" if number and cell else escaped
+
+
+def _is_numeric(column: TextColumn) -> bool:
+    return column.align == "right" and any(map(_NUMBER.fullmatch, column.cells))
+
+
+def _number_type(column: TextColumn) -> str:
+    """Type S with room for the longest of each part of the numbers."""
+    found = [match for match in map(_NUMBER.fullmatch, column.cells) if match]
+
+    def longest(part: str) -> int:
+        return max(len((match[part] or "").replace(",", "")) for match in found)
+
+    signed, decimals, exponent = any(match["sign"] for match in found), longest("decimals"), ""
+    if digits := longest("exponent"):
+        negative = any((match["exponent"] or "").startswith("-") for match in found)
+        exponent = f"e-{digits - 1}" if negative else f"e{digits}"
+    plus = ", retain-explicit-plus" if any(match["sign"] == "+" for match in found) else ""
+    parts = f"{'+' if plus else '-' if signed else ''}{longest('whole')}"
+    return f"S[table-format={parts}{f'.{decimals}' if decimals else ''}{exponent}{plus}]"
+
+
+def _latex_width(column: TextColumn) -> float:
+    """About how many points a column takes in 10-point Computer Modern, rather more than less."""
+    return max(map(_text_width, (column.heading, *column.cells))) + _BETWEEN
+
+
+def _text_width(cell: str) -> float:
+    text, power, _ = cell.partition("e") if _NUMBER.fullmatch(cell) else (cell, "", "")
+    return sum(map(_letter_width, text)) + (34 if power else 0)  # × 10⁻⁴
+
+
+def _letter_width(letter: str) -> float:
+    for letters, width in _LETTER_WIDTHS.items():
+        if letter in letters:
+            return width
+    return 7.5 if letter.isupper() else 5.3
 
 
 def _json_values(column: pd.Series[Any]) -> list[str]:

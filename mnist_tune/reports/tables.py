@@ -29,7 +29,9 @@ _MSE = partial(formatting.mean_and_std, scale=1, digits=4)
 _TRIAL = Column("trial_number", "number", "int64", "trial")
 _NETWORK = (
     Column("label", "trial.label", "str", "network", align="left", varying=True),
-    Column("parameters", "trial.parameters", "int64", "parameters", _COUNT, varying=True),
+    Column(
+        "parameters", "trial.parameters", "int64", "parameters", _COUNT, drop=USEFUL, varying=True
+    ),
 )
 _STATISTICS = (
     Column("state", "trial.state", "str"),
@@ -59,12 +61,12 @@ RESERVED = frozenset(
 def configurations_table(results: StudyResults) -> Table:
     """One row for each configuration, best first."""
     scale, costs = results.metric.scale, results.multiply_adds
-    denoises, many = results.metric is DENOISING_ERROR, len({e.trial.label for e in results.trials})
+    denoises = results.metric is DENOISING_ERROR
     difference = partial(formatting.signed_difference, scale=scale)
     cost = lambda entry: costs[entry.number]  # noqa: E731
     columns = (
         _TRIAL,
-        *parameter_columns(results, results.trials, drop_counted=SPARE if many > 1 else USEFUL),
+        *parameter_columns(results, results.trials),
         *_NETWORK,
         *([reader_column("multiply-adds", cost, _COUNT, drop=USEFUL)] if costs else ()),
         *_STATISTICS,
@@ -113,17 +115,13 @@ def parameter_names(results: StudyResults) -> dict[str, str]:
 
 
 def parameter_columns(
-    results: StudyResults,
-    entries: Sequence[RankedTrial],
-    drop_counted: int = USEFUL,
-    path: str = "",
+    results: StudyResults, entries: Sequence[RankedTrial], path: str = ""
 ) -> Iterator[Column]:
     """One for each parameter; readers get those that the entries have.
 
     Args:
         results: of the study.
         entries: in the order of the rows.
-        drop_counted: of whole numbers, which the labels of networks may tell.
         path: of the entry in a row; by default the row is the entry.
     """
     declared = {entry.name: entry for entry in results.provenance.parameters}
@@ -137,7 +135,7 @@ def parameter_columns(
             _dtype(parameter) if parameter else "str",
             column if name in met else None,
             write_all=formatting.parameter_values,
-            drop=drop_counted if parameter and parameter.kind == "int" else USEFUL,
+            drop=SPARE if name in results.in_label else USEFUL,
         )
 
 
@@ -216,12 +214,12 @@ def comparison_table(results: StudyResults) -> Table:
     columns = (
         *_COMPARISON,
         reader_column("ours", "ours", align="left"),
-        _mean_column(results.metric),
+        replace(_mean_column(results.metric), drop=USEFUL),
         reader_column("against", "against", align="left"),
-        *difference_columns(results.metric.scale, "found."),
-        reader_column("p", _decisive, formatting.p_value),
+        *difference_columns(results.metric.scale, "found.", drop=USEFUL),
+        reader_column("p", _decisive, formatting.p_value, drop=DETAIL),
         reader_column("ours is", "outcome", align="left"),
-        reader_column("seeds (plan)", _planned),
+        reader_column("seeds (plan)", _planned, drop=SPARE),
     )
     return Table("comparison", rows, columns)
 

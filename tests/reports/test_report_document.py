@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
 from mnist_tune.networks import Mlp, network_to_json
-from mnist_tune.reports.columns import TextColumn, TextTable
+from mnist_tune.reports.columns import TextColumn, TextTable, fit
 from mnist_tune.reports.documents import (
     MOST_ROWS,
     Document,
-    fit,
     json_document,
     markdown_document,
     print_document,
@@ -308,12 +308,13 @@ def view(*columns: tuple[str, int]) -> TextTable:
 
 def test_columns_go_by_rank_until_the_table_fits() -> None:
     wide = view(("a", 0), ("b", 2), ("c", 1), ("d", 2), ("e", 0))  # 5 · 8 + 4 · 2 = 48 wide
-    assert fit(wide, 48) == (wide, ())
-    narrower, dropped = fit(wide, 47)
+    room_of = lambda column: len(column.cells[0]) + 2  # noqa: E731
+    assert fit(wide, 50, room_of) == (wide, ())
+    narrower, dropped = fit(wide, 49, room_of)
     assert dropped == ("d",)
     assert [column.heading for column in narrower.columns] == ["a", "b", "c", "e"]
-    assert fit(wide, 30)[1] == ("b", "d")
-    assert fit(wide, 1)[1] == ("c", "b", "d")
+    assert fit(wide, 32, room_of)[1] == ("b", "d")
+    assert fit(wide, 1, room_of)[1] == ("c", "b", "d")
 
 
 def test_what_is_left_out_is_named(read: Read) -> None:
@@ -333,12 +334,46 @@ def test_long_tables_are_cut(read: Read) -> None:
     assert text.count("Not shown: 3 more rows (--format markdown has all).") == 2
 
 
+def many_parameters() -> samples.Sample:
+    """Ten parameters with long names and long values."""
+    names = [f"a_rather_long_name_{i}" for i in range(10)]
+    sample = samples.Sample(samples.study())
+    for number, values in enumerate(samples.VALIDATION):
+        params = dict.fromkeys(names, (number + 1) * 1.2345e-07)
+        network = Mlp(hidden=(1000 + number, 500, 250, 250, 250))
+        sample = sample.plus(samples.trial(number, network, params, values))
+    return sample
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        samples.l2_confirmed(),
+        samples.l2_with_losses(),
+        samples.widths(),
+        samples.autoencoders(),
+        samples.cnns(),
+        many_parameters(),
+    ],
+)
+def test_latex_tables_fit_the_text_of_an_article(read: Read, sample: samples.Sample) -> None:
+    results = read(sample)
+    for made in (configurations_table, runs_table, comparison_table):
+        text = latex_table(made(results).text())
+        size = next((p for s, p in ((r"{\small", 9), (r"{\footnotesize", 8)) if s in text), 10)
+        rows = [line.removesuffix(r" \\").split(" & ") for line in text.splitlines() if "&" in line]
+        # A character of Computer Modern is on average somewhat narrower than half the size of type.
+        plain = [[len(re.sub(r"\\[a-zA-Z]+|[${}]", "", cell)) for cell in row] for row in rows]
+        widths = [0.45 * size * max(column) for column in zip(*plain, strict=True)]
+        assert len(widths) >= 4
+        assert sum(widths) + 12 * (len(widths) - 1) <= 345
+
+
 def test_latex_table(read: Read) -> None:
     text = latex_table(configurations_table(read(samples.l2_search())).text())
     lines = text.splitlines()
-    assert lines[:2] == [r"\begin{tabular}{rrrrrrrl}", r"\toprule"]
-    assert lines[4] == (
-        r"1 & 2.5075e-4 & 98.27 $\pm$ 0.10 & 3 & 98.14--98.39 & 0.00 & -- & best \\"
-    )
+    assert lines[1] == "% left out, to fit the page: p (Holm)"
+    assert lines[2].startswith(r"\begin{tabular}{@{}S[table-format=1]S[table-format=1.4e-1]r")
+    assert lines[6] == r"1 & 2.5075e-4 & 98.27 $\pm$ 0.10 & 3 & 98.14--98.39 & 0.00 & best \\"
     assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]
     assert text.isascii()

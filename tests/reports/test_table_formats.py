@@ -68,7 +68,10 @@ def test_latex_is_what_pandas_writes() -> None:
         (TextColumn("a_b", ("1 %", "–")), TextColumn("±", ("{x}", "$"), align="left"))
     )
     frame = pd.DataFrame([["1 \\%", "\\{x\\}"], ["--", "\\$"]], columns=["a\\_b", "$\\pm$"])
-    assert latex_table(table) == frame.to_latex(index=False, escape=False, column_format="rl")
+    packages, *lines = latex_table(table).splitlines(keepends=True)
+    assert packages == "% \\usepackage{booktabs,siunitx}\n"
+    pandas = frame.to_latex(index=False, escape=False, column_format="@{}rl@{}")
+    assert "".join(lines) == pandas
 
 
 def test_pipes_do_not_break_markdown() -> None:
@@ -79,11 +82,38 @@ def test_pipes_do_not_break_markdown() -> None:
 def test_an_empty_table_is_a_table() -> None:
     empty = TextTable((TextColumn("a"), TextColumn("b")))
     assert markdown_table(empty).splitlines()[0].replace(" ", "") == "|a|b|"
-    assert latex_table(empty).startswith(r"\begin{tabular}{rr}")
+    assert latex_table(empty).splitlines()[1] == r"\begin{tabular}{@{}rr@{}}"
+
+
+def test_latex_numbers_are_for_siunitx() -> None:
+    columns = (
+        TextColumn("λ", ("1e-6", "2.5075e-4", "–")),
+        TextColumn("n", ("545,810", "7", "")),
+        TextColumn("Δ", ("+0.18", "−1.20", "0.00")),
+        TextColumn("p", ("<0.001", "0.5", "1")),
+    )
+    _, head, _, titles, _, *rows = latex_table(TextTable(columns)).splitlines()
+    types = "S[table-format=1.4e-1]S[table-format=6]S[table-format=+1.2, retain-explicit-plus]"
+    assert head == rf"\begin{{tabular}}{{@{{}}{types}S[table-format=1.1]@{{}}}}"
+    assert titles == r"{λ} & {n} & {$\Delta$} & {p} \\"
+    assert rows[:3] == [
+        r"1e-6 & 545810 & +0.18 & {$<$0.001} \\",
+        r"2.5075e-4 & 7 & -1.20 & 0.5 \\",
+        r"{--} &  & 0.00 & 1 \\",
+    ]
+
+
+def test_latex_tables_longer_than_a_page_break() -> None:
+    def made(rows: int) -> str:
+        return latex_table(TextTable((TextColumn("a", ("x",) * rows),)))
+
+    assert r"\begin{tabular}" in made(40)
+    assert made(41).splitlines()[0] == r"% \usepackage{booktabs,siunitx,longtable}"
+    assert made(41).splitlines()[4:6] == [r"\midrule", r"\endhead"]
 
 
 def escaped(text: str) -> str:
-    return latex_table(TextTable((TextColumn(text),))).splitlines()[2].removesuffix(r" \\")
+    return latex_table(TextTable((TextColumn(text),))).splitlines()[3].removesuffix(r" \\")
 
 
 def test_latex_escapes_what_would_break_a_document() -> None:
