@@ -18,6 +18,7 @@ from rich.text import Text
 
 from mnist_tune.commands import as_called
 from mnist_tune.metrics import ACCURACY, Metric
+from mnist_tune.reports.formatting import parameter_value
 from mnist_tune.search import rows
 from mnist_tune.search.events import (
     Compiling,
@@ -280,9 +281,9 @@ class TerminalDisplay:
 
 
 def parameters_line(params: Mapping[str, Any]) -> str:
-    """Parameters in one short line, such as `l2=0.00025075`."""
+    """Parameters in one short line, such as `l2=2.5075e-4`."""
     return " ".join(
-        f"{name}={value:.5g}" if isinstance(value, float) else f"{name}={value}"
+        f"{name}={parameter_value(value) if isinstance(value, float) else value}"
         for name, value in params.items()
     )
 

@@ -169,4 +169,5 @@ def _honest_first(found: Sequence[StudyResults]) -> list[StudyResults]:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else formatting.plain_text(value)
+    rounded = float(f"{value:.4g}") if isinstance(value, float) else value
+    return formatting.parameter_value(rounded)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_tune.reports.formatting import parameter_values, plain_text
+from mnist_tune.reports.formatting import parameter_value, plain_text
 from mnist_tune.reports.provenance import SearchedParameter
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class FigureAxis:
         """What is written at a place, with few digits."""
         if self.labels:
             return self.labels[int(place)]
-        return str(int(place)) if self.whole else parameter_values([float(f"{place:.3g}")])[0]
+        return str(int(place)) if self.whole else parameter_value(float(f"{place:.3g}"))
 
 
 def parameter_axis(parameter: SearchedParameter, values: Sequence[Any]) -> FigureAxis:

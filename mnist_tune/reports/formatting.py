@@ -78,14 +78,19 @@ def numbers_in_short(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, ordered)) or UNKNOWN
 
 
+def parameter_value(value: object) -> str:
+    """One value as `parameter_values` writes it: 1e-06 → `1e-6`."""
+    return parameter_values([value])[0]
+
+
 def parameter_values(values: Sequence[object]) -> list[str]:
-    """The values of one parameter in one notation: with a power of ten where one is below 0.001.
+    """The values of one parameter in one notation: with a power of ten where one is below 0.001 or from a million on.
 
     Numbers that somebody chose stand as they are, up to six digits; sampled ones are rounded to
     four, or to as many as keep different ones apart.
     """
     numbers = [v for v in values if isinstance(v, float) and v]
-    scientific = any(abs(v) < 1e-3 for v in numbers)
+    scientific = any(not 1e-3 <= abs(v) < 1e6 for v in numbers)
     different = len(set(numbers))
     written: dict[float, str] = {}
     chosen = all(float(f"{v:.6g}") == v for v in numbers)

@@ -21,7 +21,7 @@ from mnist_tune.reports.configurations import (
     optimism_of_best,
     rank,
 )
-from mnist_tune.reports.formatting import parameter_values
+from mnist_tune.reports.formatting import parameter_value
 from mnist_tune.reports.provenance import Provenance, SearchedParameter, read_provenance
 from mnist_tune.statistics.means import Summary, summarise
 from mnist_tune.statistics.published import Verdict, against_baseline
@@ -188,7 +188,7 @@ class StudyResults:
     def describe(self, entry: RankedTrial) -> str:
         """A configuration in words, such as `l2=2.5075e-4 (500-300)`."""
         params = ", ".join(
-            f"{name}={parameter_values([value])[0]}"
+            f"{name}={parameter_value(value)}"
             for name, value in entry.trial.params.items()
             if name not in self.in_label
         )

@@ -102,7 +102,7 @@ class TestPlainLines:
             screen.clock.now += 0.1
             screen.epoch(made, 3, 0.95, 0.97, 0.96)
             screen.progress.notify(ended(made, histories=with_accuracies(made, 0.98, 0.981, 0.982)))
-        name = "trial 4  l2=0.00025075 activation=relu  64-64"
+        name = "trial 4  l2=2.5075e-4 activation=relu  64-64"
         assert screen.lines == [
             f"{name}: 3 seeds begin",
             f"{name}  epoch 3/40  96.00 ± 1.00 %  ETA 0:04",
@@ -143,8 +143,8 @@ class TestPlainLines:
         scores = {seed: replace(evaluation_of(seed), accuracy=0.98 + seed / 100) for seed in (0, 1)}
         screen.progress.notify(ended(made, tests=scores))
         assert screen.lines == [
-            "confirmation 1  l2=1e-06  64-64: 2 seeds begin",
-            "confirmation 1  l2=1e-06  64-64  epoch 2/5  training accuracy 91.00 ± 1.41 %  ETA 0:30",
+            "confirmation 1  l2=1e-6  64-64: 2 seeds begin",
+            "confirmation 1  l2=1e-6  64-64  epoch 2/5  training accuracy 91.00 ± 1.41 %  ETA 0:30",
             "confirmation 1: test accuracy 98.50 ± 0.71 % over 2 seeds",
         ]
 
@@ -165,7 +165,7 @@ class TestPicture:
             screen.clock.now += 3
             screen.epoch(first, epoch, 0.95, 0.97, 0.96)
         assert screen.picture == [
-            "trial 4 l2=1e-06 64-64 epoch 2/40 96.00 ± 1.00 % ETA 1:54",
+            "trial 4 l2=1e-6 64-64 epoch 2/40 96.00 ± 1.00 % ETA 1:54",
             "trial 5 l2=0.001 500-300 epoch 0/40 waiting for a worker 0:06",
             "⠋ 2/9 trials, best so far 98.12 % (trial 1), ETA 6:57",
         ]
@@ -216,7 +216,7 @@ class TestPicture:
         with screen.progress:
             screen.progress.notify(TrialStarted(made, {"l2": 1e-6}))
             screen.progress._live.refresh()  # noqa: SLF001
-            assert "l2=1e-06" in screen.written.getvalue()
+            assert "l2=1e-6" in screen.written.getvalue()
             screen.progress.notify(LogLine("a lasting line"))
             screen.progress.notify(ended(made))
         assert "a lasting line" in screen.written.getvalue()
@@ -348,5 +348,5 @@ def test_durations(seconds: float, shown: str) -> None:
 
 def test_parameters_in_a_line() -> None:
     params = {"l2": 0.00025075, "rate": 1e-6, "width": 64, "activation": None, "on": True}
-    assert parameters_line(params) == "l2=0.00025075 rate=1e-06 width=64 activation=None on=True"
+    assert parameters_line(params) == "l2=2.5075e-4 rate=1e-6 width=64 activation=None on=True"
     assert parameters_line({}) == ""
