@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mnist_tune.cli import options
+from mnist_tune.cli.options import log
 from mnist_tune.errors import DefinitionError, StorageError
 from mnist_tune.storage.location import Location
 
 if TYPE_CHECKING:  # pandas, SQLAlchemy and matplotlib cost a second, which `--help` does not have
-    from mnist_tune.candidates import Candidate, Predict
+    from mnist_tune.candidates import Candidate
     from mnist_tune.data.sources import Dataset, Source
-    from mnist_tune.denoising.analyses import Analysis
     from mnist_tune.models import Say
+    from mnist_tune.reports.analyses import Analysis
 
 _common = options.stacked(
     click.option(
@@ -83,17 +83,14 @@ def denoise_command(
 
     from mnist_tune.denoising.denoise import DenoisingInput, analyse_denoising
 
+    tested = f"All {len(networks.dataset.test):,} test images"
     subject = DenoisingInput(
         images=networks.dataset.test.images,
         labels=networks.dataset.test.labels,
         denoisers=networks.autoencoder.networks(*networks.where),
-        classify=networks.judge(),
-        described=(*networks.described(), _tested_on(networks.dataset)),
-        alerts=networks.alerts,
-        warning=networks.warning,
-        inputs=networks.inputs(),
+        **networks.common(f"{tested}, with the same noise for all networks."),
     )
-    _publish(analyse_denoising(subject, chosen, digits, _say), networks, out, form)
+    _publish(analyse_denoising(subject, chosen, digits, log), networks, out, form)
 
 
 @click.command("generate")
@@ -147,11 +144,7 @@ def generate_command(
         test=networks.dataset.test,
         encode=encode,
         decode=decode,
-        classify=networks.judge(),
-        described=networks.described(),
-        alerts=networks.alerts,
-        warning=networks.warning,
-        inputs=networks.inputs(),
+        **networks.common(),
     )
     _publish(analyse_generation(subject, count, confidence, seed), networks, out, form)
 
@@ -164,7 +157,6 @@ class _Networks:
         location: of the storage.
         autoencoder, classifier: the chosen ones.
         dataset: the images that both were trained on.
-        alerts, warning: what must not be overlooked, in sentences and in a few words.
         seeds: how many of the autoencoder's runs are used; None for all.
     """
 
@@ -172,29 +164,34 @@ class _Networks:
     autoencoder: Candidate
     classifier: Candidate
     dataset: Dataset
-    alerts: tuple[str, ...]
-    warning: str
     seeds: int | None
 
     @property
     def where(self) -> tuple[Location, Source, Say]:
         """Where weights and images lie, and who hears of a training."""
-        return self.location, self.dataset.source, _say
+        return self.location, self.dataset.source, log
 
-    def judge(self) -> Predict:
-        """The classifier's first run: a fixed choice, which no result can influence."""
-        (classify,) = self.classifier.networks(*self.where, most=1).values()
-        return classify
+    def common(self, *described: str) -> dict[str, Any]:
+        """Fields of an AnalysisInput; the classifier's first run judges, a choice that no result influences."""
+        from mnist_tune.candidates import alerts
 
-    def described(self) -> tuple[str, ...]:
-        return self.autoencoder.described(self.seeds), self.classifier.described(1)
-
-    def inputs(self) -> dict[str, Any]:
         source = self.dataset.source
+        (classify,) = self.classifier.networks(*self.where, most=1).values()
+        sentences, warning = alerts((self.autoencoder, self.classifier), source)
+        used = ((self.autoencoder, self.seeds), (self.classifier, 1))
         return {
-            "autoencoder": self.autoencoder.to_json(self.seeds),
-            "classifier": self.classifier.to_json(1),
-            "data": {"sha256": source.sha256, "full": source.full, "test_size": source.test_size},
+            "classify": classify,
+            "described": (*(network.described(runs) for network, runs in used), *described),
+            "alerts": sentences,
+            "warning": warning,
+            "inputs": {
+                **{network.noun: network.to_json(runs) for network, runs in used},
+                "data": {
+                    "sha256": source.sha256,
+                    "full": source.full,
+                    "test_size": source.test_size,
+                },
+            },
         }
 
 
@@ -214,43 +211,46 @@ def _networks(
 
     first = candidates.find_candidate(location, DENOISING_ERROR, autoencoder)
     second = candidates.find_candidate(location, ACCURACY, classifier, first.sha256)
-    source = candidates.common_source((first, second), folder)
-    dataset = load_source(source)
+    dataset = load_source(candidates.common_source((first, second), folder))
     check_writable(out)
     for candidate, used in ((first, seeds), (second, 1)):
-        _say(candidate.described(used))
+        log(candidate.described(used))
         if candidate.others:
             names = ", ".join(candidate.others)
-            _say(f"Other {candidate.noun}s here: {names}; take one by --{candidate.noun}.")
-    alerts, warning = candidates.alerts((first, second), source)
-    return _Networks(location, first, second, dataset, alerts, warning, seeds)
-
-
-def _tested_on(dataset: Dataset) -> str:
-    return f"All {len(dataset.test):,} test images, with the same noise for all networks."
+            log(f"Other {candidate.noun}s here: {names}; take one by --{candidate.noun}.")
+    return _Networks(location, first, second, dataset, seeds)
 
 
 def _publish(analysis: Analysis, networks: _Networks, out: Path, form: str) -> None:
     """Write the files, then store the analysis, then print it."""
-    from mnist_tune.denoising.analyses import write_analysis
+    from mnist_tune.reports.analyses import write_analysis
+    from mnist_tune.reports.table_formats import csv_bytes, frame_of
 
     written = write_analysis(analysis, out)
-    _say(f"wrote {len(written)} files to {out}: see {out / 'summary.md'}")
+    log(f"wrote {len(written)} files to {out}: see {out / 'summary.md'}")
     _store(analysis, networks.location)
     if form == "json":
         click.echo(json.dumps(analysis.to_json(), indent=2, ensure_ascii=False))
-    elif form == "csv":
-        click.echo(_csv(analysis), nl=False)
-    else:
-        for line in (*analysis.alerts, *analysis.text):
-            click.echo(line)
-        click.echo()
-        _print_table(analysis)
+        return
+    table = analysis.tables[0]
+    if form == "csv":
+        click.echo(csv_bytes(frame_of(table)).decode(), nl=False)
+        return
+    for line in (*analysis.alerts, *analysis.text, ""):
+        click.echo(line)
+    titles = [column.heading for column in table.text().columns]
+    rows = [dict(zip(titles, row, strict=True)) for row in table.text().rows]
+    options.print_rows(rows, form, titles)
 
 
 def _store(analysis: Analysis, location: Location) -> None:
-    """Keep the analysis in the storage for reports, where there is one."""
+    """Keep the analysis in the storage for reports, where there is one, and show it in the dashboard.
+
+    A study that is run meanwhile shows it itself.
+    """
+    from mnist_tune.dashboard.publication import publish_again
     from mnist_tune.storage.database import open_database
+    from mnist_tune.storage.lease import holder
     from mnist_tune.storage.store import Store
 
     try:
@@ -263,36 +263,11 @@ def _store(analysis: Analysis, location: Location) -> None:
                 if analysis.name in {other.name for other in store.analyses_of(study)}
             ]
     except StorageError as error:  # the files are there, and those are what was asked for
-        _say(f"not stored for reports: {error}")
+        log(f"not stored for reports: {error}")
         return
-    _show(location, names)
-
-
-def _show(location: Location, names: Sequence[str]) -> None:
-    """Show the analysis with the studies that took part in it; one that is run shows it itself."""
-    from mnist_tune.dashboard.publication import publish_again
-    from mnist_tune.storage.lease import holder
-
     for name in names:
         if holder(location, name) is None:
             try:
                 publish_again(location, name)
             except StorageError as error:
-                _say(f"not shown in the dashboard with {name}: {error}")
-
-
-def _csv(analysis: Analysis) -> str:
-    from mnist_tune.reports.table_formats import csv_bytes, frame_of
-
-    return csv_bytes(frame_of(analysis.tables[0])).decode()
-
-
-def _print_table(analysis: Analysis) -> None:
-    table = analysis.tables[0].text()
-    titles = [column.heading for column in table.columns]
-    rows = [dict(zip(titles, row, strict=True)) for row in table.rows]
-    options.print_rows(rows, "table", titles)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+                log(f"not shown in the dashboard with {name}: {error}")

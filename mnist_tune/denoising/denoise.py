@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from mnist_tune.data.idx import Bytes
 from mnist_tune.denoising import drawing
-from mnist_tune.denoising.analyses import Analysis
 from mnist_tune.denoising.gains import HelpfulRange, helpful_ranges
-from mnist_tune.denoising.measuring import Classify, Denoise, Measured, measure, noisy_images
+from mnist_tune.denoising.measuring import Denoise, Measured, measure, noisy_images
 from mnist_tune.denoising.tables import end_text, gain_text, tables
 from mnist_tune.reports import formatting
+from mnist_tune.reports.analyses import Analysis, AnalysisInput
+from mnist_tune.reports.documents import paragraphs
 from mnist_tune.reports.figures import Figure
 from mnist_tune.statistics.means import summarise
 
@@ -23,27 +24,17 @@ _REPORTED = (0.4, 0.6)  # the level that the notebook trains with, and the one t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DenoisingInput:
+class DenoisingInput(AnalysisInput):
     """What is to be judged, and on what.
 
     Attributes:
         images, labels: uint8 [n, 28, 28] and [n]; test images.
         denoisers: seed → autoencoder; the first one draws the grid.
-        classify: the judge.
-        described: sentences about networks and data.
-        alerts: what must not be overlooked.
-        warning: the same in a few words, for the figures.
-        inputs: all of it as JSON values.
     """
 
     images: Bytes
     labels: Bytes
     denoisers: Mapping[int, Denoise]
-    classify: Classify
-    described: tuple[str, ...]
-    alerts: tuple[str, ...] = ()
-    warning: str = ""
-    inputs: Mapping[str, Any]
 
 
 def analyse_denoising(
@@ -78,51 +69,40 @@ def analyse_denoising(
     )
 
 
-def _findings(measured: Measured, ranges: Sequence[HelpfulRange]) -> Iterator[str]:
+def _findings(measured: Measured, ranges: Sequence[HelpfulRange]) -> tuple[str, ...]:
     """What came out, in plain sentences."""
-    best = int(np.argmax([gain.value for gain in ranges[0].gains]))
-    reported = [i for i, level in enumerate(measured.levels) if level in _REPORTED or i == best]
-    yield from (_at_level(measured, i) for i in reported)
-    if measured.levels[0] == 0:
-        cost = gain_text(ranges[0].gains[0])
-        yield f"What denoising does to images without noise: {cost} points of accuracy."
-    names = ("leaving the noise alone", "the 3×3 median filter")
-    for entry, name in zip(ranges, names, strict=True):
-        yield _compared(entry, name, measured.levels)
-
-
-def _at_level(measured: Measured, i: int) -> str:
-    noisy, denoised, filtered = (
-        formatting.mean_and_std(summarise(list(treated.accuracies[i])))
-        for treated in measured.treatments
-    )
-    return (
-        f"Noise {measured.levels[i]:g}: {noisy} % of the digits are recognised as they are, "
-        f"{denoised} % after denoising ({measured.denoised.psnr(i).mean():.1f} dB), "
-        f"{filtered} % after the median filter."
+    gains = ranges[0].gains
+    best = int(np.argmax([gain.value for gain in gains]))
+    levels = measured.levels
+    return paragraphs(
+        "analyses",
+        kind="denoise",
+        levels=[
+            _at_level(measured, i)
+            for i, level in enumerate(levels)
+            if level in _REPORTED or i == best
+        ],
+        cost=gain_text(gains[0]) if levels[0] == 0 else "",
+        ranges=ranges,
+        end_text=partial(end_text, levels=levels),
+        infinity=math.inf,
     )
 
 
-def _compared(helped: HelpfulRange, name: str, levels: Sequence[float]) -> str:
-    below, above = helped.start.value == -math.inf, helped.stop.value == math.inf
-    if not helped.clear:
-        return f"At no level is denoising better than {name} by more than chance."
-    if below and above:
-        return f"Denoising is better than {name} at all levels measured."
-    start, stop = (end_text(helped, end, levels) for end in (helped.start, helped.stop))
-    begin = "the lowest level" if below else f"noise {start}"
-    end = "the highest level" if above else f"noise {stop}"
-    return f"Denoising is better than {name} from {begin} to {end}; in brackets 95 % intervals."
+def _at_level(measured: Measured, i: int) -> tuple[str, ...]:
+    """The level, the share of digits that are recognised after each treatment, and the PSNR."""
+    shares = (summarise(list(treated.accuracies[i])) for treated in measured.treatments)
+    psnr = formatting.fixed(measured.denoised.psnr(i).mean(), digits=1)
+    return f"{measured.levels[i]:g}", *map(formatting.mean_and_std, shares), psnr
 
 
 def _grid(subject: DenoisingInput, levels: Sequence[float], digits: int) -> Figure:
     """The first test image of each of a few classes, whatever comes out."""
     chosen = list(_firsts(subject.labels, digits))
-    clean = subject.images[chosen]
     noisy = np.stack([noisy_images(subject.images, level)[chosen] for level in levels])
     first = next(iter(subject.denoisers.values()))
     denoised = np.stack([np.asarray(first(each)) for each in noisy])
-    return drawing.grid_figure(levels, clean, noisy, denoised, subject.warning)
+    return drawing.grid_figure(levels, subject.images[chosen], noisy, denoised, subject.warning)
 
 
 def _firsts(labels: Bytes, digits: int) -> Iterator[int]:

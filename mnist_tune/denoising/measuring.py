@@ -19,15 +19,13 @@ from mnist_tune.noise import (
     median_filtered,
     salt_and_pepper,
 )
+from mnist_tune.reports.analyses import Classify
 
 Right = NDArray[np.bool_]
 Treatment = Literal["noisy", "denoised", "median filter"]
 
 Denoise = Callable[[Bytes], NDArray[np.floating[Any]]]
 """Images uint8 [n, 28, 28] → what an autoencoder makes of them, [n, 28, 28] of 0–1."""
-
-Classify = Callable[[NDArray[Any]], NDArray[np.floating[Any]]]
-"""Images [n, 28, 28] with pixels 0–255 of any number type → probabilities [n, 10]."""
 
 MOST_LEVELS = 101
 _HELP = "give how many (2 to 101, such as 11) or which, such as 0,0.1,0.4"
@@ -57,6 +55,11 @@ class Treated:
     def psnr(self, level: int) -> NDArray[np.float64]:
         """PSNR in dB, [S], of the level with this index; NaN where nothing is wrong at all."""
         return np.array([e.psnr if e.mse else np.nan for e in self.errors[level]])
+
+    def rates(self, labels: Bytes, digit: int) -> NDArray[np.float64]:
+        """True-positive rate of a digit, [L, S]; NaN where no image shows it."""
+        own = self.right[:, :, labels == digit]
+        return own.mean(axis=2) if own.shape[2] else np.full(own.shape[:2], np.nan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_tune.data.idx import Bytes
 from mnist_tune.denoising.gains import Estimate, HelpfulRange
 from mnist_tune.denoising.measuring import Measured, Treated
 from mnist_tune.networks import CLASSES
@@ -118,7 +117,7 @@ def digits_table(measured: Measured) -> Table:
     digits = range(CLASSES)
     counts = np.bincount(measured.labels, minlength=CLASSES).tolist()
     rates = {
-        (treated.pictures, digit): true_positive_rates(treated, measured.labels, digit)
+        (treated.pictures, digit): treated.rates(measured.labels, digit)
         for treated in measured.treatments
         for digit in digits
     }
@@ -183,12 +182,6 @@ def _mean_percent(shares: NDArray[np.float64]) -> str:
 def _grouped(rows: Sequence[object], size: int, columns: Sequence[Column]) -> Table:
     """A row for readers of each so many rows."""
     return Table("", list(zip(*[iter(rows)] * size, strict=True)), columns)
-
-
-def true_positive_rates(treated: Treated, labels: Bytes, digit: int) -> NDArray[np.float64]:
-    """Share [L, S] of a digit's images that are recognised; NaN where there is none in the test set."""
-    own = treated.right[:, :, labels == digit]
-    return own.mean(axis=2) if own.shape[2] else np.full(own.shape[:2], np.nan)
 
 
 def std(values: NDArray[np.float64]) -> float:

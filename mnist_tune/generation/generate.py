@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from mnist_tune.data.idx import Bytes
 from mnist_tune.data.sources import Part
-from mnist_tune.denoising.analyses import Analysis
-from mnist_tune.denoising.measuring import Classify
 from mnist_tune.generation import drawing
 from mnist_tune.generation.recognition import (
     Decode,
@@ -24,38 +22,30 @@ from mnist_tune.generation.recognition import (
     as_bytes,
     recognise,
 )
-from mnist_tune.generation.ways import Codes, path, ways
+from mnist_tune.generation.ways import CodedDigits, Codes, path, ways
 from mnist_tune.networks import CLASSES
 from mnist_tune.reports import formatting
+from mnist_tune.reports.analyses import Analysis, AnalysisInput
 from mnist_tune.reports.columns import Column, Table, reader_column
+from mnist_tune.reports.documents import paragraphs
 
 _PATHS = ((0, 1), (3, 8), (4, 9), (7, 2))  # from one digit to another, in the figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GenerationInput:
+class GenerationInput(AnalysisInput):
     """What makes the digits, what judges them, and from what.
 
     Attributes:
         train: training images, whose codes the ways start from.
         test: real digits that neither network has seen, for comparison.
         encode, decode: the two halves of the autoencoder.
-        classify: the judge.
-        described: sentences about networks and data.
-        alerts: what must not be overlooked.
-        warning: the same in a few words, for the figures.
-        inputs: all of it as JSON values.
     """
 
     train: Part
     test: Part
     encode: Encode
     decode: Decode
-    classify: Classify
-    described: tuple[str, ...]
-    alerts: tuple[str, ...] = ()
-    warning: str = ""
-    inputs: Mapping[str, Any]
 
 
 def analyse_generation(
@@ -72,13 +62,13 @@ def analyse_generation(
     codes = subject.encode(subject.train.images)
     judged = partial(recognise, classify=subject.classify, confidence=confidence)
     test, through = subject.test, "coded and decoded again by the autoencoder"
-    decoded = subject.decode(subject.encode(test.images))
-    real = [
-        judged("real test digits", "as they are", test.images, None, test.labels),
-        judged("test digits through it", through, decoded, None, test.labels),
-    ]
+    coded = subject.encode(test.images)
+    labels = test.labels.astype(np.int8)
+    before = CodedDigits("real test digits", "as they are", coded, labels, synthetic=False)
+    after = CodedDigits("test digits through it", through, coded, labels, synthetic=False)
+    real = [judged(before, test.images), judged(after, subject.decode(coded))]
     synthetic = [
-        judged(made.way, made.definition, subject.decode(made.codes), made.codes, made.intended)
+        judged(made, subject.decode(made.codes))
         for made in ways(codes, subject.train.labels, count, seed)
     ]
     groups = [*real, *synthetic]
@@ -87,7 +77,7 @@ def analyse_generation(
         title="Synthetic digits",
         inputs={**subject.inputs, "count": count, "confidence": confidence, "seed": seed},
         alerts=subject.alerts,
-        text=(*subject.described, *_findings(real, synthetic)),
+        text=(*subject.described, *_findings(groups)),
         tables=(ways_table(groups), intended_digits_table(groups)),
         figures=(
             drawing.sheet(groups, list(_paths(subject, codes)), subject.warning),
@@ -97,19 +87,11 @@ def analyse_generation(
     )
 
 
-def _findings(real: Sequence[Recognised], synthetic: Sequence[Recognised]) -> Iterator[str]:
+def _findings(groups: Sequence[Recognised]) -> tuple[str, ...]:
     """What came out, in plain sentences."""
-    for group in (*real, *synthetic):
-        intended = group.as_intended if group.codes is not None else None
-        aim = "" if intended is None else f", {_percent(intended)} % as the intended digit"
-        way = f"{group.way[0].upper()}{group.way[1:]}"
-        yield f"{way}: {_percent(group.recognised)} % recognised{aim}."
+    synthetic = (group for group in groups if group.synthetic)
     best = max(synthetic, key=lambda group: (group.as_intended or group.recognised).value)
-    yield (
-        f"Recognised means a probability of at least {best.confidence:g}; of all ways "
-        f"“{best.way}” comes out best. An image that is recognised need not look like handwriting: "
-        "look at the figure too."
-    )
+    return paragraphs("analyses", kind="generate", groups=groups, best=best, percent=_percent)
 
 
 def ways_table(groups: Sequence[Recognised]) -> Table:
@@ -185,7 +167,7 @@ def _npz(synthetic: Sequence[Recognised]) -> bytes:
     file = BytesIO()
     arrays: dict[str, NDArray[Any]] = {
         "images": np.concatenate([group.images for group in synthetic]),
-        "codes": np.concatenate([group.codes for group in synthetic if group.codes is not None]),
+        "codes": np.concatenate([group.codes for group in synthetic]),
         "way": np.concatenate([np.full(len(group.images), group.way) for group in synthetic]),
         "intended": np.concatenate([group.intended for group in synthetic]),
         "probabilities": np.concatenate([group.probabilities for group in synthetic]),

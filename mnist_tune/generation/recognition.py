@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_tune.data.idx import Bytes
-from mnist_tune.generation.ways import NO_DIGIT, Codes
+from mnist_tune.generation.ways import NO_DIGIT, CodedDigits, Codes
 from mnist_tune.networks import CLASSES
+from mnist_tune.reports.analyses import Classify
 from mnist_tune.statistics.means import Interval, wilson
 
 Decode = Callable[[Codes], NDArray[np.floating[Any]]]
@@ -39,25 +40,17 @@ class Share:
         return wilson(self.value, self.n)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Recognised:
-    """Images of one way, as the classifier sees them.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Recognised(CodedDigits):
+    """The same digits as images, as the classifier sees them.
 
     Attributes:
-        way: what people call it.
-        definition: how they were made.
         images: uint8 [n, 28, 28].
-        codes: float32 [n, latent]; None of real images.
-        intended: int8 [n], the digit that each is, or is meant to be, or NO_DIGIT.
         probabilities: float32 [n, 10].
         confidence: probability from which a digit counts as recognised.
     """
 
-    way: str
-    definition: str
     images: Bytes
-    codes: Codes | None
-    intended: NDArray[np.int8]
     probabilities: NDArray[np.float32]
     confidence: float
 
@@ -106,25 +99,16 @@ class Recognised:
 
 
 def recognise(
-    way: str,
-    definition: str,
-    images: NDArray[Any],
-    codes: Codes | None,
-    intended: NDArray[Any],
-    classify: Callable[[NDArray[Any]], NDArray[np.floating[Any]]],
-    confidence: float,
+    digits: CodedDigits, images: NDArray[Any], classify: Classify, confidence: float
 ) -> Recognised:
-    """Show images to the classifier.
+    """Show images of digits to the classifier.
 
     Floats of 0–1 are rounded to bytes first, so that what is stored is what was judged.
     """
     images = as_bytes(images)
     return Recognised(
-        way=way,
-        definition=definition,
+        *(getattr(digits, field.name) for field in fields(digits)),
         images=images,
-        codes=codes,
-        intended=intended.astype(np.int8),
         probabilities=np.asarray(classify(images), np.float32),
         confidence=confidence,
     )

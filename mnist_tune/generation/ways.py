@@ -22,23 +22,25 @@ NO_DIGIT = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SyntheticCodes:
-    """New codes of one way.
+class CodedDigits:
+    """Digits of one way, as codes.
 
     Attributes:
         way: what people call it.
         definition: how they were made, in one sentence.
         codes: float32 [n, latent].
-        intended: int8 [n], the digit that each is meant to be, or NO_DIGIT.
+        intended: int8 [n], the digit that each is, or is meant to be, or NO_DIGIT.
+        synthetic: whether the codes are new ones.
     """
 
     way: str
     definition: str
     codes: Codes
     intended: NDArray[np.int8]
+    synthetic: bool = True
 
 
-def ways(codes: Codes, labels: Bytes, count: int, seed: int) -> Iterator[SyntheticCodes]:
+def ways(codes: Codes, labels: Bytes, count: int, seed: int) -> Iterator[CodedDigits]:
     """All ways, `count` new codes of each.
 
     Args:
@@ -58,11 +60,11 @@ def ways(codes: Codes, labels: Bytes, count: int, seed: int) -> Iterator[Synthet
 
 def perturbed(
     codes: Codes, labels: Bytes, targets: Bytes, size: float, draw: Generator
-) -> SyntheticCodes:
+) -> CodedDigits:
     """Codes of real digits plus normal noise, `size` times the spread of each number."""
     first = _drawn(labels, targets, draw)
     noise = draw.standard_normal((len(targets), codes.shape[1])) * codes.std(axis=0)
-    return SyntheticCodes(
+    return CodedDigits(
         f"perturbed by {size:g}",
         f"the code of a training digit, plus normal noise of {size:g} standard deviations of each "
         "of its numbers over all training digits",
@@ -73,14 +75,14 @@ def perturbed(
 
 def between(
     codes: Codes, labels: Bytes, targets: Bytes, draw: Generator, *, same: bool
-) -> SyntheticCodes:
+) -> CodedDigits:
     """Codes on the straight line between those of two real digits of one class, or of two."""
     first = _drawn(labels, targets, draw)
     steps = 0 if same else draw.integers(1, CLASSES, len(targets))
     second = _drawn(labels, ((targets + steps) % CLASSES).astype(np.uint8), draw)
     share = draw.uniform(0, 1, (len(targets), 1))
     kind = "two training digits of one class" if same else "training digits of two classes"
-    return SyntheticCodes(
+    return CodedDigits(
         f"between two of {'one class' if same else 'two classes'}",
         f"a code on the line between those of {kind}, anywhere on it",
         _float((1 - share) * codes[first] + share * codes[second]),
@@ -88,9 +90,9 @@ def between(
     )
 
 
-def gaussian(codes: Codes, count: int, draw: Generator) -> SyntheticCodes:
+def gaussian(codes: Codes, count: int, draw: Generator) -> CodedDigits:
     """Samples of one normal distribution with mean and covariance of all codes."""
-    return SyntheticCodes(
+    return CodedDigits(
         "one Gaussian",
         "drawn from one normal distribution with the mean and the covariance of all codes",
         _float(_normal(codes, count, draw)),
@@ -98,15 +100,13 @@ def gaussian(codes: Codes, count: int, draw: Generator) -> SyntheticCodes:
     )
 
 
-def gaussian_by_digit(
-    codes: Codes, labels: Bytes, targets: Bytes, draw: Generator
-) -> SyntheticCodes:
+def gaussian_by_digit(codes: Codes, labels: Bytes, targets: Bytes, draw: Generator) -> CodedDigits:
     """Samples of one normal distribution for each class."""
     made = np.empty((len(targets), codes.shape[1]))
     for digit in np.unique(targets):
         wanted = targets == digit
         made[wanted] = _normal(codes[labels == digit], int(wanted.sum()), draw)
-    return SyntheticCodes(
+    return CodedDigits(
         "Gaussian of the class",
         "drawn from a normal distribution with the mean and the covariance of one class's codes",
         _float(made),

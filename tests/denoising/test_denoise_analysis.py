@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from mnist_tune.denoising import tables
-from mnist_tune.denoising.analyses import Analysis, write_analysis
 from mnist_tune.denoising.denoise import analyse_denoising
 from mnist_tune.denoising.gains import helpful_ranges
 from mnist_tune.denoising.measuring import measure
 from mnist_tune.errors import InputError
+from mnist_tune.reports.analyses import Analysis, write_analysis
 from mnist_tune.reports.export import check_writable
 from mnist_tune.reports.table_formats import frame_of
 from mnist_tune.storage.database import open_database
@@ -113,6 +113,14 @@ def test_figures_are_pictures_and_hold_the_warning(analysis: Analysis, warned: A
         assert dict(after.files())[f"{after.name}.svg"].startswith(b"<?xml")
         assert after.caption == f"Rehearsal, not a result. {before.caption}"
         assert before.png() != after.png()
+
+
+def test_each_row_and_column_of_the_grid_has_a_name(analysis: Analysis) -> None:
+    svg = dict(analysis.figures[0].files())[
+        "grid.svg"
+    ].decode()  # which holds the text of outlines as comments
+    assert svg.count("<!-- noisy -->") == svg.count("<!-- denoised -->") == 3
+    assert all(f"<!-- {name} -->" in svg for name in ("noise level", "original", "0", "0.4", "1"))
 
 
 def test_every_table_is_written_in_every_format(analysis: Analysis, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from mnist_tune.data.sources import Part
-from mnist_tune.denoising.analyses import Analysis, write_analysis
 from mnist_tune.generation.generate import GenerationInput, analyse_generation
+from mnist_tune.reports.analyses import Analysis, write_analysis
 from mnist_tune.reports.table_formats import frame_of
 from tests.denoising.denoising_samples import classify, digits
 

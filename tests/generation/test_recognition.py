@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_tune.generation.recognition import Recognised, recognise
-from mnist_tune.generation.ways import NO_DIGIT
+from mnist_tune.generation.ways import NO_DIGIT, CodedDigits
 from mnist_tune.statistics.means import wilson
 
 
@@ -21,12 +21,16 @@ def sure_of(*pairs: tuple[int, float]) -> np.ndarray:
     return found
 
 
+def coded(intended: list[int]) -> CodedDigits:
+    return CodedDigits(
+        "a way", "somehow", np.zeros((len(intended), 2), np.float32), np.array(intended)
+    )
+
+
 def group(intended: list[int], *pairs: tuple[int, float], confidence: float = 0.9) -> Recognised:
     images = np.zeros((len(pairs), 28, 28), np.uint8)
     shown = sure_of(*pairs)
-    return recognise(
-        "a way", "somehow", images, None, np.array(intended), lambda _: shown, confidence
-    )
+    return recognise(coded(intended), images, lambda _: shown, confidence)
 
 
 def test_recognised_means_at_least_that_probability_for_whatever_digit() -> None:
@@ -71,7 +75,7 @@ def test_the_classifier_sees_what_is_stored() -> None:
 
     floats = np.full((1, 28, 28), 0.5001)
     floats[0, 0, :2] = (-0.2, 1.2)
-    found = recognise("", "", floats, None, np.array([1]), classify, 0.9)
+    found = recognise(coded([1]), floats, classify, 0.9)
     assert seen[0] is found.images
     assert found.images.dtype == np.uint8
     assert found.images[0, 0, :3].tolist() == [0, 255, 128]

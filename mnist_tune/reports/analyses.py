@@ -1,17 +1,42 @@
-"""Stores the result of an analysis: files of every format and rows of the storage."""
+"""Analyses of trained networks, `denoise` and `generate`: what they rest on, what they found, their files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mnist_tune.reports.columns import Table
 from mnist_tune.reports.export import write_files
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.table_formats import frame_files, frame_of, markdown_table, reader_files
 from mnist_tune.storage.records import AnalysisRow, PictureRow, json_value
+
+Classify = Callable[[NDArray[Any]], NDArray[np.floating[Any]]]
+"""Images [n, 28, 28] with pixels 0–255 of any number type → probabilities [n, 10]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnalysisInput:
+    """What every analysis rests on.
+
+    Attributes:
+        classify: says what an image is.
+        described: sentences about networks and data.
+        alerts: what must not be overlooked, one sentence each.
+        warning: the same in a few words, for the figures.
+        inputs: all of it as JSON values.
+    """
+
+    classify: Classify
+    described: tuple[str, ...]
+    alerts: tuple[str, ...] = ()
+    warning: str = ""
+    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
