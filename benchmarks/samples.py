@@ -15,7 +15,6 @@ from sqlalchemy import Connection
 from benchmarks.cli import make_study
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.recipes import Recipe, Sgd, recipe_to_json
-from mnist_tune.storage.artifacts import artifacts_of_trial
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.store import Store
@@ -125,15 +124,6 @@ def _optuna_rows(block: _Block) -> Iterator[tuple[str, str, Rows]]:
             (key, name, json.dumps(value))
             for key, mean, spread in zip(ids, finals, spreads, strict=True)
             for name, value in _attributes(mean, spread).items()
-        ),
-    )
-    yield (
-        "trial_system_attributes",
-        "trial_id, key, value_json",
-        (
-            (number + 1, f"artifacts:{shown.id}", json.dumps(shown.entry))
-            for number in block.numbers
-            for shown in artifacts_of_trial(block.uid, number, str(number))
         ),
     )
 

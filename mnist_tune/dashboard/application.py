@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mnist_tune.dashboard.gate import Gate
 from mnist_tune.storage import sqlite_files
-from mnist_tune.storage.artifacts import ENDED, ArtifactFiles, study_of_artifact
+from mnist_tune.storage.artifacts import ENDED, ArtifactFiles, study_of_artifact, trial_attributes
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import open_cached, open_optuna, read_all
@@ -58,7 +58,7 @@ def application(location: Location, *, hosts: frozenset[str], read_only: bool) -
     from optuna_dashboard import wsgi
 
     database = open_database(location, create=False, read_only=read_only, following=True)
-    storage = open_cached(database)
+    storage = open_cached(database, trial_attributes)
     artifacts = ArtifactStore(database, keep=not read_only)
     return Gate(
         _warmed(wsgi(storage, artifact_store=artifacts), storage),

@@ -5,7 +5,6 @@ Which there are is known without matplotlib, so that the coordinator of a search
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -115,8 +114,7 @@ def shown_by_trials(
     """Trials that trained to their end, or were pruned, and what each shows."""
     for entry in results.trials:
         if entry.trial.state != "failed":
-            network = json.dumps(dict(entry.trial.network), sort_keys=True)
-            yield entry, artifacts_of_trial(results.provenance.uid, entry.number, network)
+            yield entry, artifacts_of_trial(results.provenance.uid, entry.number)
 
 
 def _draw(figure: Figure) -> bytes | None:

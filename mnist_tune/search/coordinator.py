@@ -34,7 +34,6 @@ from mnist_tune.search.events import (
 from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session
 from mnist_tune.search.under_way import RETRIED
-from mnist_tune.storage.artifacts import list_artifacts_of_running
 from mnist_tune.storage.records import ConfirmationRow, ReferenceRow, TrialRow
 from mnist_tune.study import MOST_SEEDS
 from mnist_tune.workers.tasks import TrialSpec
@@ -216,8 +215,6 @@ class SearchCoordinator(Coordinator):
             rows.timing_row(uid, ended),
         )
         optuna_study.set_attributes(trial, rows.attributes(ended))
-        if ended.state != "failed":
-            list_artifacts_of_running(optuna_study, trial, rows.artifacts(uid, ended))
         if ended.state == "complete":
             optuna_study.tell(trial, rows.objective(ended.trial.network.metric, ended.last))
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from statistics import fmean, stdev
@@ -12,7 +11,6 @@ from mnist_tune.metrics import Metric
 from mnist_tune.networks import network_to_json
 from mnist_tune.recipes import recipe_to_json
 from mnist_tune.search.events import TrialEnded
-from mnist_tune.storage.artifacts import DashboardArtifact, artifacts_of_trial
 from mnist_tune.storage.records import (
     EpochRow,
     PredictionRow,
@@ -134,12 +132,6 @@ def attributes(ended: TrialEnded) -> dict[str, Any]:
         "epochs": max(metrics.epoch for metrics in last.values()),
         "train_seconds": round(sum(timing.train_seconds for timing in ended.timings), 3),
     }
-
-
-def artifacts(uid: str, ended: TrialEnded) -> tuple[DashboardArtifact, ...]:
-    """Dashboard artifacts of a trial, which are drawn when somebody looks at them."""
-    network = json.dumps(network_to_json(ended.trial.network), sort_keys=True)
-    return artifacts_of_trial(uid, ended.trial.trial_number, network)
 
 
 def _key(uid: str, ended: TrialEnded) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Dashboard artifacts and notes: how Optuna lists them, and the files of those that were drawn.
 
-The id of an artifact follows from the study and from what it is about, so that a trial can list its
-artifacts while it may still be changed, and the dashboard draws them when somebody looks. What it has
-drawn lies in `artifacts/UID/dashboard/` as ID.STATE, so that it goes with its study and is not shown
-any more once the study has changed.
+The id of an artifact follows from the study and from what it is about, so that the dashboard can list
+those of a trial, which nobody stores, and draw them when somebody looks. What it has drawn lies in
+`artifacts/UID/dashboard/` as ID.STATE, so that it goes with its study and is not shown any more once the
+study has changed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import optuna
 
 from mnist_tune.files import write_atomically
 from mnist_tune.storage.location import Location
@@ -72,22 +70,15 @@ class DashboardArtifact:
         )
 
 
-def artifacts_of_trial(uid: str, trial_number: int, network: str) -> tuple[DashboardArtifact, ...]:
-    """Return what each trial that trained to its end lists: learning curves, and its network.
-
-    Trials with the same network, described as JSON, share its picture.
-    """
-    return (
-        DashboardArtifact(uid, f"trial {trial_number}", "learning_curves.png"),
-        DashboardArtifact(uid, f"network {network}", "network.png"),
-    )
+def artifacts_of_trial(uid: str, trial_number: int) -> tuple[DashboardArtifact, ...]:
+    """Return what each trial that trained to its end, or was pruned, lists."""
+    of_trial = partial(DashboardArtifact, uid, f"trial {trial_number}")
+    return of_trial("learning_curves.png"), of_trial("network.png")
 
 
-def list_artifacts_of_running(
-    study: OptunaStudy, trial: optuna.Trial, artifacts: Sequence[DashboardArtifact]
-) -> None:
-    """List the artifacts of a running trial; the dashboard shows them from then on."""
-    study.set_system_attributes({f"{_LISTED}{a.id}": a.entry for a in artifacts}, trial)
+def trial_attributes(uid: str, trial_number: int) -> dict[str, str]:
+    """System attributes by which the dashboard lists the artifacts of a trial; nobody stores them."""
+    return {f"{_LISTED}{a.id}": a.entry for a in artifacts_of_trial(uid, trial_number)}
 
 
 def list_artifacts(

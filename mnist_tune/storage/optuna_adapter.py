@@ -8,9 +8,9 @@ What is relied on, and pinned by tests/storage/test_optuna_facts.py:
 - what a queued trial must take is a dict, its system attribute `fixed_params`;
 - a second report of a step is ignored, with a warning;
 - attributes are JSON, so numpy's scalars are refused;
-- an artifact is a system attribute `artifacts:ID` of a study or of a trial that is not finished; for a
-  finished one the dashboard looks at `dashboard:artifacts:TRIAL_ID:ID` of its study, too, which takes
-  time with many of them;
+- an artifact is a system attribute `artifacts:ID` of a study or of a trial; for a trial the dashboard
+  looks at `dashboard:artifacts:TRIAL_ID:ID` of its study, too, which takes time with many of them;
+- the storage makes every trial that it reads by `_build_frozen_trial_from_trial_model`;
 - a note is text in pieces, `dashboard:note_str:0`, `…:1`, …, of which the dashboard joins as many as there
   are, beside a number that grows with each change; of a trial `dashboard:TRIAL_ID:note_str:…`;
 - the tables are described by SQLAlchemy's metadata, and rows refer to studies and trials by the columns
@@ -27,6 +27,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import optuna
@@ -39,10 +40,10 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.storages._rdb.models import (
     BaseModel,
     TrialIntermediateValueModel,
-    TrialSystemAttributeModel,
+    TrialModel,
     TrialUserAttributeModel,
 )
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Table, delete, insert, text
 
 from mnist_tune.errors import StorageError
@@ -57,7 +58,6 @@ UID_ATTRIBUTE = "mnist_tune_uid"
 FAILURE_ATTRIBUTES = ("failure", "failure_message", "failure_attempts")
 
 _USER_ATTRIBUTES: Table = TrialUserAttributeModel.__table__
-_SYSTEM_ATTRIBUTES: Table = TrialSystemAttributeModel.__table__
 # States are literals, since they are an enumeration of their own in PostgreSQL.
 _OF_STUDY = "FROM trials JOIN studies USING (study_id) WHERE study_name = :name AND state"
 _FINISHED = text(f"SELECT number {_OF_STUDY} IN ('COMPLETE', 'PRUNED')")
@@ -166,17 +166,20 @@ class OptunaStudy:
 
     def set_attributes(self, trial: optuna.Trial, attributes: Mapping[str, Any]) -> None:
         """Set user attributes of a running trial, in the given order and all at once."""
-        values = {name: json.dumps(json_value(value)) for name, value in attributes.items()}
-        self._set(_USER_ATTRIBUTES, trial, values)
-
-    def set_system_attributes(
-        self, values: Mapping[str, Any], trial: optuna.Trial | None = None
-    ) -> None:
-        """Set system attributes of the study, those that change, or of a running trial."""
-        if trial is not None:
-            stored = {key: json.dumps(value) for key, value in values.items()}
-            self._set(_SYSTEM_ATTRIBUTES, trial, stored)
+        if not attributes:
             return
+        table, own = _USER_ATTRIBUTES, {"trial_id": trial._trial_id}
+        same = (table.c.trial_id == trial._trial_id) & table.c.key.in_(list(attributes))
+        rows = [
+            own | {"key": name, "value_json": json.dumps(json_value(value))}
+            for name, value in attributes.items()
+        ]
+        with self.database.transaction() as connection:
+            connection.execute(delete(table).where(same))
+            connection.execute(insert(table), rows)
+
+    def set_system_attributes(self, values: Mapping[str, Any]) -> None:
+        """Set system attributes of the study, those that change."""
         before = self.system_attributes()
         with translated(self.database.location):
             for key, value in values.items():
@@ -228,19 +231,8 @@ class OptunaStudy:
             self.study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
             return optuna.Trial(self.study, trial_id)
 
-    def _set(self, table: Table, trial: optuna.Trial, values: Mapping[str, str]) -> None:
-        """Set attributes of a trial in one transaction, where Optuna would need one for each."""
-        if not values:
-            return
-        own = {"trial_id": trial._trial_id}
-        same = (table.c.trial_id == trial._trial_id) & table.c.key.in_(list(values))
-        rows = [own | {"key": key, "value_json": value} for key, value in values.items()]
-        with self.database.transaction() as connection:
-            connection.execute(delete(table).where(same))
-            connection.execute(insert(table), rows)
 
-
-def open_optuna(database: Database) -> RDBStorage:
+def open_optuna(database: Database, make: Callable[..., RDBStorage] = RDBStorage) -> RDBStorage:
     """Open Optuna's storage on the same database, which closes it; Optuna logs warnings only.
 
     Raises:
@@ -249,17 +241,25 @@ def open_optuna(database: Database) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with translated(database.location):
         if _is_complete(database):
-            storage = _rdb_storage(database, skip_table_creation=True)
+            storage = _rdb_storage(make, database, skip_table_creation=True)
         else:
             with creation_lock(database.location):
-                storage = _rdb_storage(database, skip_table_creation=False)
+                storage = _rdb_storage(make, database, skip_table_creation=False)
     database.close_with(storage.engine.dispose)
     return storage
 
 
-def open_cached(database: Database) -> BaseStorage:
-    """The same with Optuna's cache before it, which reads a trial no more once it is finished."""
-    return get_storage(open_optuna(database))
+def open_cached(
+    database: Database, attributes_of: Callable[[str, int], Mapping[str, Any]]
+) -> BaseStorage:
+    """The same with Optuna's cache before it, which reads a trial no more once it is finished.
+
+    Args:
+        database: that holds the studies.
+        attributes_of: uid of a study of ours, number of a finished trial → system attributes that the
+            trial has besides those that are stored.
+    """
+    return get_storage(open_optuna(database, partial(_ListingStorage, attributes_of)))
 
 
 def read_all(storage: BaseStorage) -> None:
@@ -409,7 +409,9 @@ def _is_complete(database: Database) -> bool:
         )
 
 
-def _rdb_storage(database: Database, *, skip_table_creation: bool) -> RDBStorage:
+def _rdb_storage(
+    make: Callable[..., RDBStorage], database: Database, *, skip_table_creation: bool
+) -> RDBStorage:
     location = database.location
     if location.is_sqlite:
         # A creator, since the very first connections must have the pragmas too. sqlite3 begins
@@ -420,7 +422,7 @@ def _rdb_storage(database: Database, *, skip_table_creation: bool) -> RDBStorage
     # Optuna takes the URL for a template of str.format; rendered, it has no brace: %7B instead.
     url = location.url.render_as_string(hide_password=False)
     try:
-        return RDBStorage(url, engine_kwargs=kwargs, skip_table_creation=skip_table_creation)
+        return make(url, engine_kwargs=kwargs, skip_table_creation=skip_table_creation)
     except RuntimeError as error:
         if "table schema" not in str(error):
             raise
@@ -428,3 +430,25 @@ def _rdb_storage(database: Database, *, skip_table_creation: bool) -> RDBStorage
             f"{location} was written by another version of Optuna: make a copy of it, then type "
             f"`optuna storage upgrade --storage '{location.url}'`"
         ) from error
+
+
+class _ListingStorage(RDBStorage):
+    """Optuna's storage, whose finished trials of our studies have attributes that nobody has stored."""
+
+    def __init__(
+        self,
+        attributes_of: Callable[[str, int], Mapping[str, Any]],
+        *arguments: Any,
+        **options: Any,
+    ) -> None:
+        self._attributes_of = attributes_of
+        super().__init__(*arguments, **options)
+
+    def _build_frozen_trial_from_trial_model(self, trial: TrialModel) -> FrozenTrial:
+        made = super()._build_frozen_trial_from_trial_model(trial)
+        if made.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            for attribute in trial.study.user_attributes:
+                if attribute.key == UID_ATTRIBUTE:
+                    uid = json.loads(attribute.value_json)
+                    made.system_attrs.update(self._attributes_of(uid, made.number))
+        return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,17 @@ from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, StorageError
 from mnist_tune.search.coordinator import SearchCoordinator, StopRequests
 from mnist_tune.search.session import Session, open_session
-from mnist_tune.storage.artifacts import DashboardArtifact, list_artifacts, read_note, write_note
+from mnist_tune.storage.artifacts import (
+    DashboardArtifact,
+    list_artifacts,
+    read_note,
+    trial_attributes,
+    write_note,
+)
 from mnist_tune.storage.artifacts import artifacts_of_trial as shown_by_trial
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.optuna_adapter import OptunaStudy
+from mnist_tune.storage.optuna_adapter import OptunaStudy, open_cached
 from tests.search.fakes import SOURCE
 from tests.search.test_coordinator import Deed, Scripted, failing, scheduler_of, well
 from tests.storage.storage_samples import raw
@@ -51,10 +57,9 @@ def watched(session: Session, deed: Deed = well) -> list[str]:
     return said
 
 
-def entries(session: Session, statement: str) -> dict[str, str]:
-    """File name → id of artifacts, from rows of keys and JSON as the dashboard reads them."""
-    rows = raw(session.optuna.database.location, statement)
-    found = [json.loads(json.loads(text)) for key, text in rows if key.startswith("artifacts:")]
+def entries(attributes: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """File name → id of artifacts, from system attributes as the dashboard reads them."""
+    found = [json.loads(value) for key, value in attributes if key.startswith("artifacts:")]
     return {entry["filename"]: entry["artifact_id"] for entry in found if entry is not None}
 
 
@@ -64,15 +69,14 @@ def attributes_of_study(session: Session) -> list[tuple[Any, ...]]:
 
 
 def of_study(session: Session) -> dict[str, str]:
-    return entries(session, "SELECT key, value_json FROM study_system_attributes")
+    return entries((key, json.loads(value)) for key, value in attributes_of_study(session))
 
 
 def of_trial(session: Session, number: int) -> dict[str, str]:
-    return entries(
-        session,
-        "SELECT key, value_json FROM trial_system_attributes JOIN trials USING (trial_id) "
-        f"WHERE number = {number}",
-    )
+    with open_database(session.optuna.database.location, create=False) as database:
+        storage = open_cached(database, trial_attributes)
+        study = storage.get_study_id_from_name(session.row.name)
+        return entries(storage.get_all_trials(study)[number].system_attrs.items())
 
 
 def content(session: Session, artifact_id: str, *, keep: bool = True) -> bytes:
@@ -137,7 +141,7 @@ def test_a_search_draws_nothing(database: Database) -> None:
 def test_what_shows_the_study_follows_it_while_it_runs(database: Database) -> None:
     session, seen = opened(database), []
     table = DashboardArtifact(session.row.uid, "study", "configurations.csv").id
-    curves = shown_by_trial(session.row.uid, 0, "{}")[0].id
+    curves = shown_by_trial(session.row.uid, 0)[0].id
 
     def looking(workers: Scripted, task: Any) -> None:
         if task.runs[0].trial.trial_number and task.runs[0].seed == 0:
@@ -157,7 +161,7 @@ def test_a_trial_under_way_shows_nothing_yet(database: Database) -> None:
     session, answers = opened(database), []
 
     def looking(workers: Scripted, task: Any) -> None:
-        shown = shown_by_trial(session.row.uid, task.runs[0].trial.trial_number, "{}")[0]
+        shown = shown_by_trial(session.row.uid, task.runs[0].trial.trial_number)[0]
         with pytest.raises(HTTPError) as refused:
             content(session, shown.id)
         answers.append(refused.value.status_code)

@@ -160,6 +160,15 @@ def test_lost_workers_do_not_show(database: Database, undisturbed: list[object])
     assert checkpoints(session) == set()
 
 
+def test_a_table_of_optuna_has_no_system_attributes_of_ours(database: Database) -> None:
+    session = opened(database)
+    searched(session, well)
+    frame = session.optuna.study.trials_dataframe()
+    assert {name for name in map(str, frame) if name.startswith("system_attrs_")} <= {
+        "system_attrs_fixed_params"  # the points of a grid, by `enqueue_trial`
+    }
+
+
 @pytest.mark.parametrize(
     ("error", "reason", "attempts"),
     [
