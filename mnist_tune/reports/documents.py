@@ -141,8 +141,9 @@ def terminal_text(document: Document) -> str:
 
 def html_page(title: str, documents: Sequence[Document]) -> str:
     """One self-contained page; of several documents each gets its part in the list of contents."""
+    helpers = {"anchor": _anchor, "code": _code, "uri": _uri, "dots": _dots}
     template = _environment().get_template("page.html.jinja")
-    return template.render(title=title, documents=documents, anchor=_anchor, code=_code, uri=_uri)
+    return template.render(title=title, documents=documents, **helpers)
 
 
 def _blocks(document: Document) -> Iterator[str]:
@@ -205,6 +206,11 @@ def _code(text: str) -> str:
     from markupsafe import Markup
 
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(Markup.escape(text))))
+
+
+def _dots(png: bytes) -> int:
+    """Width of a picture, which its first chunk tells."""
+    return int.from_bytes(png[16:20])
 
 
 def _uri(png: bytes) -> str:

@@ -29,6 +29,8 @@ from mnist_tune.storage.records import ReferenceRow, RunRow, TimingRow, TrialRow
 from mnist_tune.storage.schema import TABLES
 from mnist_tune.storage.store import read_rows
 
+_LONGEST_NAME = 60  # characters
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultOnTest:
@@ -186,13 +188,17 @@ class StudyResults:
         return next(entry for entry in self.trials if entry.number == number)
 
     def describe(self, entry: RankedTrial) -> str:
-        """A configuration in words, such as `l2=2.5075e-4 (500-300)`."""
+        """A configuration in words, such as `l2=2.5075e-4 (500-300)`, or `trial 5 (500-300)`.
+
+        With many parameters it is named by its number, since a list of them is no name.
+        """
         params = ", ".join(
             f"{name}={parameter_value(value)}"
             for name, value in entry.trial.params.items()
             if name not in self.in_label
         )
-        return f"{params} ({entry.trial.label})" if params else entry.trial.label
+        name = params if len(params) <= _LONGEST_NAME else f"trial {entry.number}"
+        return f"{name} ({entry.trial.label})" if name else entry.trial.label
 
 
 def read_results(connection: Connection, name: str) -> StudyResults:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from mnist_tune.errors import Incomplete
 from mnist_tune.reports.all_studies import all_studies
@@ -23,6 +25,9 @@ from mnist_tune.storage.store import add_rows
 from tests.reports import report_samples as samples
 from tests.reports.report_samples import Read, Stored, opened
 
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 
 
@@ -98,17 +103,30 @@ def test_tables_scroll_in_a_box_of_their_own(read: Read) -> None:
     assert found.values("meta", "content")[0] == "width=device-width, initial-scale=1"
 
 
-def test_wide_tables_become_cards_whose_cells_tell_their_columns(read: Read) -> None:
-    made = study_report(read(samples.l2_confirmed()))
-    found = Page(html_page("l2_factor", [made]))
-    texts = [section.table.text() for section in made.sections if section.table]
-    views = [text for text in texts if text.rows]
-    wide = [view for view in views if len(view.columns) > 4]
-    assert found.values("table", "class") == ["wide"] * len(wide)
-    assert 0 < len(wide) < len(views)
-    assert found.values("td", "data-title") == [
-        column.heading for view in views for _row in view.rows for column in view.columns
-    ]
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; scripts/browser installs one")
+def test_a_page_on_a_phone_and_on_paper(stored: Stored, tmp_path: Path) -> None:
+    connection = stored(samples.l2_confirmed())
+    results = read_results(connection, "l2_factor")
+    figures = [figure for figure in study_figures(connection, results) if figure.at_hand]
+    file = tmp_path / "page.html"
+    file.write_text(html_page("l2_factor", [study_report(results, figures)]), encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto(file.as_uri())
+        boxes = "[...document.querySelectorAll('{}')].map(box => box.{})"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert max(page.evaluate(boxes.format(".table", "scrollWidth"))) > 390  # it scrolls
+        assert max(page.evaluate(boxes.format("tr", "offsetHeight"))) <= 48  # two lines
+        widths = page.evaluate(boxes.format("figure img", "offsetWidth"))
+        natural = page.evaluate(boxes.format("figure img", "naturalWidth"))
+        # Drawn with letters of 7 points at 200 dots an inch: 9 pixels of the phone, or more.
+        assert all(width >= dots / 2.01 for width, dots in zip(widths, natural, strict=True))
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 650, "height": 980})  # A4 within its margins
+        assert max(page.evaluate(boxes.format("table", "offsetWidth"))) <= 650
+        assert not page.is_visible("nav")
+        browser.close()
 
 
 def test_what_users_write_is_escaped() -> None:

@@ -311,6 +311,17 @@ def test_the_smallest_network_like_the_best(read: Read) -> None:
     )
 
 
+def test_a_configuration_of_many_parameters_is_called_by_its_number(read: Read) -> None:
+    sample = samples.Sample(samples.study())
+    for number, count in enumerate((2, 8)):
+        params = {f"a_parameter_{i}": 0.5 for i in range(count)}
+        values = samples.VALIDATION[number]
+        sample = sample.plus(samples.trial(number, Mlp(hidden=(8,)), params, values))
+    best, other = (read(sample).trial(number) for number in (1, 0))
+    assert read(sample).describe(best) == "trial 1 (8)"
+    assert read(sample).describe(other) == "a_parameter_0=0.5, a_parameter_1=0.5 (8)"
+
+
 def test_networks_of_one_size_have_no_smallest(read: Read) -> None:
     assert read(samples.l2_search()).smallest is None
 
