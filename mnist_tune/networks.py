@@ -186,11 +186,12 @@ class Cnn(_Classifier):
     activation: HiddenActivation = "relu"
 
     def __post_init__(self) -> None:
-        given: tuple[Any, ...] = tuple(self.blocks)  # dicts, where they come from JSON
-        blocks = tuple(Block(**b) if isinstance(b, dict) else b for b in given)
-        object.__setattr__(self, "blocks", blocks)
+        given: Any = self.blocks  # dicts, where they come from JSON
+        several = given if isinstance(given, Iterable) else ()
+        blocks = tuple(Block(**b) if isinstance(b, dict) else b for b in several)
         if not blocks or not all(isinstance(block, Block) for block in blocks):
-            raise DefinitionError(f"Cnn blocks={self.blocks!r}: give at least one Block(filters=…)")
+            raise refused(self, "blocks", "give blocks in brackets, such as (Block(filters=32),)")
+        object.__setattr__(self, "blocks", blocks)
         _set_widths(self, "dense")
         check_numbers(self, l2=NOT_NEGATIVE, dropout=SHARE)
         check_choices(self, activation=HiddenActivation, padding=Padding)

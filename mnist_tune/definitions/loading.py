@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import inspect
+import re
 import shlex
 import sys
 import traceback
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +20,15 @@ from mnist_tune.checks import shown
 from mnist_tune.errors import DefinitionError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+# What study files import: name → class, by module.
+_CLASSES = {
+    module.__name__: {
+        name: found
+        for name, found in vars(module).items()
+        if inspect.isclass(found) and found.__module__ == module.__name__ and name[0] != "_"
+    }
+    for module in (networks, recipes, study)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +80,26 @@ def find_study(reference: str) -> StudyFile:
         raise DefinitionError(
             f"study file {_one_line(reference)} does not exist; `mnist-tune new {new}` writes one to start from"
         )
-    near = difflib.get_close_matches(reference.lower().replace("-", "_"), known, n=1)
-    hint = (
-        f"did you mean {near[0]}?"
-        if near
-        else f"there is {', '.join(known)}, or give the path of a study file"
-    )
+    hint = _nearest(reference.replace("-", "_"), known, ", or give the path of a study file")
     raise DefinitionError(f"there is no study {_one_line(reference)!r}; {hint}")
 
 
 def _path(reference: str) -> Path | None:
-    """The path that may be meant, or None if no file can have it or nobody may look there."""
+    """The path that may be meant, or None if no file can have it.
+
+    Raises:
+        DefinitionError: it lies in a folder that is closed to us.
+    """
     if not reference:
         return None
     try:
         path = Path(reference).expanduser()
         path.is_file(), path.is_dir()
-    except (OSError, RuntimeError, ValueError):  # a name too long, ~nobody, a folder closed to us
+    except PermissionError as error:
+        raise DefinitionError(
+            f"study file {_one_line(reference)} cannot be read: {error.strerror}; make its folder readable"
+        ) from error
+    except (OSError, RuntimeError, ValueError):  # a name too long, ~nobody
         return None
     return path
 
@@ -121,7 +136,7 @@ def load_study_file(file: StudyFile) -> study.Study:
     # The user's own code: whatever it raises, `exit()` included, is a fault of the study file.
     except BaseException as error:
         line = next(reversed(lines_of(error, str(file.path))), "?")
-        raise DefinitionError(f"{file.path}:{line}: {_reason(error)}") from error
+        raise DefinitionError(f"{file.path}:{line}: {reason_of(error)}") from error
     found = getattr(module, "study", None)
     if isinstance(found, study.Study):
         return found
@@ -155,7 +170,11 @@ def write_template(path: Path) -> None:
 def _text(file: StudyFile) -> str:
     try:
         return file.path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except OSError as error:
+        raise DefinitionError(
+            f"study file {file.path} cannot be read: {error.strerror}; make it readable"
+        ) from error
+    except ValueError as error:
         raise DefinitionError(
             f"study file {file.path} cannot be read: {error}; give a Python file in UTF-8"
         ) from error
@@ -172,20 +191,69 @@ def cause_of(error: BaseException) -> str:
     return " ".join(str(error).split()) or "no message"
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """What is wrong in a study file that raised an error, and what to write instead."""
+    text = cause_of(error)
     if isinstance(error, DefinitionError):
-        return cause_of(error)
+        return text
     if isinstance(error, NameError):
-        return f"{cause_of(error)}; {_where_from(error.name)}"
-    return f"{type(error).__name__}: {cause_of(error)}"
+        return f"{text}; {_where_from(error.name)}"
+    words = None
+    if isinstance(error, TypeError):
+        words = _about_call(text)
+    elif isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("mnist_tune."):
+        words = f"there is no module {error.name}; {_nearest(str(error.name), _CLASSES)}"
+    elif isinstance(error, ImportError | AttributeError):
+        words = _about_name(text)
+    return words or f"{type(error).__name__}: {text}"
+
+
+def _about_call(text: str) -> str | None:
+    """What Python says of wrong arguments of one of our classes, in the words of a study file."""
+    called = re.match(r"(\w+)\.__init__\(\) (.*)", text)
+    kind = next(
+        (kinds[called[1]] for kinds in _CLASSES.values() if called and called[1] in kinds), None
+    )
+    if called is None or kind is None:
+        return None
+    takes = list(inspect.signature(kind).parameters)
+    named = re.findall(r"'(\w+)'", called[2])
+    if "unexpected keyword argument" in called[2]:
+        return f"{called[1]} has no argument {named[0]!r}; {_nearest(named[0], takes)}"
+    if "missing" in called[2]:
+        return f"{called[1]} needs {', '.join(f'{name}=…' for name in named)}"
+    return f"{called[1]} takes its arguments by name: {', '.join(f'{name}=…' for name in takes)}"
+
+
+def _about_name(text: str) -> str | None:
+    """What Python says of a name that one of our modules lacks."""
+    found = re.match(
+        r"cannot import name '(?P<name>\w+)' from '(?P<module>[.\w]+)'", text
+    ) or re.match(r"module '(?P<module>[.\w]+)' has no attribute '(?P<name>\w+)'", text)
+    if found is None or found["module"] not in _CLASSES:
+        return None
+    for module, kinds in _CLASSES.items():
+        if found["name"] in kinds:
+            return f"{found['name']} is in {module}: `from {module} import {found['name']}`"
+    near = _nearest(found["name"], _CLASSES[found["module"]])
+    return f"{found['module']} has no {found['name']!r}; {near}"
 
 
 def _where_from(name: str | None) -> str:
     """How to import a name that a study file uses without having it."""
-    for module in (networks, recipes, study):
-        if name is not None and getattr(module, name, None) is not None:
-            return f"add `from {module.__name__} import {name}`"
+    for module, kinds in _CLASSES.items():
+        if name in kinds:
+            return f"add `from {module} import {name}`"
     return "define or import it above that line"
+
+
+def _nearest(name: str, known: Collection[str], otherwise: str = "") -> str:
+    """The known name that may be meant, else all of them."""
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return (
+        f"did you mean {by_lower[near[0]]}?" if near else f"there is {', '.join(known)}{otherwise}"
+    )
 
 
 def _one_line(text: str) -> str:

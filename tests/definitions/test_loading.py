@@ -178,6 +178,57 @@ class TestLoading:
             f"{path}:2: name {name!r} is not defined; add `from {module} import {name}`"
         )
 
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("from mnist_tune.networks import MLP", "has no 'MLP'; did you mean Mlp?"),
+            (
+                "from mnist_tune.networks import Transformer",
+                "'Transformer'; there is Mlp, Block, Cnn, Autoencoder, ConvAutoencoder",
+            ),
+            (
+                "from mnist_tune.networks import Recipe",
+                "Recipe is in mnist_tune.recipes: `from mnist_tune.recipes import Recipe`",
+            ),
+            (
+                "from mnist_tune.network import Mlp",
+                "there is no module mnist_tune.network; did you mean mnist_tune.networks?",
+            ),
+            (
+                "import mnist_tune.study as s; s.Serach(trials=3)",
+                "mnist_tune.study has no 'Serach'; did you mean Search?",
+            ),
+            (
+                "from mnist_tune.study import Study; Study(seed=3)",
+                "Study has no argument 'seed'; did you mean seeds?",
+            ),
+            (
+                "from mnist_tune.recipes import Recipe; Recipe(callbacks=[])",
+                "'callbacks'; there is epochs, batch_size, optimizer, schedule, precision",
+            ),
+            ("from mnist_tune.recipes import Recipe; Recipe()", "Recipe needs epochs=…"),
+            (
+                "from mnist_tune.recipes import Sgd; Sgd(0.1)",
+                "Sgd takes its arguments by name: learning_rate=…, momentum=…, nesterov=…",
+            ),
+            (
+                "from mnist_tune.networks import Cnn, Block; Cnn(blocks=Block(filters=8))",
+                "dropout=0.0): give blocks in brackets, such as (Block(filters=32),)",
+            ),
+            (
+                "from mnist_tune.networks import Autoencoder; Autoencoder(latent=2, noise=None)",
+                "Autoencoder noise=None: give a level from 0 to 1, or the lowest and the highest one",
+            ),
+        ],
+    )
+    def test_mistake_is_told_with_what_there_is(
+        self, tmp_path: Path, line: str, message: str
+    ) -> None:
+        path = write(tmp_path, f"{line}\n")
+        refused = refusal(path)
+        assert refused.startswith(f"{path}:1: ")
+        assert refused.endswith(message)
+
     def test_name_that_nobody_knows(self, tmp_path: Path) -> None:
         path = write(tmp_path, "study = Stduy()\n")
         assert refusal(path) == (
