@@ -17,11 +17,22 @@ from mnist_tune.recipes import Recipe
 
 SearchProtocol = Literal["holdout", "notebook"]
 Pruner = Literal["none", "median", "hyperband"]
-Sampler = Literal["random", "tpe"]
+Sampler = Literal["random", "tpe", "gp", "cmaes", "nsgaii", "auto"]
 Point = Mapping[str, Any]
 
-TPE_STARTUP_TRIALS = 10
-"""Trials that `tpe` draws at random before it has enough to go by; Optuna's own number."""
+STARTUP_TRIALS: Mapping[str, int] = {"tpe": 10, "gp": 10, "cmaes": 1, "nsgaii": 50, "auto": 10}
+"""Trials that each sampler draws at random before it has enough to go by; Optuna's own numbers."""
+OWN_ATTRIBUTES = (
+    *("network", "parameters", "multiply_adds", "n_seeds", "epochs", "train_seconds"),
+    *(
+        "val_accuracy_mean",
+        "val_accuracy_std",
+        "val_denoising_error_mean",
+        "val_denoising_error_std",
+    ),
+    *("failure", "failure_message", "failure_attempts"),
+)
+"""User attributes of Optuna's trial that mnist_tune sets."""
 MOST_SEEDS = 1_000  # also the distance between the seeds of the search and of each confirmation
 
 
@@ -40,6 +51,9 @@ class Trial(Protocol):
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Choose one of the given values."""
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Note something about the trial, which the dashboard and Optuna show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +117,9 @@ class Search:
     """A sampler that draws points until there are `trials` in total.
 
     Attributes:
-        sampler: `random`, or `tpe` (Optuna's tree-structured Parzen estimator).
+        sampler: one of Optuna's, which `docs/study_files.md` compares: `random`, `tpe`
+            (tree-structured Parzen estimator), `gp` (Gaussian process), `cmaes`, `nsgaii`, or
+            `auto`, which takes one of them by the search space.
         trials: how many in total, 1 to 100,000, however often the search is resumed.
         first: points to evaluate before the sampler's own.
     """
@@ -120,7 +136,7 @@ class Search:
     @property
     def is_random(self) -> bool:
         """Whether no trial is drawn otherwise than at random."""
-        return self.sampler == "random" or self.trials <= TPE_STARTUP_TRIALS
+        return self.trials <= STARTUP_TRIALS.get(self.sampler, self.trials)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from mnist_tune.search.events import (
     LogLine,
     Tick,
     TrialEnded,
+    TrialSkipped,
     TrialStarted,
 )
 from mnist_tune.trainer.states import EpochMetrics
@@ -147,6 +148,10 @@ class Progress:
             self._log_long_epochs()
         elif isinstance(event, TrialStarted):
             self._add_line(event)
+        elif isinstance(event, TrialSkipped):
+            self._finished += 1
+            name = _spaced(f"trial {event.trial_number}", parameters_line(event.params))
+            self.log(f"{name}: pruned by suggest ({self._finished}/{self._total})")
         elif isinstance(event, TrialEnded):
             self._replace_line(event)
         elif (line := self._lines.get(event.trial.key)) is None:  # a trial that has just ended

@@ -39,7 +39,7 @@ _OVERRIDES = options.stacked(
     click.option("--epochs", type=int, help="Epochs of each run."),
     click.option("--seeds", type=int, help="Runs of each trial."),
     click.option("--trials", type=int, help="Trials in total, however often resumed."),
-    click.option("--sampler", help="grid, random or tpe."),
+    click.option("--sampler", help="grid, random, tpe, gp, cmaes, nsgaii or auto."),
     click.option("--pruner", help="none, median or hyperband."),
     click.option(
         "--precision", help="float32, or bfloat16: faster only where the processor has it."
@@ -286,7 +286,7 @@ def _log_question(definition: Definition) -> None:
 
 
 def _introduce(definition: Definition, source: Source) -> None:
-    from mnist_tune.study import TPE_STARTUP_TRIALS, Search
+    from mnist_tune.study import STARTUP_TRIALS, Search
 
     study = definition.study
     lines = [
@@ -301,10 +301,11 @@ def _introduce(definition: Definition, source: Source) -> None:
         lines.append(
             "PROTOCOL NOTEBOOK: trials are selected by the test set, so that their accuracies are optimistic"
         )
-    if isinstance(study.plan, Search) and study.plan.sampler == "tpe" and study.plan.is_random:
+    plan = study.plan
+    if isinstance(plan, Search) and plan.sampler in STARTUP_TRIALS and plan.is_random:
         lines.append(
-            f"sampler tpe draws its first {TPE_STARTUP_TRIALS} trials at random: with {study.trials:,} "
-            "this is a random search"
+            f"sampler {plan.sampler} draws its first {STARTUP_TRIALS[plan.sampler]} trials at random: "
+            f"with {study.trials:,} this is a random search"
         )
     if source.warning:
         lines.append(f"WARNING: {source.warning}")

@@ -113,7 +113,7 @@ def shown_by_trials(
 ) -> Iterator[tuple[RankedTrial, tuple[DashboardArtifact, ...]]]:
     """Trials that trained to their end, or were pruned, and what each shows."""
     for entry in results.trials:
-        if entry.trial.state != "failed":
+        if entry.trial.state != "failed" and entry.epochs:
             yield entry, artifacts_of_trial(results.provenance.uid, entry.number)
 
 

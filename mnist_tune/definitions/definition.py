@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, cast, get_args
 
 from mnist_tune.definitions import loading
-from mnist_tune.definitions.space import Space, check_point, probe
+from mnist_tune.definitions.space import PRUNED, Space, check_point, probe
 from mnist_tune.errors import DefinitionError
 from mnist_tune.metrics import Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
@@ -111,8 +111,8 @@ def define(reference: str, overrides: Overrides, name: str | None = None) -> Def
     study = _overridden(loading.load_study_file(file), overrides)
     try:
         space = probe(study)
-        _check_plan(study, space)
         _check_one_task(space)
+        _check_plan(study, space)
     except DefinitionError as error:
         raise DefinitionError(f"{file.path}: {error}") from error
     return Definition(
@@ -131,12 +131,14 @@ def _default_name(stem: str, study: Study, overrides: Overrides) -> str:
 
 
 def _networks(space: Space) -> list[Network]:
-    return [network_from_json(made["network"]) for _, made in space.examples]
+    return [network_from_json(made["network"]) for _, made in space.examples if made != PRUNED]
 
 
 def _check_one_task(space: Space) -> None:
     """Raise unless all trials can be compared: by one metric, with the same noise."""
     networks = _networks(space)
+    if not networks:
+        raise DefinitionError("suggest(trial) prunes whatever it is given; let it return a network")
     if len({network.metric.key for network in networks}) > 1:
         raise DefinitionError(
             "suggest(trial) returns classifiers and autoencoders, which cannot be compared; "
@@ -155,6 +157,12 @@ def _check_plan(study: Study, space: Space) -> None:
         raise DefinitionError(
             f"suggest(trial) asks for no parameter, so that sampler {plan.sampler} would try the same "
             "network over and over; give the plan Grid(({},))"
+        )
+    numbers = [name for name in space.common_numbers if not space.parameters[name].single()]
+    if isinstance(plan, Search) and plan.sampler == "cmaes" and len(numbers) < 2:
+        raise DefinitionError(
+            "sampler cmaes needs two numbers that every trial has; there is "
+            f"{', '.join(numbers) or 'none'}: give sampler tpe or gp"
         )
     for point in plan.points if isinstance(plan, Grid) else plan.first:
         check_point(study, space, point)

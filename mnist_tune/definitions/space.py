@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optuna import create_trial
+from optuna import TrialPruned, create_trial
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -20,14 +20,15 @@ from optuna.distributions import (
 )
 
 from mnist_tune.checks import is_integer, is_number
-from mnist_tune.definitions.loading import cause_of, lines_of
+from mnist_tune.definitions.loading import cause_of, lines_of, reason_of
 from mnist_tune.errors import DefinitionError
 from mnist_tune.networks import network_to_json
-from mnist_tune.study import Configuration, Point, Study
+from mnist_tune.study import OWN_ATTRIBUTES, Configuration, Point, Study
 
 _DRAWS = 64  # enough to meet each branch of a conditional space whose rarest has a share of 10 % (0.9^64 = 0.1 %)
 _EXAMPLES = 8  # at least; further ones show choices and branches that these do not
 _FEW = 16
+PRUNED = {"pruned": True}  # what `suggest` makes of values that it does not want to be trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,16 @@ class Space:
 
     parameters: dict[str, BaseDistribution]
     examples: tuple[tuple[Point, dict[str, Any]], ...]
+
+    @property
+    def common_numbers(self) -> tuple[str, ...]:
+        """Parameters that are numbers and that no condition keeps from any trial."""
+        return tuple(
+            name
+            for name, found in self.parameters.items()
+            if not isinstance(found, CategoricalDistribution)
+            and all(name in values for values, made in self.examples if made != PRUNED)
+        )
 
 
 def space_to_json(parameters: Mapping[str, BaseDistribution]) -> dict[str, Any]:
@@ -58,7 +69,8 @@ class _Probe:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"a study may use trial.suggest_float, suggest_int and suggest_categorical, not trial.{name}"
+            "a study may use trial.suggest_float, suggest_int, suggest_categorical and set_user_attr, "
+            f"not trial.{name}"
         )
 
     def suggest_float(
@@ -91,6 +103,16 @@ class _Probe:
                     "give names or numbers and look the value up"
                 )
         return self._ask(name, lambda: CategoricalDistribution(choices))
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        if not (_is_text(key) and key.isprintable()) or key in OWN_ATTRIBUTES:
+            raise DefinitionError(
+                f"user attribute {key!r}: give another name; mnist_tune sets {', '.join(OWN_ATTRIBUTES)}"
+            )
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise DefinitionError(f"user attribute {key!r}: {error}; give JSON values") from error
 
     @property
     def facets(self) -> set[Any]:
@@ -190,16 +212,18 @@ def check_point(study: Study, space: Space, point: Point) -> None:
             )
         return point[name]
 
-    probed, _ = _called(study, given)
+    probed, configuration = _called(study, given)
     for name in point:
-        if name not in probed.values:
+        if name not in probed.values and configuration is not None:
             raise DefinitionError(
                 f"planned point {dict(point)}: {name!r} is not used with the other values; leave it out"
             )
 
 
-def describe(configuration: Configuration) -> dict[str, Any]:
+def describe(configuration: Configuration | None) -> dict[str, Any]:
     """What a configuration is, as JSON: the network, and what it changes in the recipe."""
+    if configuration is None:
+        return PRUNED
     changes = {
         name: value
         for name in ("learning_rate", "batch_size")
@@ -210,21 +234,28 @@ def describe(configuration: Configuration) -> dict[str, Any]:
 
 def _called(
     study: Study, choose: Callable[[str, BaseDistribution], Any]
-) -> tuple[_Probe, Configuration]:
+) -> tuple[_Probe, Configuration | None]:
+    """Call `suggest`; its configuration is None if it raises `optuna.TrialPruned`."""
     probed = _Probe(choose)
     try:
         configuration = study.configuration(probed)
         configuration.recipe(study.recipe)  # raises here, not in the middle of a search
         return probed, configuration
+    except TrialPruned:
+        return probed, None
     except (DefinitionError, KeyboardInterrupt):
         raise
     except BaseException as error:  # the user's own code: a fault of the study file
         path = getattr(getattr(study.suggest, "__code__", None), "co_filename", None)
-        line = f", in line {lines[-1]}," if (lines := lines_of(error, path)) else ""
-        raise DefinitionError(
-            f"suggest(trial) raised {type(error).__name__}: {cause_of(error)}{line} "
-            f"with {probed.values or 'no parameter yet'}"
-        ) from error
+        line = f", in line {lines[-1]}" if (lines := lines_of(error, path)) else ""
+        reason = reason_of(error)
+        if reason.startswith(type(error).__name__):
+            values = probed.values or "no parameter yet"
+            comma = "," if line else ""
+            reason = f"suggest(trial) raised {reason}{line}{comma} with {values}"
+        else:
+            reason = f"suggest(trial){line}: {reason}"
+        raise DefinitionError(reason) from error
 
 
 def holds(distribution: BaseDistribution, value: object) -> bool:

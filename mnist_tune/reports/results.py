@@ -290,10 +290,11 @@ def _overlapping(connection: Connection, uid: str) -> bool:
 
 
 def _multiply_adds(trials: Sequence[RankedTrial]) -> Mapping[int, int]:
-    networks = {entry.number: entry.network for entry in trials}
+    networks = {entry.number: entry.network for entry in trials if entry.trial.network}
     if not any(isinstance(network, Cnn | ConvAutoencoder) for network in networks.values()):
         return {}
-    return {number: network.multiply_adds for number, network in networks.items()}
+    costs = {number: network.multiply_adds for number, network in networks.items()}
+    return dict.fromkeys((entry.number for entry in trials), 0) | costs
 
 
 def _in_label(provenance: Provenance, trials: Sequence[RankedTrial]) -> frozenset[str]:

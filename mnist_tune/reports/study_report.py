@@ -25,7 +25,7 @@ from mnist_tune.reports.tables import (
     seeds_table,
 )
 from mnist_tune.statistics.means import summarise
-from mnist_tune.study import TPE_STARTUP_TRIALS
+from mnist_tune.study import STARTUP_TRIALS
 
 _NEAR = 0.01  # share of a searched range that counts as its edge
 _ALERTING = ("rehearsal", "embedded", "notebook")
@@ -155,7 +155,7 @@ def study_warnings(results: StudyResults) -> tuple[StudyWarning, ...]:
         r=results,
         reasons=Counter(e.trial.reason for e in results.trials if e.trial.reason),
         learning=learning,
-        startup_trials=TPE_STARTUP_TRIALS,
+        startup_trials=STARTUP_TRIALS.get(sampler, 0),
         edges=list(_edges(results)),
     )
     return tuple(StudyWarning(*line.split(": ", 1)) for line in lines)

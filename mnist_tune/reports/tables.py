@@ -97,7 +97,7 @@ def standing(entry: RankedTrial) -> str:
     if entry.best:
         return "best"
     if entry.trial.state == "pruned":
-        return f"pruned at epoch {entry.epochs}"
+        return f"pruned at epoch {entry.epochs}" if entry.epochs else "pruned by suggest"
     if entry.trial.state == "failed":
         return f"failed: {entry.trial.reason}"
     if entry.too_few_seeds:

@@ -29,6 +29,7 @@ from mnist_tune.search.events import (
     Observer,
     Tick,
     TrialEnded,
+    TrialSkipped,
     TrialStarted,
 )
 from mnist_tune.search.scheduler import Scheduler
@@ -156,10 +157,14 @@ class SearchCoordinator(Coordinator):
             optuna_study.requeue_running()
 
     def _start_trials(self) -> None:
-        while self._left and self._scheduler.idle > 0:
+        while self._left and self._scheduler.idle > 0 and not self._stop.count:
             trial = self._session.optuna.ask()
+            try:
+                spec = self._spec(trial)
+            except optuna.TrialPruned:
+                self._write_pruned(trial)
+                continue
             self._trials[trial.number] = trial
-            spec = self._spec(trial)
             self._left -= 1
             self._notify(TrialStarted(spec, trial.params))
             self._scheduler.start(spec)
@@ -176,6 +181,14 @@ class SearchCoordinator(Coordinator):
             source=session.source,
             checkpoints=session.checkpoints,
         )
+
+    def _write_pruned(self, trial: optuna.Trial) -> None:
+        """End a trial that `suggest` did not want to be trained."""
+        row = rows.pruned_row(self._session.row.uid, trial.number, trial.params)
+        self._session.store.write_trial(row, (), (), None)
+        self._session.optuna.tell(trial, state=TrialState.PRUNED)
+        self._left -= 1
+        self._notify(TrialSkipped(trial.number, trial.params))
 
     def _on_epoch(self, done: EpochDone) -> None:
         """Report an epoch and ask the pruner, whose first yes decides: what came after is left out.

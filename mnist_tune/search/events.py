@@ -74,6 +74,14 @@ class TrialEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialSkipped:
+    """`suggest` has pruned a trial, which ends without a run."""
+
+    trial_number: int
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class LogLine:
     """A line for the log."""
 
@@ -85,7 +93,7 @@ class Tick:
     """A second or so has passed."""
 
 
-Event = TrialStarted | Compiling | EpochDone | TrialEnded | LogLine | Tick
+Event = TrialStarted | TrialSkipped | Compiling | EpochDone | TrialEnded | LogLine | Tick
 
 
 class Observer(Protocol):

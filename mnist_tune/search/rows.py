@@ -58,6 +58,20 @@ def trial_row(uid: str, ended: TrialEnded, params: Mapping[str, Any]) -> TrialRo
     )
 
 
+def pruned_row(uid: str, number: int, params: Mapping[str, Any]) -> TrialRow:
+    """The row of a trial that `suggest` pruned, which has no network and no runs."""
+    return TrialRow(
+        study_uid=uid,
+        trial_number=number,
+        state="pruned",
+        params=dict(params),
+        network={},
+        recipe={},
+        label="",
+        parameters=0,
+    )
+
+
 def run_rows(uid: str, ended: TrialEnded) -> list[RunRow]:
     """One row for each seed, with the metrics of its last epoch and of the test set."""
     found = []

@@ -9,20 +9,36 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import importlib.util
 import itertools
+import json
+import shlex
+import sys
+import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mnist_tune.study import TPE_STARTUP_TRIALS, Pruner
+from mnist_tune.errors import DefinitionError
+from mnist_tune.study import STARTUP_TRIALS, Pruner, Sampler
 
+_GP_TRIALS = 250  # of `auto`, as of OptunaHub's AutoSampler: a Gaussian process takes n³ steps
+_PACKAGES = {"gp": "torch", "cmaes": "cmaes"}  # that Optuna's samplers import
 _HALVING = 3  # keep the best third of each Hyperband rung (Li et al., 2018, use 3 or 4)
 
 
@@ -30,25 +46,50 @@ class DerivedSampler(BaseSampler):
     """Draws with a fresh sampler for each trial, purpose and parameter.
 
     Args:
-        kind: `grid` (points that are not in the plan cannot be drawn), `random` or `tpe`.
+        kind: which.
         study_seed: of the study.
+        numbers: names of the parameters that are numbers and that each trial has.
+        plain: whether there are no others, neither categories nor conditions.
     """
 
-    def __init__(self, kind: str, study_seed: int) -> None:
+    def __init__(
+        self, kind: Sampler, study_seed: int, numbers: Collection[str] = (), *, plain: bool = False
+    ) -> None:
         self._kind = kind
         self._study_seed = study_seed
+        self._numbers = numbers
+        self._plain = plain
+
+    def require_packages(self, trials: int) -> None:
+        """Check that the packages are installed that so many trials need.
+
+        Raises:
+            DefinitionError: one is missing.
+        """
+        for kind in sorted({self._kind_at(0), self._kind_at(trials - 1)}):
+            package = _PACKAGES.get(kind)
+            if package is not None and importlib.util.find_spec(package) is None:
+                taken = f" takes {kind}, which" if kind != self._kind else ""
+                raise DefinitionError(
+                    f"sampler {self._kind}{taken} needs the package {package}: type "
+                    f"`{shlex.quote(sys.executable)} -m pip install {package}`, or give --sampler tpe"
+                )
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """The parameters that are drawn together; none but for TPE."""
-        return self._fresh(trial, "infer").infer_relative_search_space(study, trial)
+        """The parameters that are drawn together; none at random."""
+        found = self._fresh(study, trial, "infer").infer_relative_search_space(study, trial)
+        if self._kind_at(trial.number) != "cmaes":
+            return found
+        # Its state has one number of dimensions; chance must not add one that few trials have.
+        return {name: known for name, known in found.items() if name in self._numbers}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw the parameters that are drawn together."""
-        return self._fresh(trial, "relative").sample_relative(study, trial, search_space)
+        return self._fresh(study, trial, "relative").sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -58,7 +99,7 @@ class DerivedSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw one parameter."""
-        return self._fresh(trial, f"independent {param_name}").sample_independent(
+        return self._fresh(study, trial, f"independent {param_name}").sample_independent(
             study, trial, param_name, param_distribution
         )
 
@@ -70,17 +111,89 @@ class DerivedSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """Let the sampler note what it needs of a finished trial."""
-        self._fresh(trial, "after").after_trial(study, trial, state, values)
+        self._fresh(study, trial, "after").after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
         """There is no state to reseed."""
 
-    def _fresh(self, trial: FrozenTrial, purpose: str) -> BaseSampler:
+    def _kind_at(self, trial_number: int) -> Sampler:
+        """`auto` by the rule of OptunaHub's AutoSampler, else what was asked for."""
+        if self._kind != "auto":
+            return self._kind
+        if not self._plain:
+            return "tpe"
+        if trial_number < _GP_TRIALS:
+            return "gp"
+        return "cmaes" if len(self._numbers) > 1 else "tpe"  # CMA-ES knows no single dimension
+
+    def _fresh(self, study: optuna.Study, trial: FrozenTrial, purpose: str) -> BaseSampler:
         text = f"{self._study_seed}/{trial.number}/{purpose}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-        if self._kind != "tpe":
-            return RandomSampler(seed=seed)
-        return TPESampler(seed=seed, n_startup_trials=TPE_STARTUP_TRIALS)
+        kind = self._kind_at(trial.number)
+        if kind == "tpe":
+            return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS["tpe"])
+        if kind == "gp":
+            return _Gp(
+                seed=seed, n_startup_trials=STARTUP_TRIALS["gp"], warn_independent_sampling=False
+            )
+        if kind == "cmaes":
+            return self._cmaes(study, seed)
+        if kind == "nsgaii":
+            return _Nsgaii(seed=seed, population_size=STARTUP_TRIALS["nsgaii"])
+        return RandomSampler(seed=seed)
+
+    def _cmaes(self, study: optuna.Study, seed: int) -> CmaEsSampler:
+        """CMA-ES; that of `auto` begins with what the Gaussian process has found."""
+        source = None
+        if self._kind == "auto":
+            complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            source = [trial for trial in complete if trial.number < _GP_TRIALS] or None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # `source_trials`
+            return CmaEsSampler(
+                seed=seed,
+                n_startup_trials=STARTUP_TRIALS["cmaes"],
+                warn_independent_sampling=False,
+                source_trials=source,
+            )
+
+
+class _Gp(GPSampler):
+    """Optuna's, which notes in a trial what it drew, so that others under way keep away from it.
+
+    A draw that is repeated after an interruption must not keep away from itself.
+    """
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """What is noted in the trial, else a draw."""
+        text = "".join(
+            trial.system_attrs[key]
+            for i in range(len(trial.system_attrs))
+            if (key := f"gp:relative_params:{i}") in trial.system_attrs
+        )
+        if text:
+            found: dict[str, Any] = json.loads(text)
+            return found
+        return super().sample_relative(study, trial, search_space)
+
+
+class _Nsgaii(NSGAIISampler):
+    """Optuna's, which notes the parents of a generation in the study, by ids.
+
+    A copy of the study has other ids, and the first look at parents has another order than later ones.
+    Here they are computed from the trials at each draw.
+    """
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        """The best of all earlier generations, by number."""
+        parents: list[FrozenTrial] = []
+        for earlier in range(generation):
+            population = self.get_population(study, earlier) + parents
+            best = self._elite_population_selection_strategy(study, population)
+            parents = sorted(best, key=lambda trial: trial.number)
+        return parents
 
 
 class BracketPruner(BasePruner):

@@ -94,9 +94,17 @@ def open_session(
         DefinitionError: a study of that name has another definition; the message says what differs.
         StorageError: the database fails, or is damaged.
     """
+    study, space = definition.study, definition.space
+    sampler = DerivedSampler(
+        "random" if isinstance(study.plan, Grid) else study.plan.sampler,
+        study.study_seed,
+        space.common_numbers,
+        plain=len(space.common_numbers) == len(space.parameters),
+    )
+    sampler.require_packages(study.trials)
     guard = FileGuard(database.location)
     database.close_with(guard.close)
-    store, study = Store(database), definition.study
+    store = Store(database)
     wanted = definition_json(definition, source.sha256)
     row = store.find_study(definition.name)
     if row is None:
@@ -114,9 +122,7 @@ def open_session(
         uid=row.uid,
         direction=definition.metric.direction,
         metric=f"{_JUDGED_ON[study.protocol]} {definition.metric.name}",
-        sampler=DerivedSampler(
-            "random" if isinstance(study.plan, Grid) else study.plan.sampler, study.study_seed
-        ),
+        sampler=sampler,
         pruner=pruner(study.pruner, study.recipe.epochs),
     )
     optuna_study.enqueue_plan(

@@ -201,9 +201,11 @@ def _check_record(record: Any) -> None:
         sources.Source.from_json(record.data)
         Overrides.from_json(dict(record.overrides))
     elif isinstance(record, TrialRow):
-        network_from_json(dict(record.network))
-        recipe_from_json(dict(record.recipe))
-        if (record.objective is None) == (record.state == "complete"):
+        if record.network or record.state != "pruned":  # by `suggest`, which made no network
+            network_from_json(dict(record.network))
+            recipe_from_json(dict(record.recipe))
+        unlike = {"complete": record.objective is None, "failed": record.objective is not None}
+        if unlike.get(record.state):
             raise ValueError(f"a {record.state} trial with objective {record.objective}")
     elif isinstance(record, TimingRow):
         for time in (record.started_at, record.finished_at):

@@ -13,7 +13,15 @@ from rich.console import Console
 from rich.text import Text
 
 from mnist_tune.cli.progress import Progress, duration, parameters_line
-from mnist_tune.search.events import Compiling, EpochDone, LogLine, Tick, TrialEnded, TrialStarted
+from mnist_tune.search.events import (
+    Compiling,
+    EpochDone,
+    LogLine,
+    Tick,
+    TrialEnded,
+    TrialSkipped,
+    TrialStarted,
+)
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import TrialSpec
 from tests.search.fakes import evaluation_of, history_of, spec
@@ -108,6 +116,11 @@ class TestPlainLines:
             f"{name}  epoch 3/40  96.00 ± 1.00 %  ETA 0:04",
             f"{name}: validation accuracy 98.10 ± 0.10 % over 3 seeds (3/9, ETA 1:00)",
         ]
+
+    def test_of_a_trial_that_suggest_prunes(self) -> None:
+        screen = Screen()
+        screen.progress.notify(TrialSkipped(4, {"width": 64}))
+        assert screen.lines == ["trial 4  width=64: pruned by suggest (3/9)"]
 
     def test_of_one_seed_and_no_parameter(self) -> None:
         screen, made = Screen(), spec(0, seeds=(0,), epochs=1)

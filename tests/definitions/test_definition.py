@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from mnist_tune.networks import Mlp
 from mnist_tune.recipes import Recipe, Sgd
 from mnist_tune.study import Grid, Search
 from tests.definitions.definition_samples import FILE, GRID_FILE, changed, defined, write
+
+SAMPLERS = "grid, random, tpe, gp, cmaes, nsgaii, auto"
 
 
 @pytest.fixture
@@ -153,8 +156,8 @@ class TestOverrides:
             ("pruner", "asha", "--pruner asha: give one of none, median, hyperband"),
             ("pruner", "", "--pruner : give one of none, median, hyperband"),
             ("protocol", "a: b", "--protocol a: b: give one of holdout, notebook"),
-            ("sampler", "cmaes", "--sampler cmaes: give one of grid, random, tpe"),
-            ("sampler", "", "--sampler : give one of grid, random, tpe"),
+            ("sampler", "qmc", f"--sampler qmc: give one of {SAMPLERS}"),
+            ("sampler", "", f"--sampler : give one of {SAMPLERS}"),
         ],
     )
     @pytest.mark.parametrize("quick", [False, True])
@@ -329,3 +332,19 @@ def outcome(reference: str, overrides: Overrides) -> Definition | str:
         return define(reference, overrides)
     except DefinitionError as error:
         return str(error)
+
+
+def test_a_study_that_prunes_whatever_it_is_given(tmp_path: Path) -> None:
+    text = FILE.replace("def suggest(trial", "import optuna\n\n\ndef suggest(trial", 1)
+    text = re.sub(r"    return .*", "    raise optuna.TrialPruned", text)
+    assert "prunes whatever it is given; let it return a network" in refusal(write(tmp_path, text))
+
+
+def test_cmaes_wants_two_numbers(tmp_path: Path, sampled: str) -> None:
+    before, after = FILE.index("    depth ="), FILE.index("\n\n\nstudy =")
+    body = '    return Mlp(hidden=(trial.suggest_int("width", 8, 64),))'
+    text = re.sub(r"first=.*", "),", FILE[:before] + body + FILE[after:])
+    assert "sampler cmaes needs two numbers that every trial has; there is width: give" in refusal(
+        write(tmp_path, text, name="one.py"), sampler="cmaes"
+    )
+    assert defined(sampled, sampler="cmaes").study.trials == 30

@@ -145,16 +145,20 @@ REFUSED: list[tuple[Callable[[Any], Any], str]] = [
     (lambda t: t.suggest_categorical("x", [float("nan")]), "choice nan cannot be stored"),
     (lambda t: t.suggest_float("x", "a", "b"), "suggest(trial) raised ValueError: "),
     (lambda t: t.suggest_float("x", 0), "suggest(trial) raised TypeError: "),
-    (lambda t: t.suggest_uniform("x", 0, 1), "suggest_categorical, not trial.suggest_uniform"),
+    (lambda t: t.suggest_uniform("x", 0, 1), "set_user_attr, not trial.suggest_uniform"),
     (lambda t: 1 / 0, "suggest(trial) raised ZeroDivisionError: division by zero, in line "),
     (lambda t: [][t.suggest_int("x", 3, 9)], "with {'x': 3}"),
     (lambda t: None, "suggest(trial) returned None: return a network"),
     (lambda t: Mlp, "suggest(trial) returned <class"),
     (lambda t: Mlp(hidden=(0,)), "Mlp hidden=(0,): give integers from 1 to 65,536 in brackets"),
     (lambda t: Mlp(hidden=64), "Mlp hidden=64: give integers from 1 to 65,536 in "),  # type: ignore[arg-type]
+    (lambda t: Mlp(hiden=(64,)), ": Mlp has no argument 'hiden'; did you mean hidden?"),  # type: ignore[call-arg]
+    (lambda t: Mlp(), ": Mlp needs hidden=…"),  # type: ignore[call-arg]
+    (lambda t: t.set_user_attr("epochs", 3), "user attribute 'epochs': give another name"),
+    (lambda t: t.set_user_attr("a", {1}), "user attribute 'a': Object of type set is not JSON"),
     (lambda t: Configuration(network=network(), batch_size=0), "Recipe batch_size=0"),
     (lambda t: Configuration(network=network(), learning_rate=-1), "Sgd learning_rate=-1"),
-    (lambda t: undefined_name, "NameError: name 'undefined_name' is not defined"),  # type: ignore[name-defined]  # noqa: F821
+    (lambda t: undefined_name, "name 'undefined_name' is not defined; define or import it"),  # type: ignore[name-defined]  # noqa: F821
 ]
 
 
@@ -309,3 +313,39 @@ def test_a_learning_rate_that_cannot_even_be_shown() -> None:
         return Configuration(network=network(), learning_rate=Broken())  # type: ignore[arg-type]
 
     assert "suggest(trial) raised ZeroDivisionError" in refusal(suggest)
+
+
+class TestPruning:
+    """`suggest` may raise `optuna.TrialPruned` where a configuration is not worth its time."""
+
+    @staticmethod
+    def small_ones(trial: Any) -> Mlp:
+        width = trial.suggest_int("width", 8, 64)
+        if width > 32:
+            raise optuna.TrialPruned
+        return Mlp(hidden=(width,), dropout=trial.suggest_float("rate", 0, 0.5))
+
+    def test_it_is_part_of_the_space(self) -> None:
+        space = probe(study_of(self.small_ones))
+        assert list(space.parameters) == ["width", "rate"]
+        assert space.examples[1] == ({"width": 64}, {"pruned": True})
+        assert space.common_numbers == ("width", "rate")
+
+    def test_a_planned_point_may_be_pruned(self) -> None:
+        study = study_of(self.small_ones)
+        check_point(study, probe(study), {"width": 64, "rate": 0.1})
+
+    def test_user_attributes_are_no_parameters(self) -> None:
+        def suggest(trial: Any) -> Mlp:
+            trial.set_user_attr("family", {"depth": 2})
+            return network()
+
+        assert probe(study_of(suggest)).parameters == {}
+
+
+def test_numbers_that_every_trial_has() -> None:
+    def suggest(trial: Any) -> Mlp:
+        trial.suggest_categorical("kind", ["a", "b"])
+        return conditional(trial)
+
+    assert probe(study_of(suggest)).common_numbers == ("depth",)

@@ -22,7 +22,7 @@ from mnist_tune.search.samplers import DerivedSampler, pruner
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import OptunaStudy, create_study
-from mnist_tune.study import Pruner, Trial
+from mnist_tune.study import Pruner, Sampler, Trial
 
 
 class CutShort(Exception):
@@ -41,12 +41,24 @@ def mixed(trial: Trial) -> None:
     trial.suggest_categorical("activation", ["relu", "tanh", None])
 
 
+def numbers(trial: Trial) -> None:
+    trial.suggest_float("l2", 1e-6, 1e-3, log=True)
+    trial.suggest_int("width", 32, 1024)
+    trial.suggest_float("rate", 0.01, 1)
+
+
+def categorised(trial: Trial) -> None:
+    if trial.suggest_categorical("activation", ["relu", "tanh"]) == "tanh":
+        trial.suggest_float("gain", 1, 2)
+    numbers(trial)
+
+
 @dataclass(frozen=True)
 class FakeSearch:
     """What is searched, and how."""
 
     suggest: Callable[[Trial], None] = mixed
-    sampler: str = "tpe"
+    sampler: Sampler = "tpe"
     pruner: Pruner = "none"
     points: tuple[Mapping[str, Any], ...] = ()
     trials: int = 14
@@ -66,7 +78,12 @@ class FakeSearch:
                 name="fake",
                 uid="u",
                 direction="maximize",
-                sampler=DerivedSampler(self.sampler, self.study_seed),
+                sampler=DerivedSampler(
+                    self.sampler,
+                    self.study_seed,
+                    ("l2", "width", "rate"),
+                    plain=self.suggest is numbers,
+                ),
                 pruner=pruner(self.pruner, self.epochs),
             )
             study.enqueue_plan(self.points)
@@ -107,6 +124,14 @@ SEARCHES: dict[str, FakeSearch] = {
     "tpe, hyperband": FakeSearch(
         points=({"l2": 1e-4, "activation": None},), pruner="hyperband", trials=12, epochs=4
     ),
+    # Seven trials are a generation of CMA-ES, fifty one of NSGA-II.
+    "cmaes": FakeSearch(numbers, "cmaes", "median", trials=24, epochs=2),
+    "cmaes, a category": FakeSearch(categorised, "cmaes", trials=18, epochs=1),
+    "nsgaii": FakeSearch(mixed, "nsgaii", trials=62, epochs=1),
+    "auto, a category": FakeSearch(mixed, "auto", trials=13, epochs=1),
+    "gp": FakeSearch(numbers, "gp", trials=15, epochs=1),
+    "gp, a category": FakeSearch(mixed, "gp", trials=14, epochs=1),
+    "auto": FakeSearch(numbers, "auto", trials=13, epochs=1),
 }
 
 
@@ -155,6 +180,9 @@ class _Stepwise:
     def suggest_categorical(self, *args: Any, **kwargs: Any) -> Any:
         _step(self._left)
         return self._trial.suggest_categorical(*args, **kwargs)
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        self._trial.set_user_attr(key, value)
 
 
 def _step(left: Iterator[int]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from mnist_tune.definitions.definition import Overrides, define
 from mnist_tune.errors import Diverged, Interrupted, WorkerFailed
 from mnist_tune.search.coordinator import SearchCoordinator, StopRequests
-from mnist_tune.search.events import EpochDone, Event, Tick
+from mnist_tune.search.events import EpochDone, Event, Tick, TrialSkipped
 from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.storage.database import Database, open_database
@@ -517,3 +517,78 @@ def test_handlers_are_put_back() -> None:
         raise KeyError
     after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert after == before
+
+
+# --- trials that suggest prunes ---
+
+CHOOSY = PRUNED.replace("PRUNER", "none").replace(
+    "    return Mlp(hidden=(8,), l2=trial.suggest_float(",
+    """    width = trial.suggest_int("width", 4, 64)
+    trial.set_user_attr("cost", 2 * width)
+    if width > 32:
+        raise TrialPruned
+    return Mlp(hidden=(width,), l2=trial.suggest_float(""",
+)
+
+
+class Tell(Disturbing):
+    """Also hears of trials that are skipped."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.skipped: list[int] = []
+
+    def notify(self, event: Event) -> None:
+        super().notify(event)
+        if isinstance(event, TrialSkipped):
+            self.skipped.append(event.trial_number)
+
+
+def choosy_search(folder: Path, how: str) -> tuple[list[object], Tell]:
+    """Search where `suggest` prunes wide networks, and each trial is disturbed once."""
+    text = "from optuna import TrialPruned\n" + CHOOSY.strip()
+    (folder / "choosy.py").write_text(text, encoding="utf-8")
+    observer = Tell(how)
+    while True:
+        definition = define(str(folder / "choosy.py"), Overrides(), None)
+        database = open_database(Location.parse(folder / "trials.db"), create=True)
+        session = open_session(database, definition, SOURCE)
+        scripted = Scripted(well)
+        observer.stop = Asked(scripted.events)
+        told = patch.object(
+            session.optuna, "tell", wraps=session.optuna.tell, side_effect=observer.before_tell
+        )
+        with database, told:
+            try:
+                scheduler = scheduler_of(scripted, session)
+                SearchCoordinator(session, scheduler, observer.stop, [observer]).run()
+            except (Interrupted, Killed):
+                continue
+            return [*rows(session), *raw(database.location, REPORTED)], observer
+
+
+def test_trials_that_suggest_prunes_end_without_runs(tmp_path: Path) -> None:
+    _, observer = choosy_search(tmp_path, "never")
+    study = optuna.load_study(study_name="choosy", storage=f"sqlite:///{tmp_path}/trials.db")
+    found = {trial.number: trial for trial in study.trials}
+    pruned = [number for number, trial in found.items() if trial.state.name == "PRUNED"]
+    assert 0 < len(pruned) < 10
+    assert observer.skipped == pruned
+    for number, trial in found.items():
+        assert trial.user_attrs["cost"] == 2 * trial.params["width"]
+        assert (trial.params["width"] > 32) == (number in pruned)
+    trained = raw(
+        Location.parse(tmp_path / "trials.db"), "SELECT trial_number FROM mnist_tune_runs"
+    )
+    assert {number for (number,) in trained} == found.keys() - set(pruned)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed", "killed before it is told"])
+def test_and_interruptions_change_nothing(tmp_path: Path, how: str) -> None:
+    folders = [tmp_path / name for name in ("undisturbed", "disturbed")]
+    for folder in folders:
+        folder.mkdir()
+    undisturbed, _ = choosy_search(folders[0], "never")
+    disturbed, observer = choosy_search(folders[1], how)
+    assert disturbed == undisturbed
+    assert len(observer.disturbed) > 2

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +20,59 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from mnist_tune.search.samplers import BracketPruner, DerivedSampler, pruner
-from mnist_tune.study import TPE_STARTUP_TRIALS, Trial
-from tests.search.fake_searches import SEARCHES, CutShort, FakeSearch, conditional, trials
+from mnist_tune.study import STARTUP_TRIALS, Sampler, Trial
+from tests.search.fake_searches import (
+    SEARCHES,
+    CutShort,
+    FakeSearch,
+    accuracy,
+    conditional,
+    numbers,
+    trials,
+)
 
 CHECKOUT = Path(__file__).parents[2]
+
+
+# PyTorch is a large package for one sampler; where somebody has it, all of this is tested.
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+TAKE_TORCH = {"gp", "gp, a category", "auto"}
+KINDS = [pytest.param(kind, marks=needs_torch if kind in TAKE_TORCH else ()) for kind in SEARCHES]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[object, ...]]]:
     folder = tmp_path_factory.mktemp("uninterrupted")
     found: dict[str, list[tuple[object, ...]]] = {}
-    for kind, search in SEARCHES.items():
+    for kind in SEARCHES:
+        if kind in TAKE_TORCH and find_spec("torch") is None:
+            continue
         path = folder / f"{len(found)}.db"
-        search.run(path)
+        SEARCHES[kind].run(path)
         found[kind] = trials(path)
     return found
 
 
-def test_start_up_trials_are_as_many_as_optuna_takes_itself() -> None:
+@pytest.mark.parametrize(
+    ("kind", "sampler", "argument"),
+    [
+        ("tpe", TPESampler, "n_startup_trials"),
+        ("gp", GPSampler, "n_startup_trials"),
+        ("cmaes", CmaEsSampler, "n_startup_trials"),
+        ("nsgaii", NSGAIISampler, "population_size"),
+    ],
+)
+def test_start_up_trials_are_as_many_as_optuna_takes_itself(
+    kind: str, sampler: type[BaseSampler], argument: str
+) -> None:
     """Else a stored search would go on with other draws; an upgrade of Optuna is noticed here."""
-    assert inspect.signature(TPESampler).parameters["n_startup_trials"].default == (
-        TPE_STARTUP_TRIALS
-    )
+    default = inspect.signature(sampler).parameters[argument].default
+    assert default == STARTUP_TRIALS[kind]
 
 
 @pytest.fixture
@@ -72,7 +99,7 @@ def interrupted(search: FakeSearch, path: Path, seed: int) -> int:
 
 
 class TestResume:
-    @pytest.mark.parametrize("kind", SEARCHES)
+    @pytest.mark.parametrize("kind", KINDS)
     def test_interruptions_change_nothing(
         self,
         kind: str,
@@ -112,14 +139,14 @@ class TestResume:
         assert states["PRUNED"] >= 2
         assert states["COMPLETE"] >= 2
 
-    def test_the_searches_above_reach_what_tpe_draws_by_itself(
-        self, uninterrupted: dict[str, list[tuple[object, ...]]], tmp_path: Path
+    @pytest.mark.parametrize("kind", ["tpe, conditional", "cmaes", "nsgaii"])
+    def test_the_searches_above_reach_what_the_sampler_draws_by_itself(
+        self, kind: str, uninterrupted: dict[str, list[tuple[object, ...]]], tmp_path: Path
     ) -> None:
-        kind = "tpe, conditional"
         replace(SEARCHES[kind], sampler="random").run(tmp_path / "random.db")
         random_ones = trials(tmp_path / "random.db")
         same = [a == b for a, b in zip(random_ones, uninterrupted[kind], strict=True)]
-        assert not all(same)
+        assert not all(same[SEARCHES[kind].trials - 4 :])
 
     def test_planned_points_come_first(
         self, uninterrupted: dict[str, list[tuple[object, ...]]]
@@ -129,7 +156,7 @@ class TestResume:
         assert drawn == [{**point, "l2": point["l2"].hex()} for point in expected]
 
 
-def drawn(study_seed: int, kind: str = "random", number_of_trials: int = 3) -> list[float]:
+def drawn(study_seed: int, kind: Sampler = "random", number_of_trials: int = 3) -> list[float]:
     study = optuna.create_study(
         sampler=DerivedSampler(kind, study_seed), storage=InMemoryStorage(), direction="maximize"
     )
@@ -143,10 +170,31 @@ def drawn(study_seed: int, kind: str = "random", number_of_trials: int = 3) -> l
 
 class TestDraws:
     @pytest.mark.parametrize("kind", ["random", "tpe"])
-    def test_seed_trial_and_parameter_decide(self, kind: str) -> None:
+    def test_seed_trial_and_parameter_decide(self, kind: Sampler) -> None:
         assert drawn(0, kind, 14) == drawn(0, kind, 14)
         values = drawn(0, kind) + drawn(1, kind) + drawn(-1, kind)
         assert len(set(values)) == len(values)
+
+    @pytest.mark.parametrize(
+        ("kind", "number_of_trials"),
+        [("tpe", 14), ("cmaes", 20), ("nsgaii", 103), pytest.param("gp", 13, marks=needs_torch)],
+    )
+    def test_a_trial_that_is_asked_for_again_draws_the_same(
+        self, kind: Sampler, number_of_trials: int
+    ) -> None:
+        sampler = DerivedSampler(kind, 0, ("l2", "width", "rate"), plain=True)
+        study = optuna.create_study(sampler=sampler, storage=InMemoryStorage())
+        drawn_first: dict[str, Any] = {}
+        for _ in range(number_of_trials):
+            first = study.ask()
+            drawn_first = first.relative_params
+            study._storage.set_trial_state_values(first._trial_id, TrialState.WAITING)  # noqa: SLF001
+            again = study.ask()
+            assert again.number == first.number
+            assert again.relative_params == drawn_first
+            numbers(again)
+            study.tell(again, accuracy(again, 1))
+        assert drawn_first.keys() == {"l2", "width", "rate"}
 
     def test_order_of_questions_does_not_matter_to_random(self) -> None:
         first, second = (

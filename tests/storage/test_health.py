@@ -58,6 +58,9 @@ def damage_an_index(path: Path) -> None:
 
 def test_a_sound_storage_has_no_faults(location: Location, store: Store) -> None:
     store.add_study(study_row())
+    store.write_trial(trial_row(3, state="pruned"), [run_row(3)], [], None)
+    unmade = trial_row(4, state="pruned", network={}, recipe={}, label="", objective=None)
+    store.write_trial(unmade, [], [], None)
     assert faults(location) == ()
     assert repair(location) == ()
 
