@@ -33,6 +33,7 @@ class Range:
 POSITIVE = Range(0, includes_low=False)
 NOT_NEGATIVE = Range(0)
 SHARE = Range(0, 1)
+MOST_NAME_BYTES = 200  # of a study's name; files are named after it
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -71,6 +72,23 @@ def check_type(owner: object, name: str, kind: Any, wanted: str) -> None:
     """Raise unless an attribute is of a type; `wanted` says what to give."""
     if not isinstance(getattr(owner, name), kind):
         raise refused(owner, name, f"give {wanted}")
+
+
+def check_study_name(name: str, advice: str) -> None:
+    """Raise unless a study can have this name: commands, files and links are made of it."""
+    if not name.strip():
+        reason = "is empty"
+    elif name.startswith("-"):
+        reason = "would be taken for an option"
+    elif not name.isprintable():
+        reason = "cannot be typed"
+    elif "/" in name or "\\" in name or name in (".", ".."):
+        reason = "cannot be the name of a file"
+    elif len(name.encode()) > MOST_NAME_BYTES:
+        reason = f"is longer than {MOST_NAME_BYTES} letters"
+    else:
+        return
+    raise DefinitionError(f"the name {shown(name)} of a study {reason}: {advice}")
 
 
 def refused(owner: object, name: str, advice: str) -> DefinitionError:

@@ -1,4 +1,4 @@
-"""Commands that list, create, copy and delete studies: list, status, new, backup, copy, delete."""
+"""Commands that list, create, copy, rename and delete studies."""
 
 from __future__ import annotations
 
@@ -162,6 +162,7 @@ def backup_command(study: str, file: str, storage: str | None) -> None:
 @click.argument("study", required=False)
 @click.option(
     "--from",
+    "--storage",
     "source",
     envvar="MNIST_TUNE_STORAGE",
     show_envvar=True,
@@ -206,13 +207,13 @@ def delete_command(study: str, yes: bool, storage: str | None) -> None:
     """Delete a study with its trials, artifacts and checkpoints; asks first."""
     from mnist_tune.storage.whole_studies import remove_study
 
-    if not yes and not sys.stdin.isatty():
-        raise InputError(
-            f"delete asks before it deletes {study}, and nobody can answer here: add --yes"
-        )
     location = Location.find(storage)
 
     def agree(deletion: Deletion) -> None:
+        if not yes and not sys.stdin.isatty():
+            raise InputError(
+                f"delete asks before it deletes {study}, and nobody can answer here: add --yes"
+            )
         question = f"delete {study} from {location}: {_told(deletion)}?"
         if not yes and not click.confirm(question, err=True):
             raise Interrupted("nothing was deleted")
@@ -222,6 +223,23 @@ def delete_command(study: str, yes: bool, storage: str | None) -> None:
         f"{study}: {_told(deletion)}" if deletion else f"what was left of {study}: its lock files"
     )
     click.echo(f"deleted {what}", err=True)
+
+
+@click.command("rename")
+@options.study_name
+@click.argument("name")
+@options.storage
+def rename_command(study: str, name: str, storage: str | None) -> None:
+    """Give STUDY another NAME; trials, artifacts, checkpoints and notes stay."""
+    from mnist_tune.checks import check_study_name
+    from mnist_tune.dashboard.publication import publish_again
+    from mnist_tune.storage.whole_studies import rename_study
+
+    check_study_name(name, "give another NAME")
+    location = Location.find(storage)
+    if rename_study(location, study, name):
+        publish_again(location, name)  # its note names the study
+    options.log(f"renamed {study} to {name}")
 
 
 def _told(deletion: Deletion) -> str:

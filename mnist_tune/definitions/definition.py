@@ -116,7 +116,7 @@ def define(reference: str, overrides: Overrides, name: str | None = None) -> Def
     except DefinitionError as error:
         raise DefinitionError(f"{file.path}: {error}") from error
     return Definition(
-        name=name or _default_name(file.name, study, overrides),
+        name=_default_name(file.name, study, overrides) if name is None else name,
         source=file.source,
         question=loading.question(file),
         study=study,

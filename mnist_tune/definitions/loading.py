@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from mnist_tune import networks, recipes, study
-from mnist_tune.checks import shown
+from mnist_tune.checks import check_study_name, shown
 from mnist_tune.errors import DefinitionError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -155,6 +155,7 @@ def write_template(path: Path) -> None:
         raise DefinitionError(
             f"{path}: a study file ends in .py; try `mnist-tune new {shlex.quote(str(named))}`"
         )
+    check_study_name(path.stem, "give the file another name")
     template = files(__package__).joinpath("template.txt").read_text("utf-8")
     try:
         with path.open("x", encoding="utf-8") as file:

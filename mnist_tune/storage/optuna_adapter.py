@@ -44,7 +44,7 @@ from optuna.storages._rdb.models import (
     TrialUserAttributeModel,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Table, delete, insert, text
+from sqlalchemy import Connection, Table, delete, insert, text
 
 from mnist_tune.errors import StorageError
 from mnist_tune.metrics import Direction
@@ -67,6 +67,9 @@ _TO_WAITING = text(
     "UPDATE trials SET state = 'WAITING', datetime_complete = NULL "
     "WHERE trial_id = :trial_id AND state = 'FAIL'"
 )
+_OURS = "(SELECT study_id FROM study_user_attributes WHERE key = :key AND value_json = :uid)"
+_OTHERS = text(f"SELECT study_id FROM studies WHERE study_name = :name AND study_id NOT IN {_OURS}")
+_RENAME = text(f"UPDATE studies SET study_name = :name WHERE study_id IN {_OURS}")
 _DELETE_VALUES = text("DELETE FROM trial_values WHERE trial_id = :trial_id")
 
 _Suggested = TypeVar("_Suggested")
@@ -367,6 +370,15 @@ def requeue_failed(database: Database, *, name: str, uid: str) -> tuple[int, ...
             connection.execute(delete(table).where(failure))
             delete_trial(connection, uid, number)
     return tuple(number for _trial_id, number in failed)
+
+
+def rename_in_optuna(connection: Connection, uid: str, name: str) -> bool:
+    """Give the Optuna half of a study another name; False if another Optuna study has it."""
+    ours = {"name": name, "key": UID_ATTRIBUTE, "uid": json.dumps(uid)}
+    if connection.execute(_OTHERS, ours).first() is not None:
+        return False
+    connection.execute(_RENAME, ours)
+    return True
 
 
 def delete_study(database: Database, name: str, uid: str) -> None:

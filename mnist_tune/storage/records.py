@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -183,6 +183,10 @@ class AnalysisRow:
         """Whether a study is named anywhere in the inputs, by its uid or its name."""
         return _names(self.inputs, study)
 
+    def renamed(self, old: str, new: str) -> AnalysisRow:
+        """The same with another name of a study in the inputs."""
+        return replace(self, inputs=_renamed(self.inputs, old, new))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureRow:
@@ -269,6 +273,15 @@ def python_value(value: Any) -> Any:
 def _one_of(value: str, name: str, *known: str) -> None:
     if value not in known:
         raise ValueError(f"{name} {value!r} is none of {', '.join(known)}")
+
+
+def _renamed(inputs: Any, old: str, new: str) -> Any:
+    if isinstance(inputs, Mapping):
+        return {
+            key: new if (key, value) == ("study", old) else _renamed(value, old, new)
+            for key, value in inputs.items()
+        }
+    return [_renamed(value, old, new) for value in inputs] if isinstance(inputs, list) else inputs
 
 
 def _names(inputs: Any, study: StudyRow) -> bool:

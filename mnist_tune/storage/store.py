@@ -1,7 +1,7 @@
 """Reads and writes the rows of our tables.
 
 - One process at a time writes the rows of a study: the one that holds its lease.
-- A study is written once. Of it only `planned_trials` and `baseline` may change later.
+- A study is written once. Of it only `planned_trials`, `baseline` and `name` may change later.
 - A trial is written once it has ended, with its runs, epochs and timing in one transaction. Rows
   of the same trial are replaced, so that a trial that was computed again after a crash leaves no
   duplicate; both computations give the same numbers.
@@ -56,7 +56,8 @@ def read_rows(
     table = TABLES[kind]
     names = order or [column.name for column in table.primary_key]
     statement = select(table).where(_equal(kind, **equal)).order_by(*(table.c[n] for n in names))
-    return tuple(from_columns(kind, row) for row in connection.execute(statement).mappings())
+    found = connection.execute(statement).mappings().all()  # else a damaged row leaves it open
+    return tuple(from_columns(kind, row) for row in found)
 
 
 def best_trial(connection: Connection, study: StudyRow) -> TrialRow | None:
@@ -150,8 +151,7 @@ class Store:
         assert set(values) <= {"planned_trials", "baseline"}
         with self._database.transaction() as connection:
             self._require_study(connection, study_uid)
-            own = _equal(StudyRow, uid=study_uid)
-            connection.execute(update(TABLES[StudyRow]).where(own).values(values))
+            change_row(connection, study_uid, **values)
 
     def delete_study(self, study: StudyRow) -> None:
         """Delete all our rows of a study, and the analyses that it took part in.
@@ -325,6 +325,12 @@ class Store:
 def _equal(kind: type, **equal: Any) -> ColumnElement[bool]:
     columns = TABLES[kind].c
     return and_(True, *(columns[name] == value for name, value in equal.items()))
+
+
+def change_row(connection: Connection, study_uid: str, **values: Any) -> None:
+    """Change columns of a study's row."""
+    own = _equal(StudyRow, uid=study_uid)
+    connection.execute(update(TABLES[StudyRow]).where(own).values(values))
 
 
 def delete_rows(connection: Connection, kind: type, **equal: Any) -> None:

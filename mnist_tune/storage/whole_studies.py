@@ -1,4 +1,4 @@
-"""Copies, backs up and deletes whole studies with their rows and files.
+"""Copies, backs up, renames and deletes whole studies with their rows and files.
 
 A copy reads all rows of the study as one state of the source, running or not, and writes them in one
 transaction with the ids that the target gives; they are read back and compared before they are
@@ -33,7 +33,12 @@ from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.errors import explain, nothing_stored
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
-from mnist_tune.storage.optuna_adapter import delete_study, open_optuna, optuna_tables
+from mnist_tune.storage.optuna_adapter import (
+    delete_study,
+    open_optuna,
+    optuna_tables,
+    rename_in_optuna,
+)
 from mnist_tune.storage.overview import StudyOverview, study_overview
 from mnist_tune.storage.records import (
     AnalysisRow,
@@ -42,7 +47,7 @@ from mnist_tune.storage.records import (
     StudyRow,
 )
 from mnist_tune.storage.schema import TABLES
-from mnist_tune.storage.store import Store, read_rows
+from mnist_tune.storage.store import Store, add_rows, change_row, delete_rows, read_rows
 
 Content = dict[str, list[tuple[Any, ...]]]
 """Name of a table, ours or Optuna's → the rows of one study, as values of its columns in order."""
@@ -189,6 +194,35 @@ def remove_study(
         store.delete_study(study)
         lease.discard()
     return deletion
+
+
+def rename_study(location: Location, old: str, new: str) -> bool:
+    """Give a study another name, here and in Optuna's table; all else is found by its uid.
+
+    Returns:
+        Whether it has an Optuna half, and with it a note; False if its creation was cut short.
+
+    Raises:
+        StorageError: there is no such study, somebody works on it, or the name is taken.
+    """
+    with open_database(location, create=False) as database:
+        store = Store(database)
+        store.study(old)  # refuses an unknown one before a lock is made
+        taken = StorageError(f"{location} holds a study {new} already: give another NAME")
+        if store.find_study(new) is not None:
+            raise taken
+        with Lease(location, old) as lease, Lease(location, new):
+            study, has_optuna = store.study(old), "studies" in database.tables()
+            with database.transaction() as connection:
+                if has_optuna and not rename_in_optuna(connection, study.uid, new):
+                    raise taken
+                change_row(connection, study.uid, name=new)
+                for analysis in read_rows(connection, AnalysisRow):
+                    if analysis.uses(study):
+                        delete_rows(connection, AnalysisRow, name=analysis.name)
+                        add_rows(connection, [analysis.renamed(old, new)])
+            lease.discard()
+    return has_optuna
 
 
 def read_content(connection: Connection, study: StudyRow) -> Content:

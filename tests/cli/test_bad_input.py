@@ -509,12 +509,38 @@ def test_a_storage_in_the_environment_that_is_no_text(
     assert "is no text in UTF-8" in refused("list")
 
 
-@pytest.mark.parametrize("name", ["--help", "-x"])
-def test_a_study_is_not_called_like_an_option(refused: Refused, tiny: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("--help", "would be taken for an option"),
+        ("", "is empty"),
+        (" ", "is empty"),
+        ("a/b", "cannot be the name of a file"),
+        ("..", "cannot be the name of a file"),
+        ("x" * 201, "is longer than 200 letters"),
+        ("a\nb", "cannot be typed"),
+    ],
+)
+def test_a_study_has_a_name_that_can_be_used(
+    refused: Refused, tiny: Path, name: str, reason: str
+) -> None:
     line = refused("run", tiny, f"--name={name}", "--data", "embedded")
-    assert line == f"a study called {name} would be taken for an option: give it another --name"
-    file = tiny.rename(tiny.with_name(f"{name}.py"))
-    assert "another --name" in refused("run", file, "--data", "embedded")
+    assert line.endswith(f" of a study {reason}: give another --name")
+    assert reason in refused("rename", "tiny", "--", name)
+
+
+def test_a_file_is_not_called_like_an_option(refused: Refused, tiny: Path) -> None:
+    file = tiny.rename(tiny.with_name("-x.py"))
+    assert "another --name" in refused("run", f"./{file.name}", "--data", "embedded")
+    assert "would be taken for an option" in refused("new", "--", "-y.py")
+
+
+@pytest.mark.parametrize("command", ["run", "dashboard"])
+def test_a_folder_of_a_storage_is_not_made(refused: Refused, tiny: Path, command: str) -> None:
+    line = refused(command, *([tiny] if command == "run" else []), "--storage", "nowhere/x.db")
+    assert line.startswith("nowhere/x.db: there is no folder ")
+    assert "`mkdir -p " in line
+    assert not Path("nowhere").exists()
 
 
 def test_names_are_quoted_in_commands_to_type(

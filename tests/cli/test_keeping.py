@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from mnist_tune.storage.artifacts import read_note
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.optuna_adapter import load_study
 from tests.cli.conftest import Call
 from tests.processes import Place, environment
-from tests.storage.study_samples import content_of, files_below, make_analysis, make_study
+from tests.storage.study_samples import content_of, files_below, make_analysis, make_study, uid_of
 
 # Many short epochs, so that there is time to look in.
 PATIENCE = '''"""Which L2 factor does a small network want?"""
@@ -117,6 +119,26 @@ def test_delete_without_a_terminal_wants_yes(call: Call, stored: Location) -> No
     assert call("delete", "a", "--yes").code == 0
     assert not any(content_of(stored.path, "a").values())
     assert any(content_of(stored.path, "b").values())
+
+
+def test_what_is_not_there_is_named_before_anybody_is_asked(call: Call, stored: Location) -> None:
+    said = call("delete", "nope")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("error: no study 'nope' in storage/mnist_tune.db, which holds a, b")
+
+
+def test_copy_takes_storage_as_every_command_does(call: Call, stored: Location) -> None:
+    assert call("copy", "a", "--storage", str(stored), "--to", "kept/a.db").code == 0
+    assert "no study 'nope'" in call("copy", "nope", "--storage", "kept/a.db", "--to", "x.db").err
+
+
+def test_rename_keeps_all_of_a_study(call: Call, stored: Location) -> None:
+    said = call("rename", "a", "c")
+    assert (said.code, said.out, said.err) == (0, "", "renamed a to c\n")
+    listed = call("status", "--format", "csv").out.splitlines()
+    assert sorted(line.partition(",")[0] for line in listed) == ["b", "c", "study"]
+    with open_database(stored, create=False) as database:
+        assert "mnist-tune" in read_note(load_study(database, name="c", uid=uid_of("a")))
 
 
 def test_delete_says_when_only_lock_files_were_left(call: Call, stored: Location) -> None:
