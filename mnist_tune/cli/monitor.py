@@ -57,6 +57,7 @@ def dashboard_command(
     from mnist_tune.dashboard import server
     from mnist_tune.dashboard.application import application, page, prepare
     from mnist_tune.storage.overview import study_overview
+    from mnist_tune.storage.sqlite_files import require_folder
 
     if host not in _LOOPBACK and not expose:
         raise InputError(
@@ -65,6 +66,7 @@ def dashboard_command(
             "--read-only if they may only read; or keep to this machine and use ssh -L"
         )
     location = Location.find(storage)
+    require_folder(location)
     if study is not None:
         study_overview(location, study)  # refuses an unknown one before anything is made
     with server.bound(host, port) as listening:

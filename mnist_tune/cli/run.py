@@ -19,7 +19,7 @@ import click
 
 from mnist_tune.cli import options
 from mnist_tune.cli.results import print_report
-from mnist_tune.errors import DefinitionError, Incomplete, InputError, Interrupted
+from mnist_tune.errors import Incomplete, InputError, Interrupted
 from mnist_tune.storage.location import VARIABLE, Location
 
 if TYPE_CHECKING:  # these cost a second to import, which `list` and `status` do not have
@@ -193,12 +193,15 @@ def run_command(
     STUDY is a built-in study (see `mnist-tune list`) or the path of a study file.
     """
     from mnist_tune.baselines import find_baseline
+    from mnist_tune.checks import check_study_name
     from mnist_tune.definitions.definition import Overrides, define
+    from mnist_tune.storage.sqlite_files import require_folder
 
     how.import_ahead()
     location = Location.find(storage)
+    require_folder(location)
     definition = define(study, Overrides(**overridden), name)
-    _check_name(definition.name)
+    check_study_name(definition.name, "give another --name")
     _log_question(definition)
     find_baseline(definition.study.baseline)  # now, not after hours of training
     _run(location, definition, _found(folder), how)
@@ -249,25 +252,13 @@ def confirm_command(
     definition, source = _stored(location, study, folder)
     if confirm_seeds is not None:
         definition = replace(
-            definition, study=replace(definition.study, confirm_seeds=confirm_seeds)
+            definition,
+            study=replace(definition.study, confirm_seeds=confirm_seeds),
+            overrides=replace(definition.overrides, confirm_seeds=confirm_seeds),
         )
     with _interruptible(definition.name):
         confirm_study(location, definition, source, how.options(location), _display(), again=again)
     print_report(location, definition.name)
-
-
-def _check_name(name: str) -> None:
-    """Refuse a name that no command could be given.
-
-    Raises:
-        DefinitionError: the line says why.
-    """
-    if name.startswith("-"):
-        raise DefinitionError(
-            f"a study called {name} would be taken for an option: give it another --name"
-        )
-    if not name.isprintable():
-        raise DefinitionError(f"{name!r} cannot be typed: give the study another --name")
 
 
 def _run(location: Location, definition: Definition, source: Source, how: RunOptions) -> None:
@@ -370,6 +361,8 @@ def _stored(location: Location, name: str, data: Path | None) -> tuple[Definitio
         row = Store(database).study(name)
     overrides = replace(Overrides.from_json(dict(row.overrides)), trials=row.planned_trials)
     definition = define(row.source, overrides, row.name)
+    # They were asked for when the study began, not now: a later confirmation may have others.
+    definition = replace(definition, overrides=replace(overrides, confirm_seeds=None))
     if data is not None or os.environ.get(DATA_VARIABLE):
         return definition, _found(data)
     return definition, Source.from_json(row.data)

@@ -23,6 +23,7 @@ from mnist_tune.search.session import Session, open_session
 from mnist_tune.storage.database import open_database, wait_for_server
 from mnist_tune.storage.lease import Lease
 from mnist_tune.storage.location import Location
+from mnist_tune.storage.records import ConfirmationRow
 from mnist_tune.workers.executor import Executor
 from mnist_tune.workers.pools import worker_pool
 from mnist_tune.workers.specs import WorkerOptions
@@ -92,6 +93,8 @@ def run_study(
     def work(*, again: bool) -> None:
         retry = options.retry_failed and not again
         with _opened(location, definition, source, again=again, retry_failed=retry) as session:
+            if options.confirm:
+                _check_seeds(session, again=False)
             if not again:
                 introduce()
             if retry:
@@ -142,9 +145,29 @@ def confirm_study(
                     f"study {name} has been confirmed: the test set was opened for it; "
                     "add --again to open it once more, which the report will say"
                 )
+            _check_seeds(session, again=repeat)
             _work(session, options, display, confirming=True)
 
     _outlast_server(location, display, work)
+
+
+def _check_seeds(session: Session, *, again: bool) -> None:
+    """Refuse --confirm-seeds where a confirmation has other seeds, and none is begun."""
+    name, wanted = session.row.name, session.definition.overrides.confirm_seeds
+    rows = session.store.rows(ConfirmationRow, study_uid=session.row.uid)
+    if wanted is None or not rows or any(len(row.seeds) == wanted for row in rows):
+        return
+    seeds = len(rows[-1].seeds)
+    if rows[-1].state == "running":
+        raise DefinitionError(
+            f"the confirmation of {name} was begun with {seeds} seeds, not {wanted}, and is resumed with "
+            "them: leave out --confirm-seeds"
+        )
+    if not again:
+        raise DefinitionError(
+            f"study {name} has been confirmed with {seeds} seeds, not {wanted}: leave out --confirm-seeds, "
+            f"or type `mnist-tune confirm {shlex.quote(name)} --again --confirm-seeds {wanted}`"
+        )
 
 
 def _work(session: Session, options: Options, display: Display, *, confirming: bool) -> None:

@@ -61,8 +61,8 @@ _MEANINGS = {
 }
 _REFUSED = "{where}: the database refused: {message}; type `mnist-tune doctor`"
 _NO_DRIVER = (
-    "{where}: no driver for this kind of database is installed ({message}); pip install "
-    "'psycopg[binary]' for postgresql://, or give the path of a file"
+    "{where}: the driver for this server is not installed ({message}); type "
+    "`pip install 'psycopg[binary]'`, or give the path of a file"
 )
 # What has no code: text that is no UTF-8, and a server that cannot be reached.
 _UNREADABLE, _UNREACHABLE = "SQLITE_CORRUPT", "08001"

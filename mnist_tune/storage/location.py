@@ -53,6 +53,12 @@ class Location:
             return _file(given)
         if scheme[1].lower() == "sqlite":
             return _file(_path_of_url(given, given[scheme.end() :]))
+        if scheme[1].lower() != "postgresql":
+            raise StorageError(
+                f"{_one_line(_without_password(given))}: studies are kept in an SQLite file or on a "
+                "PostgreSQL server: give a path, such as storage/mnist_tune.db, or "
+                "postgresql://user@host/database"
+            )
         return cls(path=None, server=given, shown=_one_line(_without_password(given)))
 
     @classmethod

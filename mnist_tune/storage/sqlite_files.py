@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sqlite3
 import stat
 from contextlib import closing, suppress
@@ -24,7 +25,7 @@ from typing import Literal
 from mnist_tune.errors import StorageError
 from mnist_tune.files import partial_of, sync
 from mnist_tune.storage.errors import damaged, explain, not_a_database
-from mnist_tune.storage.location import Location
+from mnist_tune.storage.location import DEFAULT, Location
 
 BUSY_SECONDS = 30.0
 
@@ -63,6 +64,16 @@ def refuse_read_only(location: Location) -> None:
                 f"{location} cannot be written: its {what} is read-only; "
                 "make it writable, or give another --storage"
             )
+
+
+def require_folder(location: Location) -> None:
+    """Refuse a folder that is not there, which may be a slip; the default one is made when needed."""
+    folder = location.folder
+    if location.is_sqlite and folder != Path(DEFAULT).parent.resolve() and not folder.exists():
+        raise StorageError(
+            f"{location}: there is no folder {folder}; type `mkdir -p {shlex.quote(str(folder))}`, "
+            "or give another --storage"
+        )
 
 
 def make_folder(location: Location) -> None:

@@ -82,7 +82,7 @@ def test_people_see_what_they_typed() -> None:
         "postgresql://me:s3c@s3cret@host/trials",
         "postgresql://me:a/s3cret@host/trials",
         "postgresql://host/trials?user=me&password=s3cret&x=1",
-        "mysql://:s3cret@host/trials",
+        "postgresql://:s3cret@host/trials",
     ],
 )
 def test_a_password_is_never_shown(url: str) -> None:
@@ -91,6 +91,16 @@ def test_a_password_is_never_shown(url: str) -> None:
     assert "host" in str(location)
     assert location.server == url
     assert not location.is_sqlite
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "mssql+pymssql", "postgres", "nosuch", "https"])
+def test_other_servers_are_refused(scheme: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        Location.parse(f"{scheme}://me:s3cret@host/trials")
+    assert str(caught.value) == (
+        f"{scheme}://me:***@host/trials: studies are kept in an SQLite file or on a PostgreSQL server: "
+        "give a path, such as storage/mnist_tune.db, or postgresql://user@host/database"
+    )
 
 
 def test_server_keeps_its_password_in_the_url() -> None:
