@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 from collections.abc import Iterator
 
@@ -44,10 +46,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A finished run of `PATIENT` that nothing has befallen, to compare others with."""
-    place = Place(tmp_path_factory.mktemp("undisturbed"))
-    place.study("undisturbed", PATIENT)
-    place.done("run", "undisturbed.py", "--data", "embedded", "--workers", 1)
+    """A finished run of `PATIENT` that nothing has befallen, one for all processes of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    place = Place(folder / "undisturbed")
+    place.folder.mkdir(exist_ok=True)
+    with (place.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if place.rows("SELECT state FROM mnist_tune_confirmations") != [("complete",)]:
+            place.study("undisturbed", PATIENT)
+            place.done("run", "undisturbed.py", "--data", "embedded", "--workers", 1)
     return place
 
 

@@ -42,17 +42,9 @@ study = Study(
 )
 '''
 
-ARGUMENTS = ("--data", "embedded", "--workers", 1, "--no-confirm", "--checkpoint-seconds", "0.2")
+ARGUMENTS = ("--data", "embedded", "--workers", 1, "--checkpoint-seconds", "0.2")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Files exported after a run that nothing has disturbed."""
-    place = Place(tmp_path_factory.mktemp("undisturbed"))
-    place.done("run", place.study("faulty", PATIENT), *ARGUMENTS)
-    return place.tables("faulty")
 
 
 @pytest.fixture
@@ -91,7 +83,7 @@ def kill_trainers_until_a_trial_failed(running: Running) -> None:
 
 @pytest.mark.thorough
 def test_suspended_coordinator_is_no_alarm_and_a_suspended_worker_is(
-    place: Place, undisturbed: dict[str, bytes]
+    place: Place, undisturbed_tables: dict[str, bytes]
 ) -> None:
     with place.start("run", "faulty.py", *ARGUMENTS, "--hang-seconds", 5) as running:
         running.until(lambda: place.under_way(0), "the first trial was under way")
@@ -109,13 +101,13 @@ def test_suspended_coordinator_is_no_alarm_and_a_suspended_worker_is(
     assert "Traceback" not in running.stderr
     assert place.states() == ["COMPLETE"] * 2
     assert place.checkpoints() == []
-    assert place.tables("faulty") == undisturbed
+    assert place.tables("faulty") == undisturbed_tables
 
 
 def test_trial_whose_workers_die_fails_and_is_made_good_under_its_number(
-    place: Place, undisturbed: dict[str, bytes]
+    place: Place, undisturbed_tables: dict[str, bytes]
 ) -> None:
-    with place.start("run", "faulty.py", *ARGUMENTS) as running:
+    with place.start("run", "faulty.py", "--no-confirm", *ARGUMENTS) as running:
         kill_trainers_until_a_trial_failed(running)
         assert running.code() == 0
     assert running.stderr.count("trial 0, seed 0: worker_lost") == 2
@@ -138,16 +130,16 @@ def test_trial_whose_workers_die_fails_and_is_made_good_under_its_number(
     assert place.rows("SELECT * FROM trials WHERE number = 1") == second  # not trained again
     theirs = optuna.load_study(study_name="faulty", storage=f"sqlite:///{place.database}")
     assert not {name for name in theirs.trials[0].user_attrs if name.startswith("failure")}
-    assert place.tables("faulty") == undisturbed
+    assert place.tables("faulty") == undisturbed_tables
 
     nothing = place.done("resume", "faulty", "--retry-failed", *ARGUMENTS)
     assert "no trial has failed" in nothing.stderr
-    assert place.tables("faulty") == undisturbed
+    assert place.tables("faulty") == undisturbed_tables
 
 
 def test_study_goes_on_after_trials_that_diverge(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    finished = place.done("run", place.study("diverging", DIVERGING), *ARGUMENTS)
+    finished = place.done("run", place.study("diverging", DIVERGING), "--no-confirm", *ARGUMENTS)
     assert place.states() == ["FAIL", "FAIL", "COMPLETE"]
     assert "no longer finite in epoch 1 " in finished.stderr
     assert finished.stderr.count("failed (diverged)") == 2

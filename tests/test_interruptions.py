@@ -139,7 +139,7 @@ def assert_nothing_shows(place: Place, undisturbed: dict[str, bytes]) -> None:
     assert place.tables("patience") == undisturbed
 
 
-def test_ctrl_c_saves_and_the_command_it_prints_goes_on(
+def test_ctrl_c_in_the_search_then_sigterm_in_the_confirmation(
     place: Place, undisturbed: dict[str, bytes]
 ) -> None:
     with started(place) as running:
@@ -150,35 +150,23 @@ def test_ctrl_c_saves_and_the_command_it_prints_goes_on(
     assert place.checkpoints()
     assert running.stderr.count("stopping at the end of this epoch") == 1
     assert "Traceback" not in running.stderr
-
-    resumed = place.done(*resume_command(running.stderr))
-    assert "restarts" not in resumed.stderr  # no checkpoint was passed over
-    assert_nothing_shows(place, undisturbed)
-
-
-def test_sigterm_in_the_search_then_in_the_confirmation(
-    place: Place, undisturbed: dict[str, bytes]
-) -> None:
-    with started(place) as running:
-        running.until(lambda: under_way(place), "a trial was under way")
-        running.terminate()
-        assert_all_is_saved(place, running)
     finished = place.rows(TRIALS)
 
-    with place.start("resume", "--workers", 2, *SAVE_OFTEN) as running:
-        running.until(
+    with place.start(*resume_command(running.stderr), *SAVE_OFTEN) as resumed:
+        resumed.until(
             lambda: any("confirmation" in name for name in place.checkpoints()),
             "the confirmation was under way",
         )
-        running.terminate()
-        assert_all_is_saved(place, running)
+        resumed.terminate()
+        assert_all_is_saved(place, resumed)
+    assert "restarts" not in resumed.stderr  # no checkpoint was passed over
     assert place.states() == ["COMPLETE"] * 3
     assert set(finished) <= set(place.rows(TRIALS))  # none was trained again
     assert place.rows("SELECT state FROM mnist_tune_confirmations") == [("running",)]
     assert [name for name in place.checkpoints() if "confirmation" in name]
 
-    resumed = place.done("resume")  # without a name, since no other study is unfinished
-    assert "restarts" not in resumed.stderr
+    again = place.done("resume")  # without a name, since no other study is unfinished
+    assert "restarts" not in again.stderr
     assert place.rows("SELECT state FROM mnist_tune_confirmations") == [("complete",)]
     assert_nothing_shows(place, undisturbed)
 
@@ -203,11 +191,15 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     assert "Traceback" not in running.stderr
 
 
-def test_kill_of_the_coordinator_loses_no_finished_trial(
+def test_kill_of_a_worker_then_of_the_coordinator_loses_no_finished_trial(
     place: Place, undisturbed: dict[str, bytes]
 ) -> None:
     with started(place, *SAVE_OFTEN) as running:
+        running.until(lambda: under_way(place), "a trial was under way")
+        victim = running.trainers()[0]
+        os.kill(victim, signal.SIGKILL)
         running.until(lambda: place.epochs_seen(2) >= 2, "the last trial was under way")
+        assert victim not in running.trainers()
         finished, results = place.rows(TRIALS), place.rows(RESULTS)
         running.kill()
         running.gone()  # the workers notice, and end
@@ -222,17 +214,7 @@ def test_kill_of_the_coordinator_loses_no_finished_trial(
     assert_nothing_shows(place, undisturbed)
 
 
-def test_kill_of_a_worker_is_made_good(place: Place, undisturbed: dict[str, bytes]) -> None:
-    with started(place, *SAVE_OFTEN) as running:
-        running.until(lambda: under_way(place), "a trial was under way")
-        victim = running.trainers()[0]
-        os.kill(victim, signal.SIGKILL)
-        assert running.code() == 0
-        assert victim not in running.trainers()
-        running.gone()
-    assert_nothing_shows(place, undisturbed)
-
-
+@pytest.mark.thorough
 def test_tpe_draws_the_same_after_a_kill(tmp_path: Path) -> None:
     drawn: list[Rows] = []
     tables: list[dict[str, bytes]] = []

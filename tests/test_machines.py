@@ -134,20 +134,6 @@ def without(folder: Path) -> tuple[str, ...]:
     return ("unshare", "--mount", "sh", "-c", hide, "sh")
 
 
-def test_a_worker_that_joins_gives_the_same_tables(
-    place: Place, guest: Place, undisturbed: Place, address: str
-) -> None:
-    with worker(guest, address, "--wait-seconds", 60) as helper:
-        helper.until(lambda: "waiting for a coordinator" in helper.stderr, "it waited")
-        place.done(*RUN, "--listen", address)
-        helper.until(lambda: "is gone" in helper.stderr, "it noticed the end")
-        helper.terminate()
-        assert helper.code() == 0
-        assert "Traceback" not in helper.stderr
-        assert "distributed" not in helper.stderr
-    assert_nothing_shows(place, undisturbed)
-
-
 @pytest.mark.thorough
 def test_trials_train_in_one_batch_where_workers_have_gpus(
     place: Place, guest: Place, undisturbed: Place, address: str
@@ -224,16 +210,22 @@ def test_a_machine_that_dies_and_one_that_comes_late_by_slurm(
     assert_nothing_shows(place, undisturbed)
 
 
-def test_workers_outlive_their_coordinator(
+def test_workers_that_join_give_the_same_tables_and_outlive_their_coordinator(
     place: Place, guest: Place, undisturbed: Place, address: str
 ) -> None:
-    with worker(guest, address) as helper:
+    with worker(guest, address, "--wait-seconds", 60) as helper:
+        helper.until(lambda: "waiting for a coordinator" in helper.stderr, "it waited")
         with place.start(*RUN, "--listen", address) as run:
             under_way(place, run)
             run.kill()
         helper.until(lambda: "is gone" in helper.stderr, "it noticed")
         place.done("resume", "spread", *OPTIONS, "--listen", address)
+        helper.until(lambda: helper.stderr.count("is gone") == 2, "it noticed the end")
         assert helper.stderr.count("joined") == 2
+        helper.terminate()
+        assert helper.code() == 0
+        assert "Traceback" not in helper.stderr
+        assert "distributed" not in helper.stderr
     assert_nothing_shows(place, undisturbed)
 
 

@@ -70,10 +70,17 @@ def test_another_program_keeps_it_locked_for_a_minute(
     assert_nothing_shows(place, undisturbed_tables)
 
 
-def test_deleted_under_way_it_is_rescued(
+def test_suspended_it_keeps_its_study_and_deleted_under_way_it_is_rescued(
     place: Place, undisturbed_tables: dict[str, bytes]
 ) -> None:
     with place.start(*RUN) as running:
+        running.until(lambda: place.under_way(0), "the first trial was under way")
+        os.kill(running.process.pid, signal.SIGSTOP)
+        refused = place.call(*RESUME)
+        os.kill(running.process.pid, signal.SIGCONT)
+        assert refused.returncode == 2
+        assert "Traceback" not in refused.stderr
+        assert f"process {running.process.pid}" in refused.stderr
         running.until(lambda: place.under_way(1), "the second trial was under way")
         for file in database_files(place):
             file.unlink()
@@ -256,21 +263,6 @@ def test_clock_and_time_zone_are_others_when_it_goes_on(
 
 
 # Others who are there too
-
-
-def test_a_suspended_coordinator_keeps_its_study(
-    place: Place, undisturbed_tables: dict[str, bytes]
-) -> None:
-    with place.start(*RUN) as running:
-        running.until(lambda: place.under_way(0), "the first trial was under way")
-        os.kill(running.process.pid, signal.SIGSTOP)
-        refused = place.call(*RESUME)
-        os.kill(running.process.pid, signal.SIGCONT)
-        assert refused.returncode == 2
-        assert "Traceback" not in refused.stderr
-        assert f"process {running.process.pid}" in refused.stderr
-        assert running.code() == 0
-    assert_nothing_shows(place, undisturbed_tables)
 
 
 @pytest.mark.thorough

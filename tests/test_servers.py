@@ -64,15 +64,6 @@ def test_a_study_on_a_server_from_end_to_end(
     assert list(place.folder.rglob("artifacts/*")) == []
 
 
-def test_kill_9_and_resume(place: Place, undisturbed_tables: dict[str, bytes]) -> None:
-    with place.start(*RUN) as running:
-        under_way(place, running)
-        running.kill()
-    assert place.states()[0] == "RUNNING"
-    place.done("resume", "served", *OPTIONS)
-    assert_nothing_shows(place, undisturbed_tables)
-
-
 def crash_and_come_back(server: Server, _place: Place) -> None:
     server.crash()
     time.sleep(3)
@@ -104,7 +95,7 @@ def cut_the_one_that_holds_the_lease(_server: Server, place: Place) -> None:
         pytest.param(cut_the_one_that_holds_the_lease, marks=pytest.mark.thorough),
     ],
 )
-def test_what_befalls_the_server_changes_no_result(
+def test_what_befalls_the_server_and_then_the_coordinator_changes_no_result(
     place: Place,
     undisturbed_tables: dict[str, bytes],
     postgresql: Server,
@@ -113,10 +104,13 @@ def test_what_befalls_the_server_changes_no_result(
     with place.start(*RUN) as running:
         under_way(place, running)
         befall(postgresql, place)
-        assert running.code() == 0, running.stderr
+        running.until(lambda: place.under_way(1), "the second trial was under way")
         assert "the database server cannot be reached" in running.stderr
         assert "is back" in running.stderr
         assert "Traceback" not in running.stderr
+        running.kill()
+    assert place.states() == ["COMPLETE", "RUNNING"]
+    place.done("resume", "served", *OPTIONS)
     assert_nothing_shows(place, undisturbed_tables)
 
 
