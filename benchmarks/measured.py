@@ -79,7 +79,7 @@ def keras_fit(*, network: dict[str, Any], recipe: dict[str, Any], images: int) -
     if isinstance(described, Denoiser):
         targets = pixels / np.float32(255)
         pixels = salt_and_pepper(pixels, described.noise[0], key=0)
-    inputs = pixels.astype(np.float32)
+    inputs = pixels / np.float32(255)
 
     def measure() -> Result:
         import keras

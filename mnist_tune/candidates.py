@@ -156,7 +156,8 @@ class Candidate:
     ) -> dict[int, Predict]:
         """Networks by seed, of all runs or of so many from the first on.
 
-        A classifier takes pixels 0–255 and gives probabilities, an autoencoder gives pixels 0–1.
+        They take images in bytes or of 0–1; a classifier gives probabilities, an autoencoder
+        images of 0–1.
 
         Raises:
             InputError: the file is missing, no model, or one of another shape; or, once called,
@@ -166,7 +167,7 @@ class Candidate:
         return {seed: partial(self._predicted, model) for seed, model in models.items()}
 
     def halves(self, location: Location, source: Source, say: Say) -> tuple[Predict, Predict]:
-        """Encoder and decoder of an autoencoder's first run: pixels 0–255 → codes → pixels 0–1.
+        """Encoder and decoder of an autoencoder's first run: images → codes → images of 0–1.
 
         Raises:
             InputError: nothing in a file is marked as the code.
@@ -342,7 +343,7 @@ def _loaded(path: Path, kind: _Kind) -> Any:
     if shapes != ((None, 28, 28), (None, *kind.output)):
         raise InputError(
             f"{path}: its shapes are {shapes[0]} → {shapes[1]}; {kind.option} needs "
-            f"(None, 28, 28) → {(None, *kind.output)}, pixels 0–255"
+            f"(None, 28, 28) → {(None, *kind.output)}, for images of 0–1"
         )
     return model
 

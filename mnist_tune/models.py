@@ -1,4 +1,4 @@
-"""The trained networks of a study's best trial as plain Keras models.
+"""The trained networks of a trial, by default a study's best, as plain Keras models.
 
 The weights of a confirmed run are those that its confirmation kept. A run of the search, or one
 whose weights are gone, is trained again: equal seeds give equal weights.
@@ -22,7 +22,7 @@ from mnist_tune.data.sources import Part, Source, load_dataset, load_source, spl
 from mnist_tune.errors import DefinitionError, Diverged, MnistTuneError
 from mnist_tune.metrics import METRICS, Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
-from mnist_tune.noise import evaluation_images, image_errors
+from mnist_tune.noise import WHITE, evaluation_images, image_errors
 from mnist_tune.recipes import recipe_from_json
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
@@ -93,8 +93,8 @@ class TrainedTrial:
                 return replace(self, runs=(run,))
         seeds = ", ".join(str(run.seed) for run in self.runs)
         raise DefinitionError(
-            f"--seed {seed}: the best configuration of {self.study.name} has the runs {seeds}; "
-            "give one of them"
+            f"--seed {seed}: trial {self.trial.trial_number} of {self.study.name} has the runs "
+            f"{seeds}; give one of them"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -163,24 +163,39 @@ class TrainedTrial:
         return state
 
 
-def find_best(location: Location, name: str) -> TrainedTrial:
-    """Find the best trial of a study.
+def find_trained(location: Location, reference: str) -> TrainedTrial:
+    """Find a trial.
 
     Args:
         location: of the database.
-        name: of the study.
+        reference: `STUDY` for its best one, or `STUDY:TRIAL`.
+
+    Raises:
+        Incomplete: no trial is complete.
+        DefinitionError: the trial is not complete.
+    """
+    name, _, number = reference.partition(":")
+    with open_database(location, create=False, read_only=True) as database:
+        store = Store(database)
+        study = store.study(name)
+        if not number:
+            return best_of(store, study)
+        from mnist_tune.reports.compare import chosen_trial
+
+        complete = {t.trial_number: t for t in store.trials(study.uid) if t.state == "complete"}
+        return _trained(store, study, complete[chosen_trial(reference, list(complete))])
+
+
+def best_of(store: Store, study: StudyRow) -> TrainedTrial:
+    """The best trial of a study.
 
     Raises:
         Incomplete: no trial is complete.
     """
-    with open_database(location, create=False, read_only=True) as database:
-        store = Store(database)
-        return best_of(store, store.study(name))
+    return _trained(store, study, store.best_trial(study))
 
 
-def best_of(store: Store, study: StudyRow) -> TrainedTrial:
-    """As `find_best`, from an open storage."""
-    trial = store.best_trial(study)
+def _trained(store: Store, study: StudyRow, trial: TrialRow) -> TrainedTrial:
     own: dict[str, Any] = {"study_uid": study.uid, "trial_number": trial.trial_number}
     done = store.rows(ConfirmationRow, **own, state="complete")
     latest = done[-1].confirmation if done else 0
@@ -188,13 +203,13 @@ def best_of(store: Store, study: StudyRow) -> TrainedTrial:
 
 
 def save_network(location: Location, trained: TrainedTrial, path: Path, data: Path | None) -> str:
-    """Write the first run as a `.keras` file and say how its metric compares with the stored one.
+    """Write the first run as a `.keras` file, and say what it takes and how good it is.
 
     Raises:
         InputError: the file cannot be written, or the data are not there.
         MnistTuneError: the file's metric is not the stored one.
     """
-    from mnist_tune.trainer.keras_models import check_path, save_model
+    from mnist_tune.trainer.keras_models import check_path, compile_model, save_model
 
     check_path(path)  # before a training that may take long
     source = same_source(trained.study, data)
@@ -207,12 +222,23 @@ def save_network(location: Location, trained: TrainedTrial, path: Path, data: Pa
         raise MnistTuneError(
             f"{path} was not written: it would have {shown(value)}, but {shown(stored)} is stored"
         )
+    compile_model(model, trained.network, recipe_from_json(dict(trained.trial.recipe)))
     save_model(model, path)
-    return f"{trained.measured_on} {trained.metric.name} {shown(value)}, {shown(stored)} is stored"
+    return (
+        f"{trained.measured_on} {trained.metric.name} {shown(value)}, {shown(stored)} is stored; "
+        "the network takes images of 0–1, such as x_test / 255"
+    )
 
 
 def predicted(model: Any, given: NDArray[Any]) -> NDArray[np.float32]:
-    """What a Keras model returns."""
+    """What a Keras model of ours returns.
+
+    Args:
+        model: that takes images of 0–1, or codes.
+        given: floats as the model takes them, or images in bytes.
+    """
+    if given.dtype == np.uint8:
+        given = given / np.float32(WHITE)
     found: NDArray[np.float32] = model.predict(given, batch_size=_AT_ONCE, verbose=0)
     return found
 

@@ -12,7 +12,7 @@ import pytest
 from mnist_tune import noise
 from mnist_tune.data.sources import load_source
 from mnist_tune.errors import DefinitionError, InputError, MnistTuneError
-from mnist_tune.models import find_best, save_network
+from mnist_tune.models import find_trained, predicted, save_network
 from mnist_tune.storage.location import Location
 from mnist_tune.trainer.training import Trainer
 from tests.denoising.network_samples import (
@@ -39,15 +39,15 @@ def true_value(sample: Sample) -> float:
     state = Trainer.start(sample.network, RECIPE, SEEDS[0])
     model, data = with_weights(sample.network, state), load_source(embedded())
     if sample.network.metric.key == "accuracy":
-        found = model.predict(data.test.images, verbose=0).argmax(1)
+        found = predicted(model, data.test.images).argmax(1)
         return float((found == data.test.labels).mean())
     noisy = noise.evaluation_images(data.test.images, (0.4, 0.4))
-    return noise.image_errors(data.test.images, model.predict(noisy, verbose=0)).loss
+    return noise.image_errors(data.test.images, predicted(model, noisy)).loss
 
 
 def test_the_runs_are_the_confirmed_ones_by_seed(location: Location) -> None:
     store(location, autoencoder())
-    best = find_best(location, "codes")
+    best = find_trained(location, "codes")
     assert tuple(run.seed for run in best.runs) == SEEDS
     assert best.only(None).values == (0.2,)
     assert best.only(1001).values == (0.21,)
@@ -55,9 +55,18 @@ def test_the_runs_are_the_confirmed_ones_by_seed(location: Location) -> None:
         best.only(5)
 
 
+def test_a_trial_is_found_by_its_number(location: Location) -> None:
+    store(location, autoencoder())
+    assert find_trained(location, "codes:3") == find_trained(location, "codes")
+    with pytest.raises(DefinitionError, match="the complete trials of codes are 3; give one"):
+        find_trained(location, "codes:1")
+    with pytest.raises(DefinitionError, match="'x' is not the number of a trial"):
+        find_trained(location, "codes:x")
+
+
 def test_an_autoencoder_is_told_by_its_denoising_error(location: Location) -> None:
     store(location, autoencoder())
-    told = find_best(location, "codes").to_json()
+    told = find_trained(location, "codes").to_json()
     assert told["val_denoising_error_mean"] == 0.1
     assert told["test_denoising_error"] == 0.2
     assert "test_accuracy" not in told
@@ -65,16 +74,16 @@ def test_an_autoencoder_is_told_by_its_denoising_error(location: Location) -> No
 
 def test_a_classifier_is_told_by_its_accuracy_as_ever(location: Location) -> None:
     store(location, classifier(), classifier("unseen", 0.7, tested=()))
-    told = find_best(location, "classes").to_json()
+    told = find_trained(location, "classes").to_json()
     assert (told["val_accuracy_mean"], told["test_accuracy"], told["confirmed"]) == (0.9, 0.8, True)
-    told = find_best(location, "unseen").to_json()
+    told = find_trained(location, "unseen").to_json()
     assert (told["validation_accuracy"], told["confirmed"]) == (0.7, False)
 
 
 def test_kept_weights_are_used_without_training(location: Location) -> None:
     store(location, autoencoder())
     said: list[str] = []
-    best = find_best(location, "codes")
+    best = find_trained(location, "codes")
     models = best.models(location, embedded(), said.append)
     assert list(models) == list(SEEDS)
     assert said == []
@@ -94,7 +103,7 @@ def test_weights_that_are_gone_or_broken_are_trained_again(location: Location) -
     paths[0].unlink()
     paths[1].write_bytes(b"nothing")
     said: list[str] = []
-    best = find_best(location, "codes")
+    best = find_trained(location, "codes")
     models = best.models(location, embedded(), said.append)
     assert [f"seed {seed}" in line for seed, line in zip(SEEDS, said, strict=True)] == [True, True]
     before = Trainer.start(best.network, RECIPE, SEEDS[0]).weights[0]
@@ -112,7 +121,7 @@ def test_a_file_is_saved_where_it_does_what_is_stored(
     value = true_value(sample)
     store(location, replace(sample, tested=(value,)))
     path = tmp_path / "best.keras"
-    said = save_network(location, find_best(location, sample.name), path, None)
+    said = save_network(location, find_trained(location, sample.name), path, None)
     assert path.stat().st_size > 1_000
     assert said.startswith(f"test {sample.network.metric.name} ")
     assert said.count(sample.network.metric.shown(value)) == 2
@@ -125,7 +134,7 @@ def test_a_file_that_does_something_else_is_not_written(
     off = {"codes": 1.0003, "classes": 1.1}[sample.name]
     store(location, replace(sample, tested=(off * true_value(sample),)))
     with pytest.raises(MnistTuneError, match="was not written"):
-        save_network(location, find_best(location, sample.name), tmp_path / "best.keras", None)
+        save_network(location, find_trained(location, sample.name), tmp_path / "best.keras", None)
     assert not list(tmp_path.glob("*.keras"))
 
 
@@ -137,4 +146,4 @@ def test_a_bad_name_is_refused_before_any_work(
 ) -> None:
     store(location, autoencoder())
     with pytest.raises(error, match=path.replace(".", r"\.")):
-        save_network(location, find_best(location, "codes"), tmp_path / path, None)
+        save_network(location, find_trained(location, "codes"), tmp_path / path, None)

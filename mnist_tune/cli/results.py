@@ -84,11 +84,15 @@ def export_command(study: str, out: Path, storage: str | None) -> None:
 def best_command(
     study: str, save: Path | None, seed: int | None, storage: str | None, folder: Path | None
 ) -> None:
-    """Print the best configuration; with --save, write one of its runs as a plain Keras file."""
-    from mnist_tune.models import find_best, save_network
+    """Print the best configuration of a study, or that of STUDY:TRIAL.
+
+    With --save one of its runs is written as a plain, compiled Keras model, which takes images of
+    0–1: keras.models.load_model("FILE.keras").evaluate(x_test / 255, y_test).
+    """
+    from mnist_tune.models import find_trained, save_network
 
     location = Location.find(storage)
-    best = find_best(location, study).only(seed)
+    best = find_trained(location, study).only(seed)
     click.echo(json.dumps(best.to_json(), indent=2, ensure_ascii=False))
     if save is not None:
         saved = save_network(location, best, save, folder)

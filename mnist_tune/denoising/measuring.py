@@ -13,7 +13,6 @@ from mnist_tune.data.idx import Bytes
 from mnist_tune.errors import DefinitionError
 from mnist_tune.noise import (
     EVALUATION_KEY,
-    WHITE,
     ImageErrors,
     image_errors,
     median_filtered,
@@ -106,7 +105,7 @@ def measure(
     """
 
     def judged(made: NDArray[Any]) -> tuple[NDArray[np.bool_], ImageErrors]:
-        return classify(pixels(made)).argmax(axis=1) == labels, image_errors(images, made)
+        return classify(made).argmax(axis=1) == labels, image_errors(images, made)
 
     rows: dict[Treatment, list[Any]] = {"noisy": [], "denoised": [], "median filter": []}
     for level in levels:
@@ -134,11 +133,6 @@ def measure(
 def noisy_images(images: Bytes, level: float) -> Bytes:
     """Images with the noise of a level; levels share their draws, so that curves are smooth."""
     return salt_and_pepper(images, level, EVALUATION_KEY)
-
-
-def pixels(images: NDArray[Any]) -> NDArray[Any]:
-    """Images as classifiers take them, 0–255: floats of 0–1 are scaled, bytes stay."""
-    return images if images.dtype == np.uint8 else images * np.float32(WHITE)
 
 
 def parse_levels(text: str) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ Decode = Callable[[Codes], NDArray[np.floating[Any]]]
 """Codes [n, latent] → images [n, 28, 28] of 0–1."""
 
 Encode = Callable[[NDArray[Any]], Codes]
-"""Images [n, 28, 28] of 0–255 → codes [n, latent]."""
+"""Images uint8 [n, 28, 28] → codes [n, latent]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from mnist_tune.reports.table_formats import frame_files, frame_of, markdown_tab
 from mnist_tune.storage.records import AnalysisRow, PictureRow, json_value
 
 Classify = Callable[[NDArray[Any]], NDArray[np.floating[Any]]]
-"""Images [n, 28, 28] with pixels 0–255 of any number type → probabilities [n, 10]."""
+"""Images [n, 28, 28], uint8 or floats of 0–1 → probabilities [n, 10]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

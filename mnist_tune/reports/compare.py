@@ -228,16 +228,26 @@ def _sealed(trial: ComparedTrial) -> str:
 def _compared_trial(connection: Connection, reference: str) -> ComparedTrial:
     name, _, number = reference.partition(":")
     results = read_results(connection, name)
-    if number and not number.isdecimal():
-        raise DefinitionError(f"{reference}: {number!r} is not the number of a trial")
-    trial = int(number) if number else _default_trial(results)
     known = {entry.number: entry for entry in results.trials if entry.complete}
-    if trial not in known:
-        listed = formatting.numbers_in_short(list(known)) if known else "none"
-        raise DefinitionError(f"{reference}: the complete trials of {name} are {listed}; give one")
+    trial = chosen_trial(reference, list(known)) if number else _default_trial(results)
     own = [None, *(r for r in results.confirmed if r.trial_number == trial)]
     entry = known[trial]
     return ComparedTrial(f"{name}:{trial}", results, entry, own[-1], entry.values)
+
+
+def chosen_trial(reference: str, complete: Sequence[int]) -> int:
+    """The number in `STUDY:TRIAL`.
+
+    Raises:
+        DefinitionError: it is none of the complete trials.
+    """
+    name, _, number = reference.partition(":")
+    if not number.isdecimal():
+        raise DefinitionError(f"{reference}: {number!r} is not the number of a trial")
+    if int(number) not in complete:
+        listed = formatting.numbers_in_short(complete) if complete else "none"
+        raise DefinitionError(f"{reference}: the complete trials of {name} are {listed}; give one")
+    return int(number)
 
 
 def _default_trial(results: StudyResults) -> int:

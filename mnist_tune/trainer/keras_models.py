@@ -1,20 +1,20 @@
 """Keras models of our networks, with trained weights.
 
-The model takes images as every source of MNIST gives them, `[N, 28, 28]` with pixels 0–255 of
-any number type, and scales them itself. A classifier returns the ten probabilities of each image,
-an autoencoder images `[N, 28, 28]` of 0–1:
+The model takes images `[N, 28, 28]` of 0–1, as users of `keras.datasets.mnist` scale them. A
+classifier returns the ten probabilities of each image, an autoencoder images `[N, 28, 28]` of 0–1:
 
     model = keras.models.load_model("best.keras")
-    digits = model.predict(x_test).argmax(axis=1)
+    loss, accuracy = model.evaluate(x_test / 255, y_test)
 
-Dropout and L2 regularisers are part of it, so that training can continue with `compile` and `fit`
-and labels 0–9 (`sparse_categorical_crossentropy`). Predictions are not touched by either.
+Dropout and L2 regularisers are part of it, and it is saved with its optimizer, so that training can
+continue with `fit`. Predictions are not touched by either; the loss holds the L2 penalty.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from mnist_tune.layers import (
     Weighted,
 )
 from mnist_tune.networks import Denoiser, Network
+from mnist_tune.recipes import Recipe
 from mnist_tune.trainer.runtime import tensorflow
 from mnist_tune.trainer.states import RunState
 
@@ -42,17 +43,14 @@ def keras_model(network: Network) -> Any:
     """Build the model, with Keras' own initial weights.
 
     Args:
-        network: whose layers the model gets, by the same names, besides `pixels` and `scale`
-            before them, and what changes the shape of an image only.
+        network: whose layers the model gets, by the same names, besides what changes the shape of
+            an image only.
 
     Returns:
         A `keras.Sequential`, not compiled, with `network.parameters` trainable numbers.
     """
     keras = _keras()
-    pieces = [
-        keras.Input((28, 28), dtype=_DTYPE, name="pixels"),
-        keras.layers.Rescaling(1 / 255, dtype=_DTYPE, name="scale"),
-    ]
+    pieces = [keras.Input((28, 28), dtype=_DTYPE, name="pixels")]
     if isinstance(network.layers[0], Convolution):
         pieces.append(_reshape((28, 28, 1), "grey"))
     else:
@@ -71,8 +69,8 @@ def halves(model: Any) -> tuple[Any, Any]:
     """Cut an autoencoder behind the layer named `code`.
 
     Returns:
-        Encoder, from images `[N, 28, 28]` of 0–255 to codes `[N, latent]`, and decoder, from codes
-        to images `[N, 28, 28]` of 0–1; both share the model's weights.
+        Encoder, from images `[N, 28, 28]` of 0–1 to codes `[N, latent]`, and decoder, from codes
+        to images; both share the model's weights.
 
     Raises:
         InputError: the model has no layer of that name.
@@ -94,6 +92,19 @@ def with_weights(network: Network, state: RunState) -> Any:
     model = keras_model(network)
     model.set_weights(list(state.weights))
     return model
+
+
+def compile_model(model: Any, network: Network, recipe: Recipe) -> None:
+    """Give a model what it was trained with: optimizer, loss, and metrics without the L2 penalty."""
+    values = asdict(recipe.optimizer)
+    name = type(recipe.optimizer).__name__
+    denoises = isinstance(network, Denoiser)
+    loss = "binary_crossentropy" if denoises else "sparse_categorical_crossentropy"
+    model.compile(
+        optimizer=getattr(_keras().optimizers, "SGD" if name == "Sgd" else name)(**values),
+        loss=loss,
+        metrics=[loss, "mean_squared_error"] if denoises else ["accuracy"],
+    )
 
 
 def save_model(model: Any, path: Path) -> None:

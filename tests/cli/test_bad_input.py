@@ -572,6 +572,6 @@ def test_a_bug_keeps_its_traceback(
         raise KeyError("a mistake of ours")
 
     stored("tiny")
-    monkeypatch.setattr("mnist_tune.models.find_best", broken)
+    monkeypatch.setattr("mnist_tune.models.find_trained", broken)
     with pytest.raises(KeyError):
         call("best", "tiny")

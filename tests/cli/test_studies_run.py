@@ -381,8 +381,7 @@ if images is None:
     _, part = split(load_dataset(Path("embedded")), "holdout")
     images, labels = part.images, part.labels
 model = keras.models.load_model(sys.argv[1])
-model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-print(json.dumps(float(model.evaluate(images, labels, verbose=0)[1])))
+print(json.dumps(float(model.evaluate(images / 255, labels, verbose=0)[1])))
 """
 
 

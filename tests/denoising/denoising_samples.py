@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mnist_tune.data.sources import Dataset, load_dataset
 from mnist_tune.denoising.denoise import DenoisingInput
 from mnist_tune.denoising.measuring import Denoise
+from mnist_tune.noise import unit
 
 TEST_IMAGES = 200
 
@@ -31,7 +32,7 @@ def means() -> NDArray[np.float64]:
 
 def classify(images: NDArray[Any]) -> NDArray[np.float64]:
     """The nearest mean digit, with a probability that falls with the distance."""
-    flat = images.reshape(len(images), 784) / 255
+    flat = unit(images).reshape(len(images), 784)
     distances = ((flat[:, np.newaxis] - means()) ** 2).sum(axis=2)
     likelihoods = np.exp(-(distances - distances.min(axis=1, keepdims=True)))
     shares: NDArray[np.float64] = likelihoods / likelihoods.sum(axis=1, keepdims=True)

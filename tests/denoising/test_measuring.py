@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_tune import noise
-from mnist_tune.denoising.measuring import Measured, measure, noisy_images, parse_levels, pixels
+from mnist_tune.denoising.measuring import Measured, measure, noisy_images, parse_levels
 from mnist_tune.errors import DefinitionError
 from tests.denoising.denoising_samples import classify, digits, projecting
 
@@ -75,13 +75,6 @@ def test_levels_share_their_draws() -> None:
     clean = np.full((5, 28, 28), 100, np.uint8)
     low, high = (noisy_images(clean, level) != 100 for level in (0.2, 0.6))
     assert not (low & ~high).any()
-
-
-def test_classifiers_get_pixels_of_0_to_255() -> None:
-    made = np.array([[[0.0, 0.5, 1.0]]])
-    assert pixels(made).tolist() == [[[0, 127.5, 255]]]
-    images = np.array([[[7]]], np.uint8)
-    assert pixels(images) is images
 
 
 def test_progress_is_told_level_by_level() -> None:

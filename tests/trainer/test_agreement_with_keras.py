@@ -52,8 +52,8 @@ def trained_by_keras(network: Network, recipe: Recipe, part: Part) -> list[np.nd
     model.compile(optimizer=keras_optimizer(recipe, steps), loss=loss)
     for epoch in range(recipe.epochs):
         order = epoch_order(SEED, epoch, len(part))
-        images = part.images[order].astype(np.float32)
-        wanted = images / 255 if denoises else part.labels[order]
+        images = part.images[order] / np.float32(255)
+        wanted = images if denoises else part.labels[order]
         model.fit(images, wanted, batch_size=recipe.batch_size, shuffle=False, verbose=0)
     weights: list[np.ndarray] = model.get_weights()
     return weights

@@ -82,7 +82,7 @@ def test_it_learns_real_digits_and_keras_agrees(cpu: Device) -> None:
     (score,) = trainer.evaluate(runs_of(network, recipe, [state]), judged)
     assert score.accuracy == pytest.approx(state.history[-1].val_accuracy)
     assert score.classes is not None
-    found = with_weights(network, state).predict(judged.images, verbose=0).argmax(axis=1)
+    found = with_weights(network, state).predict(judged.images / 255, verbose=0).argmax(axis=1)
     assert (found == score.classes).mean() > 0.998  # kernels of another order may tip an image
 
 
@@ -90,7 +90,7 @@ def test_halves_of_a_model_make_the_whole(trainer: Trainer, validation_part: Par
     network = NETWORKS[1]
     model = with_weights(network, Trainer.start(network, RECIPE, 3))
     encoder, decoder = halves(model)
-    images = validation_part.images[:20]
+    images = validation_part.images[:20] / 255
     codes = encoder.predict(images, verbose=0)
     assert codes.shape == (20, 6)
     made = decoder.predict(codes, verbose=0)

@@ -70,7 +70,7 @@ def test_the_error_of_the_trainer_is_that_of_keras_images(
 ) -> None:
     (state,) = trained(trainer, NETWORK, RECIPE, [3])
     noisy = noise.evaluation_images(validation_part.images, NETWORK.noise)
-    made = with_weights(NETWORK, state).predict(noisy, verbose=0)
+    made = with_weights(NETWORK, state).predict(noisy / 255, verbose=0)
     wanted = noise.image_errors(validation_part.images, made)
     last = state.history[-1]
     assert last.val_loss == pytest.approx(wanted.loss, rel=1e-4)

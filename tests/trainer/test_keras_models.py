@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import pytest
 
 from mnist_tune.data.sources import Part
 from mnist_tune.errors import DefinitionError, InputError
-from mnist_tune.networks import Mlp
+from mnist_tune.networks import Autoencoder, Mlp
+from mnist_tune.noise import evaluation_images
 from mnist_tune.recipes import Recipe, Sgd
-from mnist_tune.trainer.keras_models import keras_model, save_model, with_weights
+from mnist_tune.trainer.keras_models import compile_model, keras_model, save_model, with_weights
+from mnist_tune.trainer.objectives import entropy_floors
 from mnist_tune.trainer.runtime import Device
 from mnist_tune.trainer.states import RunState
 from mnist_tune.trainer.training import Trainer
@@ -62,7 +65,7 @@ def test_its_classes_and_losses_are_those_that_the_trainer_scores(
     model: Any, run: RunState, trainer: Trainer, validation_part: Part
 ) -> None:
     (score,) = trainer.evaluate(runs_of(NETWORK, RECIPE, [run]), validation_part)
-    probabilities = model.predict(validation_part.images, verbose=0)
+    probabilities = model.predict(validation_part.images / 255, verbose=0)
     classes = probabilities.argmax(axis=1)
     assert score.classes is not None
     assert np.array_equal(classes, score.classes)
@@ -71,36 +74,59 @@ def test_its_classes_and_losses_are_those_that_the_trainer_scores(
     assert -np.log(right).mean() == pytest.approx(score.loss, rel=1e-5)
 
 
-def test_pixels_may_be_bytes_or_floats(model: Any, validation_part: Part) -> None:
-    images = validation_part.images[:50]
-    as_bytes = model.predict(images, verbose=0)
-    as_floats = model.predict(images.astype(np.float64), verbose=0)
-    assert np.array_equal(as_bytes, as_floats)
-
-
 LOADED_ELSEWHERE = """
-import sys
+import json, sys
 import numpy as np
 import keras  # and nothing of ours
 
-model = keras.models.load_model(sys.argv[1])
-np.save(sys.argv[2], model.predict(np.load(sys.argv[3]), verbose=0))
+files = np.load("images.npz")
+x_test, y_test, noisy = files["images"], files["labels"], files["noisy"]
+classifier = keras.models.load_model("classifier.keras")
+autoencoder = keras.models.load_model("autoencoder.keras")
+found = [
+    classifier.evaluate(x_test / 255, y_test, verbose=0),
+    autoencoder.evaluate(noisy / 255, x_test / 255, verbose=0),
+]
+classifier.fit(x_test / 255, y_test, verbose=0)
+rate = float(classifier.optimizer.learning_rate)
 assert not any(name.startswith("mnist_tune") for name in sys.modules)
+print(json.dumps([*found, [rate, *classifier.evaluate(x_test / 255, y_test, verbose=0)]]))
 """
 
 
-def test_the_file_needs_nothing_but_keras(
-    model: Any, validation_part: Part, tmp_path: Path
+def test_a_stranger_gets_the_metrics_of_the_tables(
+    model: Any, run: RunState, trainer: Trainer, validation_part: Part, tmp_path: Path
 ) -> None:
-    images = validation_part.images[:200]
-    saved, answer, question = (tmp_path / name for name in ("m.keras", "a.npy", "q.npy"))
-    save_model(model, saved)
-    np.save(question, images)
-    command = [sys.executable, "-c", LOADED_ELSEWHERE, *map(str, (saved, answer, question))]
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    subprocess.run(command, check=True, env=environment, capture_output=True)
-    wanted = model.predict(images, verbose=0)
-    assert np.load(answer) == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+    """In a fresh process with nothing but Keras, from images as `keras.datasets.mnist` has them."""
+    coder = Autoencoder(latent=4, hidden=(8,))
+    (coded,) = trained(trainer, coder, RECIPE, [3])
+    scores = [
+        trainer.evaluate(runs_of(network, RECIPE, [state]), validation_part)[0]
+        for network, state in ((NETWORK, run), (coder, coded))
+    ]
+    for network, state in ((NETWORK, run), (coder, coded)):
+        saved = with_weights(network, state)
+        compile_model(saved, network, RECIPE)
+        kind = "autoencoder" if network is coder else "classifier"
+        save_model(saved, tmp_path / f"{kind}.keras")
+    images, labels = validation_part.images, validation_part.labels
+    noisy = evaluation_images(images, coder.noise)
+    np.savez(tmp_path / "images.npz", images=images, labels=labels, noisy=noisy)
+    told = subprocess.run(
+        [sys.executable, "-c", LOADED_ELSEWHERE],
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+    )
+    (loss, accuracy), (_, entropy, mse), (rate, trained_on, _) = json.loads(told.stdout)
+    assert accuracy == pytest.approx(scores[0].accuracy)
+    floor = entropy_floors(validation_part).mean()
+    assert entropy - floor == pytest.approx(scores[1].loss, rel=1e-3)
+    assert mse == pytest.approx(scores[1].mse, rel=1e-4)
+    assert rate == pytest.approx(0.1)
+    assert trained_on < loss
 
 
 def test_saving_writes_over_an_older_file_and_leaves_nothing_else(

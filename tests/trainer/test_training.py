@@ -192,7 +192,7 @@ def test_every_image_is_scored_once(
     (state,) = trained(trainer, SMALL, Recipe(epochs=1, batch_size=32), [3])
     part = Part(validation_part.images[:count], validation_part.labels[:count])
     (score,) = trainer.evaluate(runs_of(SMALL, Recipe(epochs=1), [state]), part)
-    probabilities = with_weights(SMALL, state).predict(part.images, verbose=0)
+    probabilities = with_weights(SMALL, state).predict(part.images / 255, verbose=0)
     assert score.classes is not None
     assert np.array_equal(score.classes, probabilities.argmax(axis=1))
     assert score.accuracy == (probabilities.argmax(axis=1) == part.labels).mean()
