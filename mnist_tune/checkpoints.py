@@ -134,6 +134,19 @@ def load_checkpoint(path: Path, identity: str) -> RunState | None:
         raise CheckpointError(f"{path} is not used: {error}") from None
 
 
+def trained_epochs(path: Path) -> tuple[EpochMetrics, ...]:
+    """Return the epochs that a checkpoint holds, from its head alone; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            magic, version, length = _HEAD.unpack(file.read(_HEAD.size))
+            if (magic, version) != (_MAGIC, FORMAT):
+                return ()
+            description = json.loads(file.read(length))
+    except (OSError, struct.error, ValueError):
+        return ()
+    return tuple(EpochMetrics(*values) for values in description["history"])
+
+
 def remove(paths: Iterable[Path]) -> None:
     """Remove checkpoints, and what killed writers left beside them; a missing file is no error."""
     for path in paths:

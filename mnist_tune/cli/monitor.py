@@ -16,6 +16,7 @@ from mnist_tune.storage.location import Location
 
 if TYPE_CHECKING:
     from mnist_tune.storage.overview import StudyOverview
+    from mnist_tune.storage.records import StudyRow
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MANY_TRIALS = 5_000
@@ -99,20 +100,29 @@ def watch_command(study: str, once: bool, storage: str | None) -> None:
 
     from rich.console import Console
 
-    from mnist_tune.cli.live import show_live
+    from mnist_tune.cli.live import read_view, show_live
     from mnist_tune.metrics import METRICS
-    from mnist_tune.storage.overview import study_overview, study_progress
+    from mnist_tune.storage.overview import study_overview
 
     location = Location.find(storage)
-    metric = METRICS[study_overview(location, study).study.metric]
+    row = study_overview(location, study).study
+    metric, planned = METRICS[row.metric], _planned_confirmation(row)
 
     with suppress(KeyboardInterrupt):
         show_live(
-            lambda: study_progress(location, study, f"val_{metric.column}"),
-            metric,
-            Console(highlight=False),
-            once=once,
+            lambda: read_view(location, study, metric, planned), Console(highlight=False), once=once
         )
+
+
+def _planned_confirmation(row: StudyRow) -> int:
+    """Runs of the confirmation by the study file; 0 where there is none, or the file has gone."""
+    from mnist_tune.definitions.definition import Overrides, define
+
+    try:
+        study = define(row.source, Overrides.from_json(dict(row.overrides)), row.name).study
+    except InputError:  # it is only an estimate of the time
+        return 0
+    return study.confirm_seeds if study.protocol == "holdout" else 0
 
 
 def introduction(location: Location, host: str, *, read_only: bool) -> list[str]:

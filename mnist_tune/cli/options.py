@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -157,7 +158,18 @@ def stacked(*decorators: Decorator[Any]) -> Decorator[Any]:
 
 def log(line: str) -> None:
     """Write a line to stderr, with the commands in it as they work here."""
-    click.echo(as_called(line), err=True)
+    line = as_called(line)
+    width = shutil.get_terminal_size().columns
+    click.echo(wrapped(line, width) if sys.stderr.isatty() else line, err=True)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Break a line at words, but no command in backticks: it is there to be copied."""
+    text = re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(
+        text, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
+    return "\n".join(lines).replace("\0", " ")
 
 
 def format_option(*forms: str) -> Decorator[Any]:

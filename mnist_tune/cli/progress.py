@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
@@ -16,15 +16,15 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from mnist_tune.cli.options import wrapped
 from mnist_tune.commands import as_called
 from mnist_tune.metrics import ACCURACY, Metric
 from mnist_tune.reports.formatting import parameter_value
 from mnist_tune.search import rows
 from mnist_tune.search.events import (
-    Compiling,
-    EpochDone,
     Event,
     LogLine,
+    RunsReported,
     Tick,
     TrialEnded,
     TrialSkipped,
@@ -41,18 +41,56 @@ _SILENT_SECONDS = 60.0  # longest time without one, so that a log shows that an 
 _LATEST = 10  # trials whose time the remaining ones are expected to take
 
 
+@dataclass(frozen=True, slots=True)
+class RunsProgress:
+    """How far the runs of a trial are.
+
+    Attributes:
+        epochs, seeds: that are planned.
+        trained: seed → epochs so far, of the seeds that have any.
+    """
+
+    epochs: int
+    seeds: int
+    trained: Mapping[int, int]
+
+    def __str__(self) -> str:
+        """Such as `epoch 12/40, 1/3 seeds`: the epoch of the runs under way, the seeds that are done."""
+        under_way = [epoch for epoch in self.trained.values() if epoch < self.epochs]
+        done = len(self.trained) - len(under_way)
+        if done == self.seeds:
+            return f"epoch {self.epochs}/{self.epochs}"
+        epoch = f"epoch {max(under_way, default=0)}/{self.epochs}"
+        return f"{epoch}, {done}/{self.seeds} seeds" if done else epoch
+
+    @property
+    def run_epochs(self) -> int:
+        """Epochs of all runs so far."""
+        return sum(self.trained.values())
+
+    @property
+    def share(self) -> float:
+        """Of the trial that is done."""
+        return self.run_epochs / (self.epochs * self.seeds)
+
+
 @dataclass(slots=True)
 class _Line:
     """A trial under way, as shown."""
 
     trial: TrialSpec
     params: str
-    arrived: float  # when the latest epoch did; at first the beginning
+    began: float
     logged: float  # when the latest plain line was written
-    compiling: bool = False
-    epoch: int = 0
-    metrics: Mapping[int, EpochMetrics] = field(default_factory=dict)
-    epoch_seconds: float | None = None  # of the latest epoch; None before the second
+    reported: bool = False
+    latest: Mapping[int, EpochMetrics] = field(default_factory=dict)
+    # Moment and epochs of all runs at the end of epochs, the latest of each seed.
+    steps: deque[tuple[float, int]] = field(default_factory=deque)
+
+    @property
+    def progress(self) -> RunsProgress:
+        trained = {seed: metrics.epoch for seed, metrics in self.latest.items()}
+        return RunsProgress(self.trial.recipe.epochs, len(self.trial.seeds), trained)
 
     @property
     def name(self) -> str:
@@ -60,38 +98,50 @@ class _Line:
 
     @property
     def numbers(self) -> str:
-        if not self.metrics:
-            return "compiling, first epoch" if self.compiling else "waiting for a worker"
-        metric = self.trial.network.metric
-        if not self.trial.confirmation:
-            return values_text(metric, rows.validation_values(metric, self.metrics))
-        trained = [getattr(m, f"train_{metric.column}") for m in self.metrics.values()]
-        return f"training {metric.name} {values_text(metric, trained)}"
+        if not self.latest:
+            return "compiling, first epoch" if self.reported else "waiting for a worker"
+        metric, images = self.trial.network.metric, "train" if self.trial.confirmation else "val"
+        values = latest_values(self.latest, self.trial.recipe.epochs, f"{images}_{metric.column}")
+        return f"{'training ' if self.trial.confirmation else ''}{values_text(metric, values)}"
+
+    @property
+    def _all_epochs(self) -> int:
+        return self.trial.recipe.epochs * len(self.trial.seeds)
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """That an epoch of a run takes by the latest ones; None before the second of each seed."""
+        if len(self.steps) < 2 or self.steps[-1][1] - self.steps[0][1] < len(self.trial.seeds):
+            return None
+        (first, before), (last, after) = self.steps[0], self.steps[-1]
+        return (last - first) / (after - before)
 
     @property
     def trial_seconds(self) -> float | None:
-        """That all epochs take, by the latest one; None before the second."""
-        return self.epoch_seconds and self.epoch_seconds * self.trial.recipe.epochs
+        """That all epochs take, by the latest ones; None while nothing is known of them."""
+        return self.epoch_seconds and self.epoch_seconds * self._all_epochs
 
     def timing(self, now: float) -> str:
         """The time that is left or, while nothing is known of it, that the epoch has taken."""
-        elapsed = now - self.arrived
+        elapsed = now - (self.steps[-1][0] if self.steps else self.began)
         if self.epoch_seconds is None:
             return duration(elapsed)
-        left = self.epoch_seconds * (self.trial.recipe.epochs - self.epoch)
+        left = self.epoch_seconds * (self._all_epochs - self.progress.run_epochs)
         return f"ETA {duration(max(0.0, left - elapsed))}"
 
-    def advance(self, epoch: int, metrics: Mapping[int, EpochMetrics], now: float) -> None:
-        """Take an epoch in. Epochs from a checkpoint come all at once, so only the latest counts."""
-        if self.metrics:
-            self.epoch_seconds = now - self.arrived
-        self.epoch, self.metrics, self.arrived = epoch, metrics, now
+    def report(self, latest: Mapping[int, EpochMetrics], now: float) -> None:
+        """Take a report in. Epochs from a checkpoint come all at once, so only the latest count."""
+        self.reported, self.latest = True, latest
+        if self.steps and self.progress.run_epochs - self.steps[-1][1] > len(self.trial.seeds):
+            self.steps.clear()
+        if latest:
+            self.steps.append((now, self.progress.run_epochs))
+        while len(self.steps) > 2 and self.steps[-1][1] - self.steps[1][1] >= len(self.trial.seeds):
+            self.steps.popleft()
 
     def cells(self, now: float) -> tuple[str, ...]:
-        trial = self.trial
-        epochs = f"epoch {self.epoch}/{trial.recipe.epochs}"
-        name = (trial.title, self.params, trial.network.label)
-        return (*name, epochs, self.numbers, self.timing(now))
+        name = (self.trial.title, self.params, self.trial.network.label)
+        return (*name, str(self.progress), self.numbers, self.timing(now))
 
 
 class Progress:
@@ -143,9 +193,9 @@ class Progress:
     def notify(self, event: Event) -> None:
         """Bring what is shown up to date."""
         if isinstance(event, LogLine):
-            self.log(event.line)
+            print_line(self._console, event.line)
         elif isinstance(event, Tick):
-            self._log_long_epochs()
+            self._log_now_and_then(_SILENT_SECONDS, self._lines.values())
         elif isinstance(event, TrialStarted):
             self._add_line(event)
         elif isinstance(event, TrialSkipped):
@@ -154,29 +204,18 @@ class Progress:
             self.log(f"{name}: pruned by suggest ({self._finished}/{self._total})")
         elif isinstance(event, TrialEnded):
             self._replace_line(event)
-        elif (line := self._lines.get(event.trial.key)) is None:  # a trial that has just ended
-            return
-        elif isinstance(event, Compiling):
-            line.compiling = True
-        elif isinstance(event, EpochDone):
-            line.advance(event.epoch, event.metrics, self._clock())
-            self._log_now_and_then(_PLAIN_SECONDS, line)
-
-    def log(self, line: str) -> None:
-        """Write a lasting line."""
-        self._console.print(Text(as_called(line)), soft_wrap=True)
+        elif isinstance(event, RunsReported):
+            line = self._lines.get(event.trial.key)
+            if line is not None:  # else the trial has just ended
+                line.report(event.latest, self._clock())
+                self._log_now_and_then(_PLAIN_SECONDS, [line])
 
     def _add_line(self, started: TrialStarted) -> None:
         now, trial = self._clock(), started.trial
-        line = _Line(trial, parameters_line(started.params), arrived=now, logged=now)
+        line = _Line(trial, parameters_line(started.params), began=now, logged=now)
         self._lines[trial.key] = line
         if not self._console.is_terminal:
-            self.log(f"{line.name}: {_seeds(len(trial.seeds))} begin")
-
-    def _log_long_epochs(self) -> None:
-        """Show in a log that long epochs are under way."""
-        for line in self._lines.values():
-            self._log_now_and_then(_SILENT_SECONDS, line)
+            print_line(self._console, f"{line.name}: {_seeds(len(trial.seeds))} begin")
 
     def _replace_line(self, ended: TrialEnded) -> None:
         """Replace the live line of a trial by a lasting one."""
@@ -185,12 +224,12 @@ class Progress:
             self._confirming = 0.0
             values = [getattr(test, self._metric.column) for test in ended.tests.values()]
             tested = f"{values_text(self._metric, values)} over {_seeds(len(values))}"
-            self.log(f"{ended.trial.title}: test {self._metric.name} {tested}")
+            print_line(self._console, f"{ended.trial.title}: test {self._metric.name} {tested}")
             return
         self._finished += 1
         self._ends.append(self._clock())
-        outcome = self._outcome(ended)
-        self.log(f"{line.name}: {outcome} ({self._finished}/{self._total}{self._eta()})")
+        count = f"{self._finished}/{self._total}{self._eta()}"
+        print_line(self._console, f"{line.name}: {self._outcome(ended)} ({count})")
 
     def _outcome(self, ended: TrialEnded) -> str:
         if ended.state == "failed":
@@ -199,16 +238,18 @@ class Progress:
         if ended.state == "complete":
             self._note_best(rows.objective(metric, last), ended.trial.trial_number)
         values = values_text(metric, rows.validation_values(metric, last))
-        outcome = f"validation {metric.name} {values} over {_seeds(len(last))}"
+        outcome = f"validation {metric.name} {values}"
         if ended.state == "pruned":
             outcome += f", pruned at epoch {max(m.epoch for m in last.values())}"
         return outcome
 
-    def _log_now_and_then(self, seconds: float, line: _Line) -> None:
+    def _log_now_and_then(self, seconds: float, lines: Iterable[_Line]) -> None:
+        """Show in a log how trials get on, and that long epochs are under way."""
         now = self._clock()
-        if not self._console.is_terminal and now - line.logged >= seconds:
-            line.logged = now
-            self.log(_spaced(*line.cells(now)))
+        for line in lines:
+            if not self._console.is_terminal and now - line.logged >= seconds:
+                line.logged = now
+                print_line(self._console, _spaced(*line.cells(now)))
 
     def _eta(self) -> str:
         seconds = self._seconds_left()
@@ -228,8 +269,7 @@ class Progress:
         if left <= 0:
             return None
         done = sum(
-            (self._confirming if line.trial.confirmation else 1)
-            * (line.epoch / line.trial.recipe.epochs)
+            (self._confirming if line.trial.confirmation else 1) * line.progress.share
             for line in lines
         )
         return max(0.0, left - done) * seconds
@@ -239,9 +279,8 @@ class Progress:
             self._best = (value, number)
 
     def _picture(self) -> RenderableType:
-        table, now = Table.grid(padding=(0, 2)), self._clock()
-        for line in list(self._lines.values()):  # drawn by a thread of its own
-            table.add_row(*(Text(cell) for cell in line.cells(now)))
+        now = self._clock()
+        lines = list(self._lines.values())  # drawn by a thread of its own
         best = (
             f", best so far {self._metric.shown(self._best[0])} (trial {self._best[1]})"
             if self._best
@@ -249,7 +288,8 @@ class Progress:
         )
         shown = f"{self._finished}/{self._total} trials{best}{self._eta()}"
         self._spinner.update(text=Text(shown, style="bold"))
-        return Group(table, self._spinner) if self._lines else self._spinner
+        grid = trials_grid([line.cells(now) for line in lines])
+        return Group(grid, self._spinner) if lines else self._spinner
 
 
 class TerminalDisplay:
@@ -264,7 +304,7 @@ class TerminalDisplay:
 
     def log(self, line: str) -> None:
         """Write a lasting line."""
-        self._console.print(Text(as_called(line)), soft_wrap=True)
+        print_line(self._console, line)
 
     def starting(self) -> AbstractContextManager[object]:
         """Show meanwhile that workers are being started."""
@@ -283,6 +323,30 @@ class TerminalDisplay:
             metric=session.definition.metric,
             confirming=confirmed / study.seeds,
         )
+
+
+def trials_grid(rows: Sequence[Sequence[str]], style: str = "") -> Table:
+    """One line a trial: its number, parameters and network, then numbers, which are never cut."""
+    grid = Table.grid(padding=(0, 2))
+    for place in range(len(rows[0]) if rows else 0):
+        grid.add_column(no_wrap=place not in (1, 2))
+    for row in rows:
+        grid.add_row(*(Text(cell, style, overflow="ellipsis", no_wrap=True) for cell in row))
+    return grid
+
+
+def latest_values(latest: Mapping[int, EpochMetrics], epochs: int, column: str) -> list[float]:
+    """A metric of the seeds that are done or, as long as there are none, of those under way."""
+    done = [metrics for metrics in latest.values() if metrics.epoch >= epochs]
+    values = [getattr(metrics, column) for metrics in done or latest.values()]
+    return [value for value in values if value is not None]
+
+
+def print_line(console: Console, line: str) -> None:
+    """Write a lasting line; on a terminal it breaks at words."""
+    line = as_called(line)
+    text = wrapped(line, console.width) if console.is_terminal else line
+    console.print(Text(text), soft_wrap=True)
 
 
 def parameters_line(params: Mapping[str, Any]) -> str:

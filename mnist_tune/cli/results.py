@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -99,9 +100,16 @@ def best_command(
         click.echo(f"wrote {save}: seed {best.runs[0].seed}, {saved}", err=True)
 
 
-def print_report(location: Location, name: str, form: str = "text") -> None:
-    """Print a report to stdout."""
-    click.echo(_report_text(location, name, form), nl=False)
+def print_report(location: Location, name: str) -> None:
+    """Print what a study came to: on a terminal what matters on one screen, else the whole report."""
+    from mnist_tune.reports.results import read_results
+    from mnist_tune.reports.study_report import short_report
+
+    if not sys.stdout.isatty():
+        click.echo(_report_text(location, name, "text"), nl=False)
+        return
+    with reading(location) as connection:
+        click.echo(_written(short_report(read_results(connection, name)), "text"), nl=False)
 
 
 def _report_text(location: Location, name: str, form: str) -> str:

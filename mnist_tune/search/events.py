@@ -22,10 +22,14 @@ class TrialStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Compiling:
-    """A worker has runs of a trial: it loads the images and compiles the training program."""
+class RunsReported:
+    """A worker reports of runs of a trial: it compiles the training program, or has trained an epoch.
+
+    `latest` has the last epoch of each seed that has trained any so far, here or before.
+    """
 
     trial: TrialSpec
+    latest: Mapping[int, EpochMetrics]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class Tick:
     """A second or so has passed."""
 
 
-Event = TrialStarted | TrialSkipped | Compiling | EpochDone | TrialEnded | LogLine | Tick
+Event = TrialStarted | TrialSkipped | RunsReported | EpochDone | TrialEnded | LogLine | Tick
 
 
 class Observer(Protocol):

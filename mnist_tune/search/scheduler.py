@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mnist_tune.errors import Diverged
-from mnist_tune.search.events import Compiling, EpochDone, Event, LogLine
+from mnist_tune.search.events import EpochDone, Event, LogLine, RunsReported
 from mnist_tune.search.under_way import (
     MOST_ATTEMPTS,
     RETRIED,
@@ -232,13 +232,13 @@ class Scheduler:
         if all(group.trial.ending for group in groups):
             self._executor.end([message.task])  # it has not heard yet, or its worker was replaced
         trials = dict.fromkeys(group.trial for group in groups)
-        if message.phase == "compiling":
-            self._happened += [Compiling(trial.spec) for trial in trials]
         owners = [(group.trial, run.seed) for group in groups for run in group.runs]
         for index, metrics in message.epochs:
             trial, seed = owners[index]
             trial.add(seed, metrics)
         for trial in trials:
+            if message.phase != "begun":
+                self._happened.append(RunsReported(trial.spec, trial.latest))
             self._announce(trial)
 
     def _announce(self, trial: TrialUnderWay) -> None:

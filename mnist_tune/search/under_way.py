@@ -54,6 +54,11 @@ class TrialUnderWay:
     tests: dict[int, EvaluationMetrics] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
 
+    @property
+    def latest(self) -> dict[int, EpochMetrics]:
+        """Seed → the last of its epochs, of the seeds that have any."""
+        return {seed: history[-1] for seed, history in self.histories.items() if history}
+
     def add(self, seed: int, metrics: EpochMetrics) -> None:
         """Add the epoch that comes next; a restored run sends all of its epochs again.
 

@@ -67,7 +67,8 @@ class Holder:
     def __str__(self) -> str:
         if not self.pid:
             return "another process"
-        return f"process {self.pid} on {self.host}, since {self.since}"
+        since = f"{self.since[:16].replace('T', ' ')} UTC"
+        return f"process {self.pid} on {self.host}, since {since}"
 
 
 class Lease:

@@ -116,6 +116,7 @@ class StudyProgress:
         epochs: that a run trains; a trial may set its own number.
         running: trials under way, by number.
         ended: the latest trials that have ended, the last one last, with the seconds that each took.
+        ended_since: how many have ended since the coordinator began.
         best_values: the metric of each seed of the best trial.
         confirming: a confirmation that is under way.
     """
@@ -124,6 +125,7 @@ class StudyProgress:
     epochs: int
     running: tuple[RunningTrial, ...]
     ended: tuple[tuple[TrialRow, float], ...]
+    ended_since: int
     best_values: tuple[float, ...]
     confirming: ConfirmationRow | None
 
@@ -169,6 +171,7 @@ def study_progress(location: Location, name: str, column: str) -> StudyProgress:
             epochs=int(json.loads(overview.study.definition)["recipe"]["epochs"]),
             running=_running(connection, name),
             ended=_ended(connection, uid),
+            ended_since=_ended_since(connection, uid, overview.holder),
             best_values=tuple(value for value in values if value is not None),
             confirming=next(iter(confirming), None),
         )
@@ -261,6 +264,14 @@ def _ended(connection: Connection, uid: str) -> tuple[tuple[TrialRow, float], ..
         for number, seconds in reversed(connection.execute(latest).all())
         for trial in read_rows(connection, TrialRow, study_uid=uid, trial_number=number)
     )
+
+
+def _ended_since(connection: Connection, uid: str, holder: Holder | None) -> int:
+    timing = TABLES[TimingRow].c
+    if holder is None:
+        return 0
+    ended = (timing.study_uid == uid, timing.confirmation == 0, timing.finished_at > holder.since)
+    return connection.execute(select(func.count()).where(*ended)).scalar_one()
 
 
 def _running(connection: Connection, name: str) -> tuple[RunningTrial, ...]:

@@ -13,15 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mnist_tune.cli.progress import Progress, duration, parameters_line
-from mnist_tune.search.events import (
-    Compiling,
-    EpochDone,
-    LogLine,
-    Tick,
-    TrialEnded,
-    TrialSkipped,
-    TrialStarted,
-)
+from mnist_tune.search.events import LogLine, RunsReported, Tick, TrialEnded, TrialSkipped, TrialStarted
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import TrialSpec
 from tests.search.fakes import evaluation_of, history_of, spec
@@ -69,7 +61,11 @@ class Screen:
             seed: EpochMetrics(epoch, 0.1, accuracy, 0.1, None if made.confirmation else accuracy)
             for seed, accuracy in enumerate(accuracies)
         }
-        self.progress.notify(EpochDone(made, epoch, metrics))
+        self.progress.notify(RunsReported(made, metrics))
+
+
+def metrics_at(epoch: int, accuracy: float) -> EpochMetrics:
+    return EpochMetrics(epoch, 0.1, accuracy, 0.1, accuracy)
 
 
 def plain(text: str) -> str:
@@ -114,7 +110,7 @@ class TestPlainLines:
         assert screen.lines == [
             f"{name}: 3 seeds begin",
             f"{name}  epoch 3/40  96.00 ± 1.00 %  ETA 0:04",
-            f"{name}: validation accuracy 98.10 ± 0.10 % over 3 seeds (3/9, ETA 1:00)",
+            f"{name}: validation accuracy 98.10 ± 0.10 % (3/9, ETA 1:00)",
         ]
 
     def test_of_a_trial_that_suggest_prunes(self) -> None:
@@ -128,7 +124,7 @@ class TestPlainLines:
         screen.progress.notify(ended(made, histories=with_accuracies(made, 0.5)))
         assert screen.lines == [
             "trial 0  64-64: 1 seed begin",
-            "trial 0  64-64: validation accuracy 50.00 % over 1 seed (3/9, ETA 0:00)",
+            "trial 0  64-64: validation accuracy 50.00 % (3/9, ETA 0:00)",
         ]
 
     def test_of_a_pruned_and_a_failed_trial(self) -> None:
@@ -140,7 +136,7 @@ class TestPlainLines:
         failure = ended(made, failure="diverged", message="the loss is [nan]", histories={0: ()})
         screen.progress.notify(replace(failure, state="failed"))
         assert screen.lines[-3] == (
-            "trial 1  64-64: validation accuracy 50.00 % over 1 seed, pruned at epoch 2 (3/9, ETA 0:00)"
+            "trial 1  64-64: validation accuracy 50.00 %, pruned at epoch 2 (3/9, ETA 0:00)"
         )
         assert (
             screen.lines[-1]
@@ -157,7 +153,7 @@ class TestPlainLines:
         screen.progress.notify(ended(made, tests=scores))
         assert screen.lines == [
             "confirmation 1  l2=1e-6  64-64: 2 seeds begin",
-            "confirmation 1  l2=1e-6  64-64  epoch 2/5  training accuracy 91.00 ± 1.41 %  ETA 0:30",
+            "confirmation 1  l2=1e-6  64-64  epoch 2/5  training 91.00 ± 1.41 %  ETA 0:30",
             "confirmation 1: test accuracy 98.50 ± 0.71 % over 2 seeds",
         ]
 
@@ -205,7 +201,7 @@ class TestPicture:
         screen, made = Screen(terminal=True), spec(4, seeds=(0,), confirmation=1)
         screen.progress.notify(TrialStarted(made, {}))
         screen.epoch(made, 1, 0.5)
-        assert "training accuracy 50.00 %" in screen.picture[0]
+        assert "training 50.00 %" in screen.picture[0]
         assert "confirmation 1" in screen.picture[0]
 
     def test_trial_that_has_ended_is_gone(self) -> None:
@@ -214,7 +210,7 @@ class TestPicture:
         screen.progress.notify(ended(made, histories=with_accuracies(made, 0.5, 0.6)))
         assert screen.picture == ["⠋ 3/9 trials, best so far 55.00 % (trial 4), ETA 0:00"]
         assert [plain(line) for line in screen.lines] == [
-            "trial 4  64-64: validation accuracy 55.00 ± 7.07 % over 2 seeds (3/9, ETA 0:00)"
+            "trial 4  64-64: validation accuracy 55.00 ± 7.07 % (3/9, ETA 0:00)"
         ]
 
     def test_fits_a_narrow_terminal(self) -> None:
@@ -262,7 +258,7 @@ class TestEta:
         return screen.picture[0].partition("ETA ")[2]
 
     def test_follows_the_latest_epoch(self) -> None:
-        screen, made = Screen(terminal=True), spec(0, epochs=10)
+        screen, made = Screen(terminal=True), spec(0, seeds=(0,), epochs=10)
         screen.progress.notify(TrialStarted(made, {}))
         seen = []
         for epoch, seconds in ((1, 30), (2, 10), (3, 20)):
@@ -272,7 +268,7 @@ class TestEta:
         assert seen == ["", "1:20", "2:20"]
 
     def test_counts_down_while_an_epoch_is_under_way(self) -> None:
-        screen, made = Screen(terminal=True), spec(0, epochs=3)
+        screen, made = Screen(terminal=True), spec(0, seeds=(0,), epochs=3)
         screen.progress.notify(TrialStarted(made, {}))
         for epoch in (1, 2):
             screen.clock.now += 60
@@ -281,11 +277,11 @@ class TestEta:
         assert self.eta(screen) == "0:35"
 
     def test_before_the_second_epoch_the_elapsed_time_is_shown(self) -> None:
-        screen, made = Screen(terminal=True), spec(0, epochs=10)
+        screen, made = Screen(terminal=True), spec(0, seeds=(0,), epochs=10)
         screen.progress.notify(TrialStarted(made, {}))
         assert screen.picture[0] == "trial 0 64-64 epoch 0/10 waiting for a worker 0:00"
         screen.clock.now += 5
-        screen.progress.notify(Compiling(made))
+        screen.progress.notify(RunsReported(made, {}))
         assert screen.picture[0] == "trial 0 64-64 epoch 0/10 compiling, first epoch 0:05"
         screen.epoch(made, 1, 0.5)
         screen.clock.now += 95
@@ -297,7 +293,7 @@ class TestEta:
             screen.progress.notify(TrialStarted(spec(number), {}))
             screen.clock.now += seconds
             screen.progress.notify(ended(spec(number)))
-        last = spec(3, epochs=10)
+        last = spec(3, seeds=(0,), epochs=10)
         screen.progress.notify(TrialStarted(last, {}))
         for epoch in range(1, 6):
             screen.epoch(last, epoch, 0.5)
@@ -312,9 +308,9 @@ class TestEta:
         assert screen.lines[-1].endswith("(1/9, ETA 8:00)")
 
     def test_a_log_shows_that_a_long_epoch_is_under_way(self) -> None:
-        screen, made = Screen(), spec(0, epochs=3)
+        screen, made = Screen(), spec(0, seeds=(0,), epochs=3)
         screen.progress.notify(TrialStarted(made, {}))
-        screen.progress.notify(Compiling(made))
+        screen.progress.notify(RunsReported(made, {}))
         for _ in range(130):
             screen.clock.now += 1
             screen.progress.notify(Tick())
@@ -325,7 +321,7 @@ class TestEta:
 
     def test_is_not_fooled_by_epochs_from_a_checkpoint(self) -> None:
         """They all arrive at once, long before the first that is trained here."""
-        screen, made = Screen(terminal=True), spec(0, epochs=40)
+        screen, made = Screen(terminal=True), spec(0, seeds=(0,), epochs=40)
         screen.progress.notify(TrialStarted(made, {}))
         for epoch in range(1, 31):
             screen.epoch(made, epoch, 0.5)
@@ -333,8 +329,18 @@ class TestEta:
         screen.epoch(made, 31, 0.5)
         assert self.eta(screen) == "9:00"
 
+    def test_of_runs_one_after_the_other_counts_the_epochs_of_all(self) -> None:
+        screen, made = Screen(terminal=True), spec(0, seeds=(0, 1, 2), epochs=10)
+        screen.progress.notify(TrialStarted(made, {}))
+        done = {0: metrics_at(10, 0.97), 1: metrics_at(10, 0.99)}
+        screen.progress.notify(RunsReported(made, done))
+        for epoch in range(1, 5):
+            screen.clock.now += 10
+            screen.progress.notify(RunsReported(made, {**done, 2: metrics_at(epoch, 0.5)}))
+        assert screen.picture[0] == "trial 0 64-64 epoch 4/10, 2/3 seeds 98.00 ± 1.41 % ETA 1:00"
+
     def test_is_nothing_at_the_end(self) -> None:
-        screen, made = Screen(terminal=True), spec(0, epochs=2)
+        screen, made = Screen(terminal=True), spec(0, seeds=(0,), epochs=2)
         screen.progress.notify(TrialStarted(made, {}))
         for epoch in (1, 2):
             screen.clock.now += 7

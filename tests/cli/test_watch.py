@@ -9,14 +9,17 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from sqlalchemy import update
 
+from mnist_tune.checkpoints import save_checkpoint
 from mnist_tune.cli import live as live_view
 from mnist_tune.cli import monitor
+from mnist_tune.cli.live import StudyView
 from mnist_tune.cli.monitor import introduction
-from mnist_tune.metrics import ACCURACY, DENOISING_ERROR
+from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.lease import Holder, Lease
 from mnist_tune.storage.location import Location
@@ -25,6 +28,7 @@ from mnist_tune.storage.overview import StudyProgress, study_progress
 from mnist_tune.storage.records import StudyRow, TrialCounts
 from mnist_tune.storage.schema import TABLES
 from mnist_tune.storage.store import Store
+from mnist_tune.trainer.states import EpochMetrics, RunState
 from tests.cli.conftest import Call
 from tests.postgresql import Server
 from tests.storage.storage_samples import study_row
@@ -103,19 +107,48 @@ def test_reads_trials_that_have_ended(location: Location) -> None:
     assert live.running[0].values == {}
 
 
-def test_the_time_left_counts_epochs_under_way(location: Location) -> None:
+def view_of(location: Location, name: str, metric: Metric = ACCURACY) -> StudyView:
+    return live_view.read_view(location, name, metric)
+
+
+def test_the_time_left_counts_trials_and_epochs_since_the_coordinator_began(
+    location: Location,
+) -> None:
     live = read(location)
-    ended = tuple((trial, 60.0) for trial, _ in live.ended)
-    five, two = (replace(live.overview.study, planned_trials=number) for number in (5, 2))
-    working = replace(live.overview, study=five, holder=Holder(7, "here", "now"))
+    study = replace(live.overview.study, planned_trials=5, seeds=2)
+    holder = Holder(7, "here", "2026-01-01T12:00:00.000000Z")
     (under_way,) = live.running
     half = replace(under_way, values={1: 0.5, 2: 0.6})
-    live = replace(live, overview=working, ended=ended, running=(half,))
-    assert live_view.eta_seconds(live) == pytest.approx(2.5 * 60)
-    assert live_view.eta_seconds(replace(live, running=(half, half))) == pytest.approx(2 * 60 / 2)
-    assert live_view.eta_seconds(replace(live, ended=())) is None
-    assert live_view.eta_seconds(replace(live, overview=replace(working, holder=None))) is None
-    assert live_view.eta_seconds(replace(live, overview=replace(working, study=two))) is None
+    live = replace(
+        live,
+        overview=replace(live.overview, study=study, holder=holder),
+        running=(half,),
+        ended=tuple((trial, 60.0) for trial, _ in live.ended),
+        ended_since=2,
+    )
+    view = StudyView(live, ACCURACY, now="2026-01-01T12:02:30.000000Z")
+    assert view.seconds_left == pytest.approx(2.5 * 60)
+    assert replace(view, planned=4).seconds_left == pytest.approx((2.5 + 2) * 60)
+    resumed = replace(view, live=replace(live, ended_since=0, running=(half, half)))
+    assert resumed.seconds_left == pytest.approx(2 * 60 / 2)
+    first = replace(view, live=replace(live, ended_since=0, ended=()))
+    assert first.seconds_left == pytest.approx(2.5 * 150 / 0.5)
+    idle = replace(view, live=replace(live, overview=replace(live.overview, holder=None)))
+    assert idle.seconds_left is None
+
+
+def test_seeds_under_way_are_read_from_their_checkpoints(location: Location) -> None:
+    folder = location.checkpoints / uid_of("new")
+    history = tuple(EpochMetrics(e, 0.1, 0.9, 0.1, 0.9 + e / 50) for e in range(1, 5))
+    state = RunState(0, (np.zeros((3, 2), np.float32),), (), history)
+    save_checkpoint(folder / "trial-0-seed-0.ckpt", state, "identity")
+    (folder / "trial-0-seed-1.ckpt").write_bytes(b"damaged")
+    with held(location, NAME):
+        view = view_of(location, NAME)
+    (trial,) = view.live.running
+    runs = view.runs(trial)
+    assert runs.trained == {0: 4, 1: 2}  # of the second one only what was reported is known
+    assert "trial 0 epoch 2/4, 1/2 seeds 98.00 %" in live_view.line(view)
 
 
 @pytest.mark.parametrize(
@@ -135,14 +168,14 @@ def test_curves_in_a_few_characters(values: list[float], sign: int, curve: str) 
 
 def test_long_curves_keep_their_last_value() -> None:
     rising = live_view.sparkline([float(i) for i in range(1000)])
-    assert len(rising) <= 24
+    assert len(rising) <= 12
     assert rising.endswith("█")
 
 
 def test_the_picture_fits_a_terminal_of_80_characters(location: Location) -> None:
     console = Console(width=80, color_system=None)
     with console.capture() as captured, held(location, NAME):
-        console.print(live_view.picture(read(location, NAME), ACCURACY))
+        console.print(live_view.picture(view_of(location, NAME)))
     text = captured.get()
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "epoch 2/4" in text
@@ -153,18 +186,23 @@ def test_the_picture_fits_a_terminal_of_80_characters(location: Location) -> Non
 
 def test_a_line_says_it_all(location: Location) -> None:
     with held(location, "tiny"):
-        line = live_view.line(read(location), ACCURACY)
-    assert re.match(r"tiny: 2/\d+ trials \(2 complete, 1 running\); best ", line)
+        line = live_view.line(view_of(location, "tiny"))
+    assert re.match(r"tiny: 2/\d+ trials \(2 complete, 1 running\); best: trial ", line)
     assert "trial 2 epoch 0/4" in line
     assert "run by process " in line
-    assert "mnat" in live_view.line(read(location), DENOISING_ERROR)
+    assert "mnat" in live_view.line(StudyView(read(location), DENOISING_ERROR))
 
 
 def test_an_abandoned_study_says_what_to_type(call: Call, location: Location) -> None:
     said = call("watch", NAME, "--once")
     assert said.code == 0
     assert said.out.count("\n") == 1
-    assert """nobody works on it: `mnist-tune resume 'it'"'"'s {x} at 5 % of :name'`""" in said.out
+    assert "(1 interrupted, 1 waiting)" in said.out
+    assert (
+        """interrupted; resume with `mnist-tune resume 'it'"'"'s {x} at 5 % of :name'`"""
+        in said.out
+    )
+    assert "epoch" not in said.out
 
 
 def test_it_ends_when_the_study_is_finished(call: Call, location: Location) -> None:

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 
 from mnist_tune.errors import DataError, Diverged, InputError, StorageError, WorkerFailed
 from mnist_tune.networks import Block, Cnn, Mlp
-from mnist_tune.search.events import Compiling, EpochDone, Event, LogLine, TrialEnded
+from mnist_tune.search.events import EpochDone, Event, LogLine, RunsReported, TrialEnded
 from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.study import Search, Study
 from mnist_tune.workers.tasks import Run, Task, TrialSpec
@@ -60,7 +60,7 @@ def heard(scheduler: Scheduler) -> list[Event]:
     while not scheduler._executor.events.empty() or scheduler._happened:  # noqa: SLF001
         events += scheduler.wait(0)
     events += scheduler.wait(0)
-    return [event for event in events if not isinstance(event, Compiling)]
+    return [event for event in events if not isinstance(event, RunsReported)]
 
 
 def start(scheduler: Scheduler, *trials: TrialSpec) -> None:
@@ -415,7 +415,7 @@ class TestEpochs:
         scheduler.wait(0)
         assert scheduler.wait(0) == [] or executor.events.empty()
         executor.announce(executor.only)
-        assert scheduler.wait(0) == [Compiling(spec())]
+        assert scheduler.wait(0) == [RunsReported(spec(), {})]
 
 
 SECOND_ATTEMPT = "attempt 2 of 3 resumes from the last checkpoint"
