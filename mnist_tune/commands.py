@@ -10,6 +10,7 @@ from pathlib import Path
 PROGRAM_VARIABLE = "MNIST_TUNE_COMMAND"  # set by scripts/mnist-tune
 STORAGE_VARIABLE = "MNIST_TUNE_SUGGESTED_STORAGE"  # for this process and those that it starts
 
+GLUE = "\ue000"  # stands for a space at which no line may break
 _WITHOUT_STORAGE = {"baselines", "copy", "data", "new", "worker"}
 _IN_BACKTICKS = re.compile(r"`mnist-tune ((?:'[^']*'|[^`'])*)`")
 
@@ -44,3 +45,8 @@ def command_line(arguments: str) -> str:
 def as_called(text: str) -> str:
     """Write the commands in backticks, `mnist-tune …`, as they work here."""
     return _IN_BACKTICKS.sub(lambda found: f"`{command_line(found[1])}`", text)
+
+
+def unbroken(text: str) -> str:
+    """Put GLUE into commands in backticks, so that no line breaks there: they are copied."""
+    return re.sub("`[^`]*`", lambda command: command[0].replace(" ", GLUE), text)

@@ -6,15 +6,19 @@ Nothing of the package is imported here: the database is read through raw connec
 from __future__ import annotations
 
 import os
+import pty
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,6 +36,8 @@ from tests import postgresql
 CHECKOUT = Path(__file__).parent.parent
 _TABLES = ("configurations", "runs", "comparison", "epochs")
 PATIENCE_SECONDS = 90.0  # TensorFlow alone may take 20 s to start on a busy machine
+
+ESCAPES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")  # colours and the like
 
 Rows = list[tuple[Any, ...]]
 
@@ -114,6 +120,24 @@ class Place:
         finished = self.call(*arguments, wrapper=(), **variables)
         assert finished.returncode == 0, finished.stderr
         return finished
+
+    def on_terminal(self, *arguments: object) -> list[str]:
+        """What a command prints on a terminal of 80 columns and 24 lines; it must succeed."""
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, 80))
+        variables = self.environment()
+        del variables["COLUMNS"]
+        process = subprocess.Popen(
+            command(*arguments), cwd=self.folder, env=variables, stdout=theirs, stderr=PIPE
+        )
+        os.close(theirs)
+        text = b""
+        with os.fdopen(ours, "rb", buffering=0) as screen, suppress(OSError):  # EIO at its end
+            while chunk := screen.read(65_536):
+                text += chunk
+        _, complaints = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0, complaints
+        return [line.rstrip() for line in ESCAPES.sub("", text.decode()).splitlines()]
 
     def start(self, *arguments: object, wrapper: tuple[str, ...] = (), **variables: str) -> Running:
         """Start a command, `variables` being added to its environment; use as a context manager."""

@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Reads the storage only.
     "reports": {
         "baselines",
+        "commands",
         "data",
         "errors",
         "files",

@@ -15,7 +15,7 @@ import click
 
 from mnist_tune.cli import digits, machine, manage, monitor, results, run
 from mnist_tune.cli.options import log
-from mnist_tune.commands import as_called, program
+from mnist_tune.commands import program
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 
 
@@ -89,5 +89,5 @@ def _printable(message: str) -> str:
 
 def _fail(line: str, code: int) -> None:
     """Print one line; spaces stay as they are, they may belong to a path."""
-    print(_printable(as_called(" ".join(line.splitlines()))), file=sys.stderr)
+    log(_printable(" ".join(line.splitlines())))
     raise SystemExit(code) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import shutil
 import sys
 import textwrap
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from mnist_tune.commands import as_called, suggest_storage
+from mnist_tune.commands import GLUE, as_called, suggest_storage, unbroken
 from mnist_tune.errors import MnistTuneError
 from mnist_tune.storage.location import Location
 
@@ -165,11 +164,8 @@ def log(line: str) -> None:
 
 def wrapped(text: str, width: int) -> str:
     """Break a line at words, but no command in backticks: it is there to be copied."""
-    text = re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
-    lines = textwrap.wrap(
-        text, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    )
-    return "\n".join(lines).replace("\0", " ")
+    lines = textwrap.wrap(unbroken(text), width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace(GLUE, " ")
 
 
 def format_option(*forms: str) -> Decorator[Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from mnist_tune.commands import GLUE, unbroken
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.reports import formatting
 from mnist_tune.reports.columns import Table, TextColumn, TextTable, fit
@@ -136,7 +137,7 @@ def terminal_text(document: Document) -> str:
     console = Console()
     with console.capture() as captured:
         print_document(document, console)
-    return captured.get()
+    return captured.get().replace(GLUE, " ")
 
 
 def html_page(title: str, documents: Sequence[Document]) -> str:
@@ -167,8 +168,9 @@ def _print_text(section: Section, console: Console) -> None:
 
     for line in section.text:
         item = Grid.grid(padding=(0, 1, 0, 0))  # its further lines are indented
-        item.add_row(Text("•"), Text(line))
-        console.print(item if section.listed else Text(line))
+        text = Text(unbroken(line))
+        item.add_row(Text("•"), text)
+        console.print(item if section.listed else text)
 
 
 def _print_table(text: TextTable, console: Console) -> None:

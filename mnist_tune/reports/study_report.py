@@ -95,7 +95,7 @@ def short_report(results: StudyResults) -> Document:
     table, label = configurations_table(results), results.provenance.label
     rows = table.rows[:_SHORT_ROWS]
     amount = "" if len(rows) == len(table.rows) else f", {len(rows)} of {len(table.rows):,}"
-    commands = tuple(f"`{command}`: {what}" for command, what in next_commands(results))
+    commands = tuple(f"{what}: `{command}`" for command, what in next_commands(results))
     return Document(
         title=f"{results.provenance.name} ({label})" if label else results.provenance.name,
         alerts=(),

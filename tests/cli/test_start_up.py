@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from mnist_tune import commands
+from mnist_tune.cli import options
 from mnist_tune.cli.main import app
 from mnist_tune.data.sources import load_dataset
 from mnist_tune.definitions import loading
 from mnist_tune.definitions.definition import Overrides, define
+from mnist_tune.reports.documents import Document, Section, terminal_text
 from mnist_tune.search.session import open_session
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
@@ -238,3 +240,17 @@ def test_the_storage_is_found_by_the_environment(
 ) -> None:
     monkeypatch.setenv("MNIST_TUNE_STORAGE", str(stored / "storage" / "mnist_tune.db"))
     assert json.loads(call("status", "--format", "json").out)[0]["study"] == "tiny"
+
+
+def test_lines_break_at_words_but_not_within_commands() -> None:
+    text = "everything is saved; resume with `mnist-tune resume l2_factor --storage x.db`, or not"
+    assert options.wrapped(text, 48).splitlines() == [
+        "everything is saved; resume with",
+        "`mnist-tune resume l2_factor --storage x.db`, or",
+        "not",
+    ]
+    section = Section(
+        key="next", title="", text=(text.replace("is", "is all right and"),), listed=True
+    )
+    shown = terminal_text(Document("a study", (), (section,)))
+    assert "• everything is all right and saved; resume with" in map(str.rstrip, shown.splitlines())

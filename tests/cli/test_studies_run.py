@@ -279,7 +279,7 @@ def test_the_report_is_printed_again_in_each_format(finished: Finished) -> None:
     assert finished.place.done("report", "tiny").stdout == finished.report
     made = json.loads(finished.place.done("report", "tiny", "--format", "json").stdout)
     assert made["study"] == "tiny"
-    assert made["alerts"]
+    assert made["prose"]["alerts"]
     assert "# tiny" in finished.place.done("report", "tiny", "--format", "markdown").stdout
 
 
@@ -558,3 +558,13 @@ def test_messages_name_the_program_as_it_was_called(finished: Finished) -> None:
     assert "`./tune resume tiny`" in done.stderr
     report = finished.place.done("report", "tiny", MNIST_TUNE_COMMAND="./tune").stdout
     assert "`./tune export tiny --out DIR`" in report
+
+
+def test_on_a_terminal_a_run_ends_on_one_screen(finished: Finished) -> None:
+    lines = finished.place.on_terminal("run", "tiny.py", *EMBEDDED)
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "Best configurations" in text
+    assert "`mnist-tune report tiny`" in text
+    assert len(finished.report.splitlines()) > 24  # in a pipe it is the whole report
