@@ -201,7 +201,7 @@ class Progress:
         elif isinstance(event, TrialSkipped):
             self._finished += 1
             name = _spaced(f"trial {event.trial_number}", parameters_line(event.params))
-            self.log(f"{name}: pruned by suggest ({self._finished}/{self._total})")
+            print_line(self._console, f"{name}: pruned by suggest ({self._finished}/{self._total})")
         elif isinstance(event, TrialEnded):
             self._replace_line(event)
         elif isinstance(event, RunsReported):

@@ -13,7 +13,14 @@ from rich.console import Console
 from rich.text import Text
 
 from mnist_tune.cli.progress import Progress, duration, parameters_line
-from mnist_tune.search.events import LogLine, RunsReported, Tick, TrialEnded, TrialSkipped, TrialStarted
+from mnist_tune.search.events import (
+    LogLine,
+    RunsReported,
+    Tick,
+    TrialEnded,
+    TrialSkipped,
+    TrialStarted,
+)
 from mnist_tune.trainer.states import EpochMetrics
 from mnist_tune.workers.tasks import TrialSpec
 from tests.search.fakes import evaluation_of, history_of, spec
