@@ -185,7 +185,7 @@ class Dropout(_WithoutParameters):
     @property
     def kind(self) -> str:
         """What a person calls it."""
-        return f"dropout {self.rate:g}"
+        return f"dropout {self.rate:.3g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,11 @@ class Place:
 
 def results_in(folder: Path) -> dict[str, bytes]:
     """File name → content of an export, but for those that hold times."""
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.stem != "timings"}
+    return {
+        p.name: p.read_bytes()
+        for p in sorted(folder.iterdir())
+        if not p.stem.endswith(("timings", "_seconds"))
+    }
 
 
 class Running:

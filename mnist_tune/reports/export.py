@@ -1,6 +1,6 @@
 """A study's data frames, and its tables, report and figures as files. Same database, same bytes.
 
-Only the frame `timings` holds what the clock and the machine decide.
+Only the frame `timings` and the figure against seconds hold what the clock and the machine decide.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mnist_tune.reports.table_formats import frame_files, frame_of, reader_files
 from mnist_tune.reports.tables import (
     comparison_table,
     configurations_table,
+    importances_table,
     references_table,
     runs_table,
     trials_table,
@@ -45,7 +46,7 @@ _CHUNK = 20_000  # rows
 def export_study(connection: Connection, name: str, folder: Path) -> list[Path]:
     """Write everything that can be said of a study; files of the same names are replaced.
 
-    All but `timings.*` are functions of the study's rows, and hold nothing of the clock.
+    All but `timings.*` and the figure against seconds hold nothing of the clock.
 
     Args:
         connection: to the storage.
@@ -124,6 +125,7 @@ def _files(connection: Connection, results: StudyResults) -> Iterator[tuple[str,
     for name in FRAMES:
         yield from frame_files(name, study_frame(connection, results, name))
     more = [references_table(results)] if results.references else []
+    more += [importances_table(results)] if results.importances else []
     if isinstance(errors, PredictionErrors):
         more = [confusion_table(errors), misclassified_table(errors), *more]
     for table in more:

@@ -6,6 +6,7 @@ matplotlib is imported when something is drawn: who only asks which figures ther
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -92,24 +93,29 @@ class Figure:
 
     def _bytes(self, suffix: str, dots_per_inch: int) -> bytes:
         assert self._content is not None
-        draw = self._content[1]
-        if isinstance(draw, bytes):
-            return draw
+        if isinstance(self._content[1], bytes):
+            return self._content[1]
         key = (suffix, dots_per_inch)
         if key not in self._drawn:
-            self._drawn[key] = self._saved(draw, suffix, dots_per_inch)
+            with self.drawing() as drawing, BytesIO() as file:
+                drawing.savefig(file, format=suffix, dpi=dots_per_inch, metadata=_METADATA[suffix])
+                self._drawn[key] = file.getvalue()
         return self._drawn[key]
 
-    def _saved(self, draw: Callable[[], Drawing], suffix: str, dots_per_inch: int) -> bytes:
+    @contextmanager
+    def drawing(self) -> Iterator[Drawing]:
+        """What is drawn now, with the warning above it, while our style is in force."""
         import matplotlib as mpl
         from matplotlib import style
 
-        with mpl.rc_context(), BytesIO() as file:
+        assert self._content is not None
+        draw = self._content[1]
+        assert not isinstance(draw, bytes)
+        with mpl.rc_context():
             style.use(["default", _STYLE])
             drawing = draw()
             _warn(drawing, self.warning)
-            drawing.savefig(file, format=suffix, dpi=dots_per_inch, metadata=_METADATA[suffix])
-            return file.getvalue()
+            yield drawing
 
 
 def figure_of(

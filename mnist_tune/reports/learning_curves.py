@@ -23,6 +23,7 @@ from mnist_tune.storage.schema import TABLES
 
 _TRAINING = "training"
 _CONFIRMED = ", confirmed"
+_MOST_CHARACTERS = 32  # of a name in the legend, of which three stand side by side
 _DECADES = 20  # values that span more than this factor stand on a log axis
 MOST_CURVES = 4  # more of them look alike
 _COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
@@ -87,7 +88,10 @@ def curves_of(
         .order_by(epoch.seed, epoch.epoch)
     )
     rows = connection.execute(statement).all()
-    name = results.describe(entry) + (_CONFIRMED if confirmation else "")
+    name = f"trial {entry.number}"
+    described = f"{name}: {results.describe(entry)}"
+    name = described if len(described) <= _MOST_CHARACTERS else name
+    name += _CONFIRMED if confirmation else ""
     found = []
     for place, (images, metric, _) in enumerate(columns, start=2):
         values = {(row[0], row[1]): row[place] for row in rows if row[place] is not None}

@@ -6,6 +6,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +23,7 @@ from mnist_tune.reports.configurations import (
     rank,
 )
 from mnist_tune.reports.formatting import parameter_value
+from mnist_tune.reports.importances import Importance, parameter_importances
 from mnist_tune.reports.provenance import Provenance, SearchedParameter, read_provenance
 from mnist_tune.statistics.means import Summary, summarise
 from mnist_tune.statistics.published import Verdict, against_baseline
@@ -75,7 +77,7 @@ class BaselineComparison:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyResults:
     """A study with its numbers.
 
@@ -88,6 +90,7 @@ class StudyResults:
         references: what an autoencoder must beat, on validation and on test images.
         multiply_adds: trial number → multiply-adds of its network for one image; empty where the
             number of parameters says as much, which it does unless convolutions use theirs often.
+        train_seconds: trial number → seconds of training for each seed, as the machine decides.
         overlapping: whether trials of the search were trained at the same time.
         in_label: parameters that the labels of networks tell, such as depth and widths.
     """
@@ -99,6 +102,7 @@ class StudyResults:
     confirmed_seeds: Mapping[int, int]
     references: tuple[ReferenceRow, ...] = ()
     multiply_adds: Mapping[int, int] = field(default_factory=dict)
+    train_seconds: Mapping[int, float] = field(default_factory=dict)
     overlapping: bool = False
     in_label: frozenset[str] = frozenset()
 
@@ -117,6 +121,11 @@ class StudyResults:
     def complete(self) -> list[RankedTrial]:
         """The trials that were trained to the end and have values."""
         return [entry for entry in self.trials if entry.complete and entry.summary]
+
+    @cached_property
+    def importances(self) -> tuple[Importance, ...]:
+        """Of the parameters, the most important first; see `parameter_importances`."""
+        return parameter_importances(self.provenance.parameters, self.complete)
 
     @property
     def smallest(self) -> RankedTrial | None:
@@ -215,6 +224,7 @@ def read_results(connection: Connection, name: str) -> StudyResults:
         raise Incomplete(f"no trial of {name} has ended yet: type `{command}`")
     provenance = replace(provenance, parameters=_as_suggested(provenance.parameters, rows))
     searched, confirmed = _read_runs(connection, provenance)
+    seconds, overlapping = _timings(connection, provenance.uid)
     trials = rank(rows, searched, provenance.metric)
     on_test = _results_on_test(provenance, confirmed, trials[0] if trials[0].best else None)
     return StudyResults(
@@ -225,7 +235,8 @@ def read_results(connection: Connection, name: str) -> StudyResults:
         confirmed_seeds={number: len(runs.by_seed) for number, runs in confirmed.items()},
         references=read_rows(connection, ReferenceRow, study_uid=provenance.uid),
         multiply_adds=_multiply_adds(trials),
-        overlapping=_overlapping(connection, provenance.uid),
+        train_seconds=seconds,
+        overlapping=overlapping,
         in_label=_in_label(provenance, trials),
     )
 
@@ -276,17 +287,20 @@ def _as_suggested(
     return tuple(sorted(parameters, key=lambda entry: places.get(entry.name, len(order))))
 
 
-def _overlapping(connection: Connection, uid: str) -> bool:
-    """Whether a trial of the search began before one that had begun earlier was over."""
+def _timings(connection: Connection, uid: str) -> tuple[Mapping[int, float], bool]:
+    """Seconds of training by trial, and whether one began before an earlier one was over."""
     timing = TABLES[TimingRow].c
     statement = (
         select(func.min(timing.started_at).label("start"), func.max(timing.finished_at))
+        .add_columns(timing.trial_number)
+        .add_columns(func.sum(timing.train_seconds) / func.sum(timing.seeds))
         .where(timing.study_uid == uid, timing.confirmation == 0)
         .group_by(timing.trial_number)
         .order_by("start")
     )
-    spans = connection.execute(statement).all()
-    return any(earlier[1] > later[0] for earlier, later in pairwise(spans))
+    rows = connection.execute(statement).all()
+    overlapping = any(earlier[1] > later[0] for earlier, later in pairwise(rows))
+    return {number: seconds for *_, number, seconds in rows}, overlapping
 
 
 def _multiply_adds(trials: Sequence[RankedTrial]) -> Mapping[int, int]:

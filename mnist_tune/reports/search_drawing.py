@@ -15,7 +15,7 @@ from matplotlib.transforms import Transform, offset_copy
 from numpy.typing import NDArray
 
 from mnist_tune.metrics import ACCURACY, Metric
-from mnist_tune.reports.axes import set_axis
+from mnist_tune.reports.axes import mark_beyond, set_axis
 from mnist_tune.reports.figures import (
     BLUE,
     COLUMN_INCHES,
@@ -113,7 +113,8 @@ def _draw_search(axes: Axes, plot: SearchPlot) -> None:
         crowd = [point for point in points if not _is_detailed(point, plot)]
         _draw_points(axes, detailed, plot.metric, label)
         _draw_crowd(axes, crowd, plot, label)
-    _draw_beyond(axes, plot)
+    if plot.beyond:
+        mark_beyond(axes, [point.x for point in plot.beyond], plot.metric, _BEYOND)
     _draw_front(axes, plot)
     axes.set_ylabel(metric_title(plot.metric, "" if plot.confirmed else plot.images))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 5, 10]))
@@ -123,10 +124,11 @@ def _draw_search(axes: Axes, plot: SearchPlot) -> None:
 
 
 def _draw_front(axes: Axes, plot: SearchPlot) -> None:
-    """A step line through the points that none further left matches."""
-    if len(plot.front) < 2:
+    """A step line through the points that none further left matches, and on to the right end."""
+    if not plot.front:
         return
-    places, means = zip(*plot.front, strict=True)
+    end = max(point.x for point in plot.points)
+    places, means = zip(*plot.front, (end, plot.front[-1][1]), strict=True)
     heights = [plot.metric.scale * mean for mean in means]
     look: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "zorder": 1, "label": _FRONT}
     axes.step(places, heights, where="post", **look)
@@ -191,18 +193,6 @@ def _draw_crowd(axes: Axes, points: Sequence[Marker], plot: SearchPlot, label: s
     axes.plot([], [], "o", markersize=2.5, label=label, **look)
 
 
-def _draw_beyond(axes: Axes, plot: SearchPlot) -> None:
-    """A triangle at the edge for each point that lies far beyond it."""
-    if not plot.beyond:
-        return
-    edge, inwards, marker = (0, 3, "v") if plot.metric.sign > 0 else (1, -3, "^")
-    place, figure = axes.get_xaxis_transform(), axes.get_figure(root=True)
-    at_edge = offset_copy(place, figure, y=inwards, units="points")
-    look: dict[str, Any] = {"markersize": 3, "markeredgewidth": 0, "color": GREY, "alpha": 0.6}
-    xs = [point.x for point in plot.beyond]
-    axes.plot(xs, [edge] * len(xs), marker, transform=at_edge, label=_BEYOND, **look)
-
-
 def _means(points: Sequence[Marker], scale: float) -> NDArray[np.float64]:
     return scale * np.array([point.summary.mean for point in points])
 
@@ -226,7 +216,7 @@ def _write_below(axes: Axes, point: Marker, metric: Metric) -> None:
     edge = axes.get_ylim()[0]
     cut = end < edge
     axes.annotate(
-        point.tag,
+        f"trial {point.trial}",
         (point.x, max(end, edge)),
         xytext=(3 * _APART, 2) if cut else (_APART, -3),
         textcoords="offset points",

@@ -7,25 +7,24 @@ does; where all networks have the same size, the trial number. `search_drawing` 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from mnist_tune.metrics import ACCURACY, Metric
-from mnist_tune.reports.axes import FigureAxis, parameter_axis
+from mnist_tune.reports.axes import FigureAxis, far_beyond, parameter_axis
 from mnist_tune.reports.configurations import RankedTrial, pareto_front
 from mnist_tune.reports.documents import caption
-from mnist_tune.reports.provenance import SearchedParameter
+from mnist_tune.reports.importances import varied_parameters
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.statistics.means import Summary, wilson
 
 Standing = Literal["best", "like best", "worse", "unknown"]
 
-_SHORT = 14  # characters
+_WIDE = 10  # costs that span more than this factor stand on a log axis
 _CROWD = 100  # points; the intervals of more make a wall
-_FAR = 10  # distances between the quartiles of all means
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +48,6 @@ class Marker:
     summary: Summary
     standing: Standing
     labelled: bool = False
-
-    @property
-    def tag(self) -> str:
-        """The name, or where it would run into its neighbours the number of the trial."""
-        return self.name if len(self.name) <= _SHORT else f"trial {self.trial}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +97,8 @@ class SearchPlot:
         if not self.crowded:
             return ()
         scores = self.metric.sign * np.array([point.summary.mean for point in self.points])
-        lower, upper = np.quantile(scores, (0.25, 0.75))
-        fence = lower - _FAR * (upper - lower) if upper > lower else -np.inf
-        return tuple(p for p, score in zip(self.points, scores, strict=True) if score < fence)
+        far = far_beyond(scores)
+        return tuple(p for p, beyond in zip(self.points, far, strict=True) if beyond)
 
 
 def search_plot(results: StudyResults) -> SearchPlot | None:
@@ -113,40 +106,67 @@ def search_plot(results: StudyResults) -> SearchPlot | None:
     complete = results.complete
     if not complete:
         return None
-    declared = results.provenance.parameters
-    varied = _varied(declared, complete)
+    parameters = results.provenance.parameters
+    varied = varied_parameters(parameters, complete) or parameters
     name = varied[0].name if len(varied) == 1 and varied[0].numeric else ""
     if name and all(name in entry.trial.params for entry in complete):
-        xs = [float(entry.trial.params[name]) for entry in complete]
-        return _plot(results, parameter_axis(varied[0], xs), re.sub(r"\W+", "_", name), xs)
-    sizes = [float(entry.trial.parameters) for entry in complete]
-    if len(set(sizes)) > 1:
-        axis = FigureAxis("Number of parameters", "log")
-        return _plot(results, axis, "parameters", sizes, sized=True)
-    numbers = [float(entry.number) for entry in complete]
+        places = {entry.number: float(entry.trial.params[name]) for entry in complete}
+        axis = parameter_axis(varied[0], list(places.values()))
+        return _plot(results, axis, re.sub(r"\W+", "_", name), places)
+    sizes = _sizes(results)
+    if len(set(sizes.values())) > 1:
+        return _cost_plot(results, "parameters", "Number of parameters", sizes)
+    numbers = {entry.number: float(entry.number) for entry in complete}
     return _plot(results, FigureAxis("Trial", "linear"), "trial", numbers)
 
 
-def cost_plot(results: StudyResults) -> SearchPlot | None:
-    """The same against multiply-adds, where parameters do not tell what a network costs.
+def cost_plots(results: StudyResults) -> Iterator[SearchPlot]:
+    """The same against what else a network costs, where that differs and the main figure lacks it."""
+    main, sizes, operations = search_plot(results), _sizes(results), results.multiply_adds
+    if main is None:
+        return
+    sized, counted = (
+        len({costs.get(entry.number) for entry in results.complete}) > 1
+        for costs in (sizes, operations)
+    )
+    if sized and main.name != f"{results.metric.key}_against_parameters":
+        yield _cost_plot(results, "parameters", "Number of parameters", sizes)
+    if counted:
+        yield _cost_plot(results, "multiply_adds", "Multiply-adds per image", operations)
+    known = all(entry.number in results.train_seconds for entry in results.complete)
+    several = len(varied_parameters(results.provenance.parameters, results.complete)) > 1
+    if known and (sized or counted or several):
+        title = "Seconds of training for each seed"
+        yield _cost_plot(results, "seconds", title, results.train_seconds, whole=False)
 
-    None where all networks cost the same.
-    """
-    costs = [float(results.multiply_adds.get(entry.number, 0)) for entry in results.complete]
-    axis = FigureAxis("Multiply-adds per image", "log")
-    return _plot(results, axis, "multiply_adds", costs, sized=True) if len(set(costs)) > 1 else None
+
+def _sizes(results: StudyResults) -> Mapping[int, float]:
+    return {entry.number: entry.trial.parameters for entry in results.complete}
+
+
+def _cost_plot(
+    results: StudyResults,
+    against: str,
+    title: str,
+    places: Mapping[int, float],
+    *,
+    whole: bool = True,
+) -> SearchPlot:
+    costs = [places[entry.number] for entry in results.complete]
+    least, most = max(min(costs), 1e-9), max(costs)
+    axis = FigureAxis(title, "log" if most > _WIDE * least else "linear", whole, least, most)
+    return _plot(results, axis, against, places, sized=True)
 
 
 def _plot(
     results: StudyResults,
     axis: FigureAxis,
     against: str,
-    xs: Sequence[float],
+    places: Mapping[int, float],
     *,
     sized: bool = False,
 ) -> SearchPlot:
     metric, smallest = results.metric, results.smallest if sized else None
-    places = {entry.number: x for x, entry in zip(xs, results.complete, strict=True)}
     points = [
         Marker(
             x=places[entry.number],
@@ -173,14 +193,6 @@ def _plot(
     )
     title = axis.title[0].lower() + axis.title[1:] if axis.title[1:2].islower() else axis.title
     return replace(found, caption=caption("search", plot=found, title=title, latest=results.latest))
-
-
-def _varied(
-    parameters: Sequence[SearchedParameter], complete: Sequence[RankedTrial]
-) -> Sequence[SearchedParameter]:
-    """Those that differ between configurations; all of them, if none does."""
-    values = {p.name: {str(e.trial.params.get(p.name)) for e in complete} for p in parameters}
-    return [p for p in parameters if len(values[p.name]) > 1] or parameters
 
 
 def _standing(entry: RankedTrial) -> Standing:

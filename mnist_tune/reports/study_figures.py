@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from mnist_tune.reports import confusions, parameter_plane
+from mnist_tune.reports import confusions, parameter_figures
 from mnist_tune.reports.configurations import RankedTrial
 from mnist_tune.reports.documents import caption
 from mnist_tune.reports.figures import Figure, FigureContent
 from mnist_tune.reports.results import StudyResults
-from mnist_tune.reports.search_plot import SearchPlot, cost_plot, search_plot
+from mnist_tune.reports.search_plot import SearchPlot, cost_plots, search_plot
 
 
 def study_figures(connection: Connection, results: StudyResults) -> tuple[Figure, ...]:
@@ -27,6 +27,7 @@ def study_figures(connection: Connection, results: StudyResults) -> tuple[Figure
     """
     return (
         *_search_figures(results),
+        *_parameter_figures(results),
         *_learning_figures(connection, results),
         *_error_figures(connection, results),
         *(network_figure(results, entry) for _, entry in results.selected_networks),
@@ -63,14 +64,34 @@ def _search_figures(results: StudyResults) -> Iterator[Figure]:
 
         return plot.caption, partial(draw_search, plot)
 
+    main = search_plot(results)
+    for plot in [main, *cost_plots(results)] if main else ():
+        yield Figure(plot.name, partial(read, plot), results.provenance.warning)
+
+
+def _parameter_figures(results: StudyResults) -> Iterator[Figure]:
+    """What several parameters do, each and together."""
+
+    def importances() -> FigureContent:
+        draw = partial(parameter_figures.draw_importances, results.importances)
+        return caption("importance", several=results.provenance.seeds > 1), draw
+
+    def of_points(kind: str, draw: Any) -> FigureContent | None:
+        found = parameter_figures.parameter_points(results)
+        points = found.plane() if kind == "contour" else found
+        return None if points is None else (caption(kind, points=points), partial(draw, points))
+
+    if not results.importances:
+        return
     warning = results.provenance.warning
-    for plot in filter(None, (search_plot(results), cost_plot(results))):
-        yield Figure(plot.name, partial(read, plot), warning)
-    plane = parameter_plane.parameter_plane(results)
-    if plane is not None:
-        name = f"{results.metric.key}_over_{plane.names[0]}_and_{plane.names[1]}"
-        draw = partial(parameter_plane.draw_plane, plane)
-        yield Figure(name, lambda: (caption("plane", plane=plane), draw), warning)
+    yield Figure("parameter_importance", importances, warning)
+    for kind, draw in (
+        ("slices", parameter_figures.draw_slices),
+        ("contour", parameter_figures.draw_plane),
+        ("parallel_coordinates", parameter_figures.draw_coordinates),
+    ):
+        name = f"{results.metric.key}_{kind}"
+        yield Figure(name, partial(of_points, kind, draw), warning)
 
 
 def _learning_figures(connection: Connection, results: StudyResults) -> Iterator[Figure]:

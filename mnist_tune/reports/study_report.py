@@ -19,6 +19,7 @@ from mnist_tune.reports.provenance import SearchedParameter
 from mnist_tune.reports.results import StudyResults
 from mnist_tune.reports.tables import (
     configurations_table,
+    importances_table,
     layers_table,
     published_table,
     references_table,
@@ -207,6 +208,7 @@ def _tables(
     yield "provenance", Table("provenance", [SimpleNamespace(**origin)], columns)
     yield "configurations", configurations_table(results)
     yield "seeds", seeds_table(results)
+    yield "parameters", importances_table(results)
     yield "references", references_table(results)
     if isinstance(errors, PredictionErrors):
         matrix = confusion_table(errors)

@@ -7,7 +7,7 @@ study's definition alone, values on definition, data and seeds alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from typing import Any
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
 from mnist_tune.networks import Network
 from mnist_tune.reports import formatting
-from mnist_tune.reports.columns import DETAIL, SPARE, USEFUL, Column, Table, reader_column
+from mnist_tune.reports.columns import DETAIL, KEEP, SPARE, USEFUL, Column, Table, reader_column
 from mnist_tune.reports.configurations import RankedTrial, pareto_front
 from mnist_tune.reports.formatting import TOO_FEW_SEEDS
 from mnist_tune.reports.provenance import SearchedParameter
@@ -45,6 +45,7 @@ _IMAGE_ERRORS = tuple(
     for kind in ("mse", "psnr")
     for name in ("mean", "std")
 )
+_LITTLE = 0.05  # of the order of the configurations
 _OWN_HEADINGS = ("trial", "accuracy", "denoising_error", "images", "size", "MSE", "epoch")
 # Columns of the tables; a parameter of such a name gets another column.
 RESERVED = frozenset(
@@ -117,7 +118,7 @@ def parameter_names(results: StudyResults) -> dict[str, str]:
 def parameter_columns(
     results: StudyResults, entries: Sequence[RankedTrial], path: str = ""
 ) -> Iterator[Column]:
-    """One for each parameter; readers get those that the entries have.
+    """One for each parameter; readers get those that the entries have, and always the most important.
 
     Args:
         results: of the study.
@@ -127,6 +128,7 @@ def parameter_columns(
     declared = {entry.name: entry for entry in results.provenance.parameters}
     met = {name for entry in entries for name in entry.trial.params}
     params = Column("", f"{path}trial.params")
+    shares = {importance.name: importance.share for importance in results.importances}
     for name, column in parameter_names(results).items():
         parameter = declared.get(name)
         yield Column(
@@ -135,7 +137,7 @@ def parameter_columns(
             _dtype(parameter) if parameter else "str",
             column if name in met else None,
             write_all=formatting.parameter_values,
-            drop=SPARE if name in results.in_label else USEFUL,
+            drop=_drop(results, name, shares),
         )
 
 
@@ -251,6 +253,28 @@ def references_table(results: StudyResults) -> Table:
     ordered = sorted(results.references, key=lambda row: (row.images != "validation", row.loss))
     readable = Table("references", ordered, columns)
     return Table("references", results.references, columns, for_readers=readable)
+
+
+def importances_table(results: StudyResults) -> Table:
+    """One row for each parameter, the most important first."""
+    percent = partial(formatting.fixed, scale=100, digits=0)
+
+    def seeds(row: Any) -> str:
+        return f"{percent(row.low)}–{percent(row.high)}"
+
+    def best(row: Any) -> str:
+        params = results.best.trial.params if results.best else {}
+        return formatting.parameter_value(params.get(row.name))
+
+    columns = (
+        Column("parameter", "name", "str", "parameter", align="left"),
+        Column("importance", "share", heading="importance %", write=percent),
+        Column("low"),
+        Column("high"),
+        *([reader_column("single seeds %", seeds)] if results.provenance.seeds > 1 else ()),
+        reader_column("best trial", best),
+    )
+    return Table("importances", results.importances, columns)
 
 
 def layers_table(network: Network) -> Table:
@@ -380,6 +404,18 @@ def _parameter(row: Any, params: Column, name: str) -> object:
     value = params.of(row).get(name)
     scalar = value is None or isinstance(value, bool | int | float | str)
     return value if scalar else json.dumps(value, sort_keys=True)
+
+
+def _drop(results: StudyResults, name: str, shares: Mapping[str, float]) -> int:
+    """How soon readers do without a parameter: never without the most important one.
+
+    The labels of networks tell some; those that explain next to nothing go before the others.
+    """
+    if name in results.in_label:
+        return SPARE
+    if name == next(iter(shares), None):
+        return KEEP
+    return DETAIL if shares.get(name, 1.0) < _LITTLE else USEFUL
 
 
 def _dtype(parameter: SearchedParameter) -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from sqlalchemy import Connection, create_engine
 
 from mnist_tune.definitions.space import space_to_json
@@ -91,6 +98,15 @@ class Sample:
             "references",
         )
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+def joined(sample: Sample, parts: Sequence[Sample]) -> Sample:
+    """The sample with the trials of many others."""
+    rows: dict[str, Any] = {
+        name: tuple(row for part in parts for row in getattr(part, name))
+        for name in ("trials", "runs", "epochs", "timings")
+    }
+    return replace(sample, **rows)
 
 
 Stored = Callable[[Sample], Connection]
@@ -308,6 +324,48 @@ def widths() -> Sample:
         params = {"depth": len(hidden)} | {f"width_{i}": w for i, w in enumerate(hidden, 1)}
         sample = sample.plus(trial(number, Mlp(hidden=hidden, l2=2.5e-4), params, values))
     return sample
+
+
+SEVERAL: dict[str, BaseDistribution] = {
+    "learning_rate": FloatDistribution(1e-3, 1.0, log=True),
+    "units_of_the_first_hidden_layer": IntDistribution(8, 2048, log=True),
+    "dropout": FloatDistribution(0.0, 0.6),
+    "activation": CategoricalDistribution(("relu", "leaky relu", "tanh")),
+    "depth": IntDistribution(1, 2),
+    "width_2": IntDistribution(8, 64),  # of those with two layers
+    "l2": FloatDistribution(0.0, 1e-2),
+    "normalised": CategoricalDistribution((True, False)),
+}
+
+
+def several(parameters: int, trials: int, seeds: int = 3) -> Sample:
+    """A random search over the first of these parameters, of which the learning rate matters most."""
+    draw = random.Random(0)
+    space = dict(list(SEVERAL.items())[:parameters])
+    parts = []
+    for number in range(trials):
+        params: dict[str, Any] = {}
+        for name, entry in space.items():
+            if isinstance(entry, CategoricalDistribution):
+                params[name] = draw.choice(entry.choices)
+            elif isinstance(entry, IntDistribution):
+                params[name] = draw.randint(entry.low, entry.high)
+            elif isinstance(entry, FloatDistribution):
+                low = entry.low or 0.0
+                share = draw.random()
+                params[name] = (
+                    low * (entry.high / low) ** share if entry.log else share * entry.high
+                )
+        if params.get("depth") == 1:
+            params.pop("width_2", None)
+        level = 9850 - 200 * abs(math.log10(params["learning_rate"]) + 1)
+        level -= 300 * params.get("dropout", 0.0)
+        values = [round(level + draw.gauss(0, 6)) for _ in range(seeds)]
+        hidden = (params.get("units_of_the_first_hidden_layer", 32), params.get("width_2", 16))
+        parts.append(trial(number, Mlp(hidden=hidden), params, values))
+    text = definition(space, {"sampler": "random", "first": [], "study_seed": 0})
+    row = study(name="several", definition=text, planned_trials=trials, seeds=seeds)
+    return joined(Sample(row), parts)
 
 
 # Latent size → denoising errors in millionths of a nat per pixel. Trial 2 is best; trial 1 cannot be

@@ -15,7 +15,7 @@ from optuna.distributions import IntDistribution
 
 import mnist_tune
 from mnist_tune.networks import Block, Cnn, Mlp, Network, network_from_json
-from mnist_tune.reports import configurations, parameter_plane, search_drawing
+from mnist_tune.reports import configurations, parameter_figures, search_drawing
 from mnist_tune.reports.documents import markdown_document
 from mnist_tune.reports.export import FRAMES, study_frame
 from mnist_tune.reports.figures import Figure
@@ -54,11 +54,7 @@ def many(trials: int, build: Build = dense, collapsed: int = 0, seeds: int = 3) 
     plan = {"sampler": "random", "first": [], "study_seed": 0}
     definition = samples.definition(space, plan, network=build(8))
     study = samples.study(name="many", definition=definition, planned_trials=trials, seeds=seeds)
-    names = ("trials", "runs", "epochs", "timings")
-    rows: dict[str, Any] = {
-        name: tuple(row for part in parts for row in getattr(part, name)) for name in names
-    }
-    return replace(Sample(study), **rows)
+    return samples.joined(Sample(study), parts)
 
 
 def plotted(read: Read, sample: Sample) -> SearchPlot:
@@ -139,10 +135,10 @@ def test_the_artists_of_a_figure_do_not_grow_with_its_points(read: Read, trials:
 
 
 def test_a_plane_of_many_dots_is_one_artist(read: Read) -> None:
-    plane = parameter_plane.parameter_plane(read(many(400)))
+    plane = parameter_figures.parameter_points(read(many(400))).plane()
     assert plane is not None
-    (dots,) = parameter_plane.draw_plane(plane).axes[0].collections
-    assert len(dots.get_offsets()) == 400  # type: ignore[arg-type]
+    (dots,) = parameter_figures.draw_plane(plane).axes[0].collections
+    assert len(dots.get_offsets()) == len(plane.means) > 390  # type: ignore[arg-type]
     assert dots.get_rasterized()
 
 

@@ -11,20 +11,24 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from optuna.distributions import IntDistribution
+from scipy.stats import kruskal
 from sqlalchemy import select
 
 from mnist_tune.data.sources import load_dataset
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp
-from mnist_tune.reports import confusions, network_diagram, parameter_plane
+from mnist_tune.reports import confusions, network_diagram, parameter_figures
+from mnist_tune.reports.columns import TextColumn, fit
 from mnist_tune.reports.configurations import pareto_front
 from mnist_tune.reports.documents import caption
+from mnist_tune.reports.export import export_study
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.learning_curves import best_curves
 from mnist_tune.reports.results import read_results
-from mnist_tune.reports.search_plot import cost_plot, search_plot
+from mnist_tune.reports.search_plot import cost_plots, search_plot
 from mnist_tune.reports.study_figures import study_figures
 from mnist_tune.reports.study_report import study_report
+from mnist_tune.reports.tables import configurations_table
 from mnist_tune.storage.records import PredictionRow
 from mnist_tune.storage.schema import TABLES
 from tests.reports import report_samples as samples
@@ -51,14 +55,19 @@ def test_every_study_has_its_pictures_in_reading_order(stored: Stored) -> None:
     ]
     assert names(stored, two_layers()) == [
         "accuracy_against_parameters",
-        "accuracy_over_width_1_and_width_2",
+        "accuracy_against_seconds",
+        "parameter_importance",
+        "accuracy_slices",
+        "accuracy_contour",
+        "accuracy_parallel_coordinates",
         "learning_curves",
         "network_trial_2",
         "network_trial_1",
     ]
-    assert names(stored, samples.cnns())[:2] == [
+    assert names(stored, samples.cnns())[:3] == [
         "accuracy_against_parameters",
         "accuracy_against_multiply_adds",
+        "accuracy_against_seconds",
     ]
 
 
@@ -99,28 +108,75 @@ def test_no_smaller_network_matches_one_of_the_front(read: Read) -> None:
 
 def test_multiply_adds_stand_beside_the_parameters_of_convolutional_networks(read: Read) -> None:
     results = read(samples.cnns())
-    figure = cost_plot(results)
-    assert figure is not None
+    figure = next(plot for plot in cost_plots(results) if plot.name.endswith("multiply_adds"))
     assert figure.axis.title == "Multiply-adds per image"
     wanted = {entry.network.multiply_adds for entry in results.trials}
     assert {point.x for point in figure.points} == wanted
     titles = [c.heading for s in study_report(results).sections if s.table for c in s.table.columns]
     assert "multiply-adds" in titles
-    assert cost_plot(read(samples.widths())) is None
+    others = cost_plots(read(samples.widths()))
+    assert [plot.name for plot in others] == ["accuracy_against_seconds"]
 
 
-def test_a_plane_needs_two_numbers(read: Read) -> None:
-    one_parameter_alone = samples.l2_search()
-    assert parameter_plane.parameter_plane(read(one_parameter_alone)) is None
-    found = parameter_plane.parameter_plane(read(two_layers()))
-    assert found is not None
-    assert found.names == ("width_1", "width_2")
-    assert found.points[0] == pytest.approx((1024.0, 512.0, 0.98267), abs=1e-5)
-    places = {point[:2] for point in found.points}
-    assert places == {(300.0, 100.0), (1024.0, 512.0), (64.0, 32.0)}
-    assert (
-        parameter_plane.parameter_plane(read(samples.autoencoders())) is None
-    )  # the width is always 128
+def test_the_contour_shows_the_two_most_important_parameters_that_vary_together(read: Read) -> None:
+    results = read(samples.several(4, 40))
+    order = [importance.name for importance in results.importances]
+    assert order[:2] == ["learning_rate", "dropout"]
+    points = parameter_figures.parameter_points(results)
+    plane = points.plane()
+    assert plane is not None
+    assert [axis.title for axis in plane.axes] == ["Learning rate", "Dropout"]
+    best = results.complete[0].trial.params
+    assert tuple(plane.places[0]) == (best["learning_rate"], best["dropout"])
+    assert plane.means[0] == results.complete[0].summary.mean  # type: ignore[union-attr]
+    assert len(plane.means) == 40
+    conditional = parameter_figures.parameter_points(read(samples.several(8, 20)))
+    assert np.isnan(conditional.places).any(axis=0).sum() == 1  # not all have a second width
+    one_alone = (read(samples.l2_search()), read(samples.autoencoders()))
+    assert all(not results.importances for results in one_alone)  # the other width is always 128
+
+
+def test_importance_is_what_kruskal_and_wallis_say(read: Read) -> None:
+    results = read(samples.several(4, 30))
+    found = {importance.name: importance for importance in results.importances}
+    by_choice: dict[str, list[float]] = {}
+    for entry in results.complete:
+        by_choice.setdefault(entry.trial.params["activation"], []).append(entry.values[0])
+    statistic, groups = kruskal(*by_choice.values()).statistic, len(by_choice)
+    wanted = max(0.0, (statistic - groups + 1) / (30 - groups))
+    assert found["activation"].low <= wanted + 1e-12
+    assert found["activation"].high >= wanted - 1e-12
+    assert found["learning_rate"].share > 0.5 > 0.1 > found["activation"].share
+    assert all(0 <= i.low <= i.share <= i.high <= 1 for i in found.values())
+
+
+def test_the_importances_are_a_table_of_the_report_and_of_the_export(
+    stored: Stored, tmp_path: Path
+) -> None:
+    connection = stored(samples.several(5, 20))
+    results = read_results(connection, "several")
+    section = next(s for s in study_report(results).sections if s.key == "parameters")
+    assert section.table is not None
+    rows = list(section.table.records())
+    assert [row["parameter"] for row in rows] == [i.name for i in results.importances]
+    names = {path.name for path in export_study(connection, "several", tmp_path)}
+    assert {"importances.csv", "importances.tex", "accuracy_slices.pdf"} <= names
+    assert not [
+        s
+        for s in study_report(read_results(stored(samples.l2_search()), "l2_factor")).sections
+        if s.key == "parameters"
+    ]
+
+
+def test_the_most_important_parameter_stays_in_a_narrow_terminal(read: Read) -> None:
+    results = read(samples.several(8, 20))
+
+    def wide(column: TextColumn) -> float:
+        return max(map(len, (column.heading, *column.cells))) + 2
+
+    shown, dropped = fit(configurations_table(results).text(), 80, wide)
+    assert results.importances[0].name in {column.heading for column in shown.columns}
+    assert dropped
 
 
 @pytest.fixture(scope="module")
@@ -238,29 +294,10 @@ def test_no_text_of_a_diagram_runs_into_another(network: Cnn | ConvAutoencoder) 
     assert max(box.x1 for box in boxes) < figure.bbox.x1
 
 
-def test_long_names_in_the_figure_give_way_to_the_trial(read: Read) -> None:
-    figure = search_plot(read(samples.cnns()))
+def test_the_caption_says_which_networks_the_named_trials_are(read: Read) -> None:
+    figure = search_plot(read(samples.widths()))
     assert figure is not None
-    assert {point.tag for point in figure.points if point.labelled} <= {
-        f"trial {number}" for number in range(3)
-    }
-    widths = search_plot(read(samples.widths()))
-    assert widths is not None
-    assert "1024-512" in {point.tag for point in widths.points}
-
-
-def test_deeper_networks_join_the_plane_where_two_layers_are_too_few(read: Read) -> None:
-    results = read(samples.widths())
-    found = parameter_plane.parameter_plane(results)
-    assert found is not None
-    depths = {e.trial.params["depth"] for e in results.trials if e.complete}
-    assert depths == {1, 2, 3}
-    having = [e for e in results.trials if e.complete and e.trial.params["depth"] > 1]
-    assert len(found.points) == len(having)
-    assert "of networks with two or more hidden layers" in caption("plane", plane=found)
-    two = parameter_plane.parameter_plane(read(two_layers()))
-    assert two is not None
-    assert "of networks with two hidden layers" in caption("plane", plane=two)
+    assert "Trial 1 is 300-100. Trial 2 is 1024-512." in figure.caption
 
 
 def test_networks_of_one_cost_are_not_drawn_against_it(read: Read) -> None:
@@ -268,23 +305,20 @@ def test_networks_of_one_cost_are_not_drawn_against_it(read: Read) -> None:
     for number, rate in enumerate((0.2, 0.4)):
         network = Cnn(blocks=(Block(filters=8, dropout=rate),))
         sample = sample.plus(samples.trial(number, network, {"dropout": rate}, (9900, 9902)))
-    assert cost_plot(read(sample)) is None
+    assert list(cost_plots(read(sample))) == []
 
 
 def test_what_judges_the_search_is_called_by_its_name(stored: Stored) -> None:
     connection = stored(two_layers().changed(protocol="notebook"))
     results = read_results(connection, "layer_widths")
     assert {curve.images for curve in best_curves(connection, results)} == {"training", "test"}
-    found = parameter_plane.parameter_plane(results)
-    assert found is not None
-    assert caption("plane", plane=found).startswith(
-        "Mean test accuracy of networks with two hidden"
-    )
+    found = parameter_figures.parameter_points(results)
+    assert caption("slices", points=found).startswith("Mean test accuracy over each parameter")
 
 
 def test_a_plane_of_all_pairs_is_drawn_as_cells(read: Read) -> None:
     entry = IntDistribution(1, 100)
-    pairs = [(8, 1), (8, 2), (16, 1), (16, 2)]
+    pairs = [(8, 1), (8, 2), (16, 1), (16, 2), (32, 1), (32, 2)]
     plan = {"sampler": "grid", "points": [{"width": w, "twist": t} for w, t in pairs]}
     text = samples.definition({"width": entry, "twist": entry}, plan)
     sample = Sample(samples.study(definition=text))
@@ -292,14 +326,13 @@ def test_a_plane_of_all_pairs_is_drawn_as_cells(read: Read) -> None:
         values = (9000 + 10 * number, 9004 + 10 * number)
         params = {"width": width, "twist": twist}
         sample = sample.plus(samples.trial(number, Mlp(hidden=(width,)), params, values))
-    full = parameter_plane.parameter_plane(read(sample))
+    full = parameter_figures.parameter_points(read(sample)).plane()
     assert full is not None
     assert full.full
-    assert "each cell" in caption("plane", plane=full)
+    assert "each cell" in caption("contour", points=full)
     pruned = replace(sample.trials[0], state="pruned")
-    without = parameter_plane.parameter_plane(
-        read(replace(sample, trials=(pruned, *sample.trials[1:])))
-    )
+    results = read(replace(sample, trials=(pruned, *sample.trials[1:])))
+    without = parameter_figures.parameter_points(results).plane()
     assert without is not None
     assert not without.full
 
@@ -328,3 +361,19 @@ def test_confusions_as_tables_for_people(errors: confusions.PredictionErrors) ->
         ("0", "3", "8", "3 of 3"),
         ("1", "5", "3", "1 of 3"),
     )
+
+
+@pytest.mark.parametrize(("parameters", "trials"), [(1, 60), (3, 2), (3, 20), (8, 2), (8, 60)])
+def test_nothing_is_cut_off_in_any_figure(stored: Stored, parameters: int, trials: int) -> None:
+    """Texts, legends and marks lie within the canvas, however many there are."""
+    sample = samples.several(parameters, trials).changed(rehearsal=True)
+    connection = stored(sample)
+    found = study_figures(connection, read_results(connection, "several"))
+    assert len(found) >= (8 if parameters > 1 and trials > 2 else 3)
+    for figure in (figure for figure in found if figure.at_hand):
+        with figure.drawing() as drawing:
+            drawing.draw_without_rendering()  # lays it out
+            box, canvas = drawing.get_tightbbox(), drawing.get_size_inches()
+        assert min(box.x0, box.y0) >= -1e-6, figure.name
+        assert box.x1 <= canvas[0] + 1e-6, figure.name
+        assert box.y1 <= canvas[1] + 1e-6, figure.name
