@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from mnist_tune.data.idx import Bytes
-from mnist_tune.denoising.gains import HelpfulRange
+from mnist_tune.denoising.gains import Estimate, HelpfulRange
 from mnist_tune.denoising.image_rows import image_rows
 from mnist_tune.denoising.measuring import Measured, Treated, Treatment
 from mnist_tune.denoising.tables import std
@@ -97,8 +97,9 @@ def grid_figure(
 def _draw_accuracy(drawing: Drawing, measured: Measured, helped: HelpfulRange) -> None:
     axes = drawing.subplots()
     _draw_lines(axes, measured, lambda treated: 100 * treated.accuracies)
-    for end in (helped.start, helped.stop) if helped.clear else ():
-        _draw_end(axes, end.value, end.low, end.high)
+    if helped.clear:
+        _draw_end(axes, helped.start, "denoising helps from", "left", 0)
+        _draw_end(axes, helped.stop, "denoising helps up to", "right", 7)
     axes.axhline(10, color=GREY, linewidth=0.5, zorder=0)
     axes.annotate(
         "chance", (0, 10), xytext=(0, 2), textcoords="offset points", fontsize=6, color=GREY
@@ -107,20 +108,24 @@ def _draw_accuracy(drawing: Drawing, measured: Measured, helped: HelpfulRange) -
     _legend(drawing, axes)
 
 
-def _draw_end(axes: Axes, value: float, low: float, high: float) -> None:
+def _draw_end(
+    axes: Axes, end: Estimate, text: str, align: Literal["left", "right"], points: float
+) -> None:
     """Where the stretch of help ends; nothing where it does not within the levels."""
-    if not math.isfinite(value):
+    if not math.isfinite(end.value):
         return
     left, right = axes.get_xlim()
-    low, high = (end if math.isfinite(end) else value for end in (low, high))
+    low, high = (x if math.isfinite(x) else end.value for x in (end.low, end.high))
     axes.axvspan(low, high, color=BLUE, alpha=0.15, linewidth=0, zorder=0)
-    axes.axvline(value, color=BLUE, linewidth=0.5, zorder=0)
+    axes.axvline(end.value, color=BLUE, linewidth=0.5, zorder=0)
     axes.set_xlim(left, right)
     axes.annotate(
-        f"{value:.2f}",
-        (value, 1.0),
+        f"{text} {end.value:.2f}",
+        (end.value, 1.0),
+        xytext=(0, 1 + points),
+        textcoords="offset points",
         xycoords=("data", "axes fraction"),
-        horizontalalignment="center",
+        horizontalalignment=align,
         verticalalignment="bottom",
         fontsize=6,
         color=BLUE,
