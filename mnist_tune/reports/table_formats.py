@@ -148,10 +148,10 @@ def latex_table(table: TextTable) -> str:
     lines += [
         rf"\begin{{{environment}}}{{@{{}}{types}@{{}}}}",
         r"\toprule",
-        _latex_row(_escaped(c.heading, n) for c, n in zip(columns, numbers, strict=True)),
+        _latex_row(map(_heading, columns, numbers)),
         r"\midrule",
         *([r"\endhead"] if long else []),
-        *(_latex_row(map(_escaped, row, numbers)) for row in fitting.rows),
+        *(_latex_row(map(_cell, row, numbers)) for row in fitting.rows),
         r"\bottomrule",
         rf"\end{{{environment}}}",
         *(["}"] * bool(size)),
@@ -173,8 +173,14 @@ def _latex_row(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _escaped(cell: str, number: bool) -> str:
-    """A cell of LaTeX; in a column of numbers, what is none stands in braces."""
+def _heading(column: TextColumn, number: bool) -> str:
+    """In braces over a column of numbers, where it would be taken for one."""
+    escaped = column.heading.translate(_LATEX_ESCAPES)
+    return f"{{{escaped}}}" if number else escaped
+
+
+def _cell(cell: str, number: bool) -> str:
+    """In a column of numbers, what is none stands in braces."""
     if number and _NUMBER.fullmatch(cell):
         return cell.replace("−", "-").replace(",", "")
     escaped = cell.translate(_LATEX_ESCAPES)

@@ -90,12 +90,12 @@ def test_latex_numbers_are_for_siunitx() -> None:
         TextColumn("λ", ("1e-6", "2.5075e-4", "–")),
         TextColumn("n", ("545,810", "7", "")),
         TextColumn("Δ", ("+0.18", "−1.20", "0.00")),
-        TextColumn("p", ("<0.001", "0.5", "1")),
+        TextColumn("7", ("<0.001", "0.5", "1")),
     )
     _, head, _, titles, _, *rows = latex_table(TextTable(columns)).splitlines()
     types = "S[table-format=1.4e-1]S[table-format=6]S[table-format=+1.2, retain-explicit-plus]"
     assert head == rf"\begin{{tabular}}{{@{{}}{types}S[table-format=1.1]@{{}}}}"
-    assert titles == r"{λ} & {n} & {$\Delta$} & {p} \\"
+    assert titles == r"{λ} & {n} & {$\Delta$} & {7} \\"
     assert rows[:3] == [
         r"1e-6 & 545810 & +0.18 & {$<$0.001} \\",
         r"2.5075e-4 & 7 & -1.20 & 0.5 \\",
