@@ -13,6 +13,7 @@ from mnist_tune.recipes import recipe_to_json
 from mnist_tune.study import Grid
 
 _MOST_LINES = 12
+_DIGEST_LETTERS = 64
 
 
 def definition_json(definition: Definition, data_sha256: str) -> str:
@@ -60,15 +61,15 @@ def fingerprint(text: str) -> str:
 
 
 def differences(stored: str, wanted: str) -> list[str]:
-    """Lines such as `recipe.epochs: 40 is stored, 20 was given`; empty if nothing differs."""
+    """Lines such as `--epochs 20 instead of 40`, the stored one last; empty if nothing differs."""
     before, after = json.loads(stored), json.loads(wanted)
     examples = _first_example(before.pop("examples", []), after.pop("examples", []))
+    lines = _of_plans(before.pop("plan", {}), after.pop("plan", {}))
     old, new = _flat(before), _flat(after)
-    lines = [
-        f"{name.replace('.attributes', '')}: {_value(old, name)} is stored, {_value(new, name)} was given"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name, _ABSENT) != new.get(name, _ABSENT)
-    ]
+    for name in sorted(old.keys() | new.keys()):
+        was, given = old.get(name, _USUAL.get(name)), new.get(name, _USUAL.get(name))
+        if was != given:
+            lines.append(f"{_label(name)} {_value(given)} instead of {_value(was)}")
     lines = lines or examples  # a changed range changes the examples too: say it once
     return (
         [*lines[:_MOST_LINES], f"… and {len(lines) - _MOST_LINES} more"]
@@ -77,12 +78,44 @@ def differences(stored: str, wanted: str) -> list[str]:
     )
 
 
-_ABSENT = object()
+_USUAL = {"recipe.precision": "float32"}  # which is not stored
+_LABELS = {
+    "recipe.epochs": "--epochs",
+    "recipe.precision": "--precision",
+    "seeds": "--seeds",
+    "pruner": "--pruner",
+    "protocol": "--protocol",
+    "data": "images (--data) with sha256",
+}
+
+
+def _label(name: str) -> str:
+    """The option that sets a value, else where in the study file it stands."""
+    return _LABELS.get(name) or name.replace(".attributes", "").replace(".", " ")
+
+
+def _of_plans(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Differences between two plans: sampler, its seed, and the points of a grid."""
+    if old.get("sampler") != new.get("sampler"):
+        return [f"--sampler {new.get('sampler')} instead of {old.get('sampler')}"]
+    lines = []
+    if old.get("study_seed") != new.get("study_seed"):
+        lines.append(f"--study-seed {new['study_seed']} instead of {old['study_seed']}")
+    key = "points" if "points" in old else "first"
+    points, others = old.get(key, []), new.get(key, [])
+    for number, (was, given) in enumerate(zip(points, others, strict=False)):
+        lines += [
+            f"trial {number}: {name} {_value(given.get(name))} instead of {_value(was.get(name))}"
+            for name in sorted(was.keys() | given.keys())
+            if was.get(name) != given.get(name)
+        ]
+    if len(points) != len(others):
+        what = "--trials {} instead of {}" if key == "points" else "{} first points instead of {}"
+        lines.append(what.format(len(others), len(points)))
+    return lines
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(values, list) and any(isinstance(value, dict) for value in values):
-        values = {str(i): value for i, value in enumerate(values)}
     if isinstance(values, dict) and values:
         return {
             k: v
@@ -92,8 +125,12 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix: values}
 
 
-def _value(values: dict[str, Any], name: str) -> str:
-    return json.dumps(values[name], ensure_ascii=False) if name in values else "nothing"
+def _value(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, str):
+        return value if len(value) < _DIGEST_LETTERS else f"{value[:12]}…"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _first_example(old: list[Any], new: list[Any]) -> list[str]:

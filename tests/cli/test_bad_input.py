@@ -393,11 +393,11 @@ def test_a_changed_definition_is_refused_with_the_difference(
 ) -> None:
     stored("tiny")
     line = refused("run", tiny, "--data", "embedded", "--epochs", 7)
-    assert "recipe.epochs: 2 is stored, 7 was given" in line
+    assert "--epochs 7 instead of 2" in line
     assert "`mnist-tune resume tiny`" in line
     line = refused("run", tiny, "--data", "embedded", "--seeds", 3, "--pruner", "median")
-    assert "seeds: 2 is stored, 3 was given" in line
-    assert 'pruner: "none" is stored, "median" was given' in line
+    assert "--seeds 3 instead of 2" in line
+    assert "--pruner median instead of none" in line
 
 
 def test_resume_without_the_study_file_says_which_one(

@@ -326,7 +326,7 @@ def test_a_changed_study_is_refused_and_nothing_changes(finished: Finished) -> N
     done = place.call("run", path, *EMBEDDED)
     assert (done.returncode, done.stdout) == (2, "")
     _question, error = done.stderr.splitlines()
-    assert "seeds: 2 is stored, 3 was given" in error
+    assert "--seeds 3 instead of 2" in error
     assert (place.rows(dump), place.states()) == before
 
 

@@ -75,26 +75,26 @@ def test_blind_to_file_and_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ("1e-6, 1e-3", "1e-6, 2e-3", "space.l2.high: 0.001 is stored, 0.002 was given"),
-        ("1e-3, log=True", "1e-3, log=False", "space.l2.log: true is stored, false was given"),
-        ("8, 64, log=True", "8, 64, step=8", "space.width_0.step: 1 is stored, 8 was given"),
-        ("epochs=20", "epochs=21", "recipe.epochs: 20 is stored, 21 was given"),
-        ("epochs=20", "epochs=20, batch_size=64", "recipe.batch_size: 128 is stored, 64 was given"),
+        ("1e-6, 1e-3", "1e-6, 2e-3", "space l2 high 0.002 instead of 0.001"),
+        ("1e-3, log=True", "1e-3, log=False", "space l2 log false instead of true"),
+        ("8, 64, log=True", "8, 64, step=8", "space width_0 step 8 instead of 1"),
+        ("epochs=20", "epochs=21", "--epochs 21 instead of 20"),
+        ("epochs=20", "epochs=20, batch_size=64", "recipe batch_size 64 instead of 128"),
         (
             "epochs=20",
             'epochs=20, schedule="cosine"',
-            'recipe.schedule: "constant" is stored, "cosine" was given',
+            "recipe schedule cosine instead of constant",
         ),
-        ("seeds=3", "seeds=4", "seeds: 3 is stored, 4 was given"),
-        ("seeds=3", 'seeds=3, pruner="median"', 'pruner: "none" is stored, "median" was given'),
+        ("seeds=3", "seeds=4", "--seeds 4 instead of 3"),
+        ("seeds=3", 'seeds=3, pruner="median"', "--pruner median instead of none"),
         (
             "seeds=3",
             'seeds=3, protocol="notebook"',
-            'protocol: "holdout" is stored, "notebook" was given',
+            "--protocol notebook instead of holdout",
         ),
-        ("seeds=3", "seeds=3, study_seed=1", "plan.study_seed: 0 is stored, 1 was given"),
-        ('sampler="tpe"', 'sampler="random"', 'plan.sampler: "tpe" is stored, "random" was given'),
-        ('"l2": 1e-4', '"l2": 2e-4', "plan.first.0.l2: 0.0001 is stored, 0.0002 was given"),
+        ("seeds=3", "seeds=3, study_seed=1", "--study-seed 1 instead of 0"),
+        ('sampler="tpe"', 'sampler="random"', "--sampler random instead of tpe"),
+        ('"l2": 1e-4', '"l2": 2e-4', "trial 0: l2 0.0002 instead of 0.0001"),
     ],
 )
 def test_sees_what_changes_results_and_says_it_in_one_line(
@@ -108,7 +108,9 @@ def test_sees_what_changes_results_and_says_it_in_one_line(
 
 def test_sees_other_data(tmp_path: Path) -> None:
     before, after = text_of(tmp_path), text_of(tmp_path, data="e" * 64)
-    assert differences(before, after) == [f'data: "{DATA}" is stored, "{"e" * 64}" was given']
+    assert differences(before, after) == [
+        f"images (--data) with sha256 {'e' * 64} instead of {DATA}"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -143,13 +145,9 @@ def test_sees_a_constant_in_a_branch_that_is_rarely_taken(tmp_path: Path) -> Non
 def test_points_of_a_grid_are_told_apart_one_by_one(tmp_path: Path) -> None:
     before = text_of(tmp_path, GRID_FILE)
     after = text_of(tmp_path, changed("24, 32", "24, 33", GRID_FILE))
-    assert differences(before, after) == ["plan.points.3.width_0: 32 is stored, 33 was given"]
+    assert differences(before, after) == ["trial 3: width_0 33 instead of 32"]
     shorter = text_of(tmp_path, GRID_FILE, trials=6)
-    assert differences(before, shorter) == [
-        "plan.points.6.depth: 1 is stored, nothing was given",
-        "plan.points.6.l2: 0.0001 is stored, nothing was given",
-        "plan.points.6.width_0: 56 is stored, nothing was given",
-    ]
+    assert differences(before, shorter) == ["--trials 6 instead of 7"]
 
 
 def test_study_seed_does_not_matter_to_a_grid(tmp_path: Path) -> None:
@@ -157,7 +155,7 @@ def test_study_seed_does_not_matter_to_a_grid(tmp_path: Path) -> None:
 
 
 def test_rehearsal_differs(tmp_path: Path) -> None:
-    assert "recipe.epochs: 20 is stored, 3 was given" in differences(
+    assert "--epochs 3 instead of 20" in differences(
         text_of(tmp_path), text_of(tmp_path, quick=True)
     )
 
@@ -174,8 +172,21 @@ def test_a_parameter_more(tmp_path: Path) -> None:
         ),
     )
     lines = differences(text_of(tmp_path), after)
-    assert "space.p.high: nothing is stored, 0.5 was given" in lines
+    assert "space p high 0.5 instead of nothing" in lines
     assert not any(line.startswith("suggest") for line in lines)
+
+
+def test_another_sampler_is_one_difference(tmp_path: Path) -> None:
+    before, after = (
+        text_of(tmp_path, GRID_FILE),
+        text_of(tmp_path, GRID_FILE, sampler="tpe", trials=9),
+    )
+    assert differences(before, after) == ["--sampler tpe instead of grid"]
+
+
+def test_another_precision_is_compared_with_the_usual_one(tmp_path: Path) -> None:
+    before, after = text_of(tmp_path), text_of(tmp_path, precision="bfloat16")
+    assert differences(before, after) == ["--precision bfloat16 instead of float32"]
 
 
 def test_long_lists_are_cut(tmp_path: Path) -> None:

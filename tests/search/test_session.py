@@ -94,7 +94,7 @@ def test_another_definition_is_refused_with_what_differs(database: Database) -> 
         opened(database, epochs=20, seeds=5)
     assert str(caught.value) == (
         "study l2_factor is stored with another definition "
-        "(recipe.epochs: 40 is stored, 20 was given; seeds: 3 is stored, 5 was given); "
+        "(--epochs 20 instead of 40; --seeds 5 instead of 3); "
         "type `mnist-tune resume l2_factor` for the options it was started with, "
         "put an edited study file back, or give this one another --name"
     )
@@ -103,7 +103,9 @@ def test_another_definition_is_refused_with_what_differs(database: Database) -> 
 def test_other_data_are_refused(database: Database) -> None:
     definition = define("l2_factor", Overrides())
     open_session(database, definition, SOURCE)
-    with pytest.raises(DefinitionError, match=r"\(data: "):
+    with pytest.raises(
+        DefinitionError, match=r"\(images \(--data\) with sha256 e{12}… instead of d{12}…\)"
+    ):
         open_session(database, definition, replace(SOURCE, sha256="e" * 64))
 
 
