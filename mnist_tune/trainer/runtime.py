@@ -64,6 +64,7 @@ def import_tensorflow() -> Any:
         finally:
             if blocked:
                 del sys.modules["keras"]
+    tensorflow.get_logger().setLevel("ERROR")  # it warns where many networks are compiled, as here
     return tensorflow
 
 

@@ -15,6 +15,8 @@ from mnist_tune.trainer.runtime import available_cores, device, tensorflow
 
 tensorflow().zeros(1)  # as a notebook does that has used TensorFlow before
 assert device(available_cores() + 1).threads == available_cores()
+for number in range(9):  # programs of as many networks, of which it would warn
+    tensorflow().function(lambda: number)()
 """
 
 
