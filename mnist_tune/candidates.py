@@ -345,6 +345,8 @@ def _loaded(path: Path, kind: _Kind) -> Any:
             f"{path}: its shapes are {shapes[0]} → {shapes[1]}; {kind.option} needs "
             f"(None, 28, 28) → {(None, *kind.output)}, for images of 0–1"
         )
+    if any(type(layer).__name__ == "Rescaling" for layer in model.layers):
+        raise InputError(f"{path} scales pixels itself: give a model that takes images of 0–1")
     return model
 
 

@@ -105,6 +105,7 @@ def compile_model(model: Any, network: Network, recipe: Recipe) -> None:
         loss=loss,
         metrics=[loss, "mean_squared_error"] if denoises else ["accuracy"],
     )
+    model.optimizer.build(model.trainable_variables)  # else Keras warns who loads the file
 
 
 def save_model(model: Any, path: Path) -> None:

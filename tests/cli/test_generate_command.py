@@ -71,13 +71,17 @@ def test_a_value_out_of_range_names_its_option(
     assert not (folder / "out").exists()
 
 
-def test_a_file_without_a_code_cannot_draw(call: Call, location: Location, folder: Path) -> None:
+def test_a_file_without_a_code_or_for_other_pixels_cannot_draw(
+    call: Call, location: Location, folder: Path
+) -> None:
     from mnist_tune.trainer.runtime import tensorflow
 
     keras = tensorflow().keras
-    keras.Sequential(
-        [keras.Input((28, 28)), keras.layers.Rescaling(1 / 255), keras.layers.Identity()]
-    ).save(folder / "plain.keras")
-    said = call("generate", "--autoencoder", "plain.keras", "--data", "embedded", *OUT)
-    assert (said.code, said.out) == (2, "")
-    assert "plain.keras: the model has no layer named `code`" in said.err.splitlines()[-1]
+    for layer, wrong in (
+        (keras.layers.Identity(), "plain.keras: the model has no layer named `code`"),
+        (keras.layers.Rescaling(1 / 255), "plain.keras scales pixels itself: give a model that"),
+    ):
+        keras.Sequential([keras.Input((28, 28)), layer]).save(folder / "plain.keras")
+        said = call("generate", "--autoencoder", "plain.keras", "--data", "embedded", *OUT)
+        assert (said.code, said.out) == (2, "")
+        assert wrong in said.err.splitlines()[-1]

@@ -25,7 +25,7 @@ from mnist_tune.trainer.training import Trainer
 from tests.trainer.training_samples import runs_of, trained
 
 NETWORK = Mlp(hidden=(24, 16), l2=1e-4, activation="tanh", dropout=0.2, input_dropout=0.1)
-RECIPE = Recipe(epochs=2, batch_size=32, optimizer=Sgd(learning_rate=0.1))
+RECIPE = Recipe(epochs=2, batch_size=32, optimizer=Sgd(learning_rate=0.1, momentum=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_stranger_gets_the_metrics_of_the_tables(
     noisy = evaluation_images(images, coder.noise)
     np.savez(tmp_path / "images.npz", images=images, labels=labels, noisy=noisy)
     told = subprocess.run(
-        [sys.executable, "-c", LOADED_ELSEWHERE],
+        [sys.executable, "-W", "error::UserWarning", "-c", LOADED_ELSEWHERE],
         check=True,
         cwd=tmp_path,
         env={**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"},
