@@ -42,7 +42,14 @@ def list_command(storage: str | None, form: str) -> None:
         for file in builtin_files()
         if file.name not in names
     ]
-    print_rows(rows, form, _LIST)
+    if form != "table":
+        print_rows(rows, form, _LIST)
+        return
+    if stored:
+        print_rows(rows[: len(stored)], form, _LIST)
+        click.echo()
+    not_run = [{"built-in study": row["study"], **row} for row in rows[len(stored) :]]
+    print_rows(not_run, form, ("built-in study", "question"))
 
 
 @click.command("status")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import shutil
 import sys
@@ -18,6 +19,10 @@ from click.core import ParameterSource
 from mnist_tune.commands import GLUE, as_called, suggest_storage, unbroken
 from mnist_tune.errors import MnistTuneError
 from mnist_tune.storage.location import Location
+
+_GAP = 2  # between the columns of a table
+_LEAST_ROOM = 32  # of the last column beside the others
+_NARROWEST = 12  # that another column becomes
 
 Command = TypeVar("Command", bound=Callable[..., object])
 Decorator = Callable[[Command], Command]
@@ -205,23 +210,35 @@ def _print_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
 
 
 def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Columns two spaces apart; the last one is folded to the width of the terminal.
+    """Columns two spaces apart; on a terminal cells break at words, so that lines fit.
 
-    By hand, since importing a library for tables takes longer than all the rest of `status`.
+    Where the last column has no room, it comes below the others. By hand, since importing a library
+    for tables takes longer than all the rest of `status`.
     """
     lines = [[column.replace("_", " ") for column in columns]]
     lines += [[_cell(row.get(column)) for column in columns] for row in rows]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    indent = sum(widths[:-1]) + 2 * (len(columns) - 1)
+    below = False
+    if sys.stdout.isatty():  # in a pipe or a file nothing needs to be folded
+        width = shutil.get_terminal_size().columns
+        room = width - sum(widths[:-1]) - _GAP * (len(widths) - 1)
+        below = room < min(_LEAST_ROOM, widths[-1]) and len(widths) > 2
+        fitted = widths[:-1] if below else widths
+        while sum(fitted) + _GAP * (len(fitted) - 1) > width and max(fitted) > _NARROWEST:
+            fitted[fitted.index(max(fitted))] -= 1
+        widths = [*fitted, width - _GAP] if below else fitted
+    beside = len(widths) - below
     lines.insert(1, ["─" * width for width in widths])
-    # In a pipe or a file nothing needs to be folded.
-    room = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else widths[-1]
-    for cells in lines:
-        start = "".join(cell.ljust(width + 2) for cell, width in zip(cells, widths, strict=True))
-        rest = textwrap.wrap(cells[-1], max(room, 20)) or [""]
-        click.echo((start[:indent] + rest[0]).rstrip())
-        for more in rest[1:] if set(cells[-1]) != {"─"} else []:
-            click.echo(" " * indent + more)
+    for number, cells in enumerate(lines):
+        folded = [
+            textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
+            for cell, width in zip(cells, widths, strict=True)
+        ]
+        for parts in itertools.zip_longest(*folded[:beside], fillvalue=""):
+            padded = (part.ljust(width + _GAP) for part, width in zip(parts, widths, strict=False))
+            click.echo("".join(padded).rstrip())
+        for part in folded[-1] if below and number > 1 else ():
+            click.echo(" " * _GAP + part)
 
 
 def _flat(value: object) -> object:

@@ -23,7 +23,7 @@ from mnist_tune.search.session import open_session
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from tests.cli.conftest import STUDY, Call
-from tests.processes import environment
+from tests.processes import Place, environment
 
 TENSORFLOW = {"tensorflow", "keras"}
 SLOW = TENSORFLOW | {"distributed", "numpy", "optuna", "pandas", "rich"}
@@ -240,6 +240,17 @@ def test_the_storage_is_found_by_the_environment(
 ) -> None:
     monkeypatch.setenv("MNIST_TUNE_STORAGE", str(stored / "storage" / "mnist_tune.db"))
     assert json.loads(call("status", "--format", "json").out)[0]["study"] == "tiny"
+
+
+def test_listings_break_at_words_on_a_terminal(stored: Path) -> None:
+    lines = Place(stored).on_terminal("list")
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert "  Which L2 factor does a tiny network want?" in lines  # below the row of the study
+    start = lines.index(next(line for line in lines if line.startswith("denoiser")))
+    assert lines[start].endswith(" noise out better")
+    assert lines[start + 1].strip() == "than a dense one, at all levels?"
+    assert max(map(len, Place(stored).on_terminal("status"))) <= 80
 
 
 def test_lines_break_at_words_but_not_within_commands() -> None:
