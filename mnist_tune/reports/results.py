@@ -171,25 +171,17 @@ class StudyResults:
         return Counter(entry.trial.state for entry in self.trials)
 
     @property
-    def selected(self) -> tuple[tuple[str, RankedTrial], ...]:
-        """The trials that a report speaks of, with why; each once."""
+    def selected_networks(self) -> list[tuple[str, RankedTrial]]:
+        """The trials that a report speaks of, with why; of those with equal networks the first."""
         confirmed = self.trial(self.latest.trial_number) if self.latest else None
-        found: dict[int, tuple[str, RankedTrial]] = {}
+        found: dict[Sequence[Any], tuple[str, RankedTrial]] = {}
         for why, entry in (
             ("best", self.best),
             ("confirmed", confirmed),
             ("smallest like the best", self.smallest),
         ):
             if entry is not None:
-                found.setdefault(entry.number, (why, entry))
-        return tuple(found.values())
-
-    @property
-    def selected_networks(self) -> list[tuple[str, RankedTrial]]:
-        """The same without those whose network an earlier one has."""
-        found: dict[Sequence[Any], tuple[str, RankedTrial]] = {}
-        for why, entry in self.selected:
-            found.setdefault(entry.network.layers, (why, entry))
+                found.setdefault(entry.network.layers, (why, entry))
         return list(found.values())
 
     def trial(self, number: int) -> RankedTrial:
