@@ -13,6 +13,7 @@ from mnist_tune.storage.optuna_adapter import load_study, open_optuna
 from mnist_tune.storage.overview import study_overview
 from mnist_tune.storage.store import Store
 from mnist_tune.storage.whole_studies import rename_study
+from tests.storage.storage_samples import sqlite_only
 from tests.storage.study_samples import content, files_below, make_analysis, make_study, uid_of
 
 
@@ -27,11 +28,7 @@ def place(location: Location) -> Location:
     return location
 
 
-@pytest.fixture
-def location(tmp_path: object) -> Location:
-    return Location.parse(f"{tmp_path}/trials.db")
-
-
+@sqlite_only
 def test_names_change_and_nothing_else(place: Location) -> None:
     before, files = content(place.path), files_below(place.artifacts)
     assert rename_study(place, "a", "other name")
@@ -49,7 +46,6 @@ def test_names_change_and_nothing_else(place: Location) -> None:
 
 
 def test_a_study_that_a_dashboard_has_renamed_gets_its_name_back(place: Location) -> None:
-    assert place.path is not None
     with open_database(place, create=False) as database, database.transaction() as connection:
         connection.exec_driver_sql("UPDATE studies SET study_name = 'x' WHERE study_name = 'a'")
     assert rename_study(place, "a", "x")
@@ -57,6 +53,7 @@ def test_a_study_that_a_dashboard_has_renamed_gets_its_name_back(place: Location
         load_study(database, name="x", uid=uid_of("a"))
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
