@@ -17,7 +17,7 @@ from mnist_tune.reports.provenance import SearchedParameter
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDE = 100  # values that span more than this factor stand on a log axis
+WIDE = 100  # points of a plan that span more than this factor stand on a log axis
 _NARROW = 5  # and those of a log axis that span less have even ticks
 _LARGE = 10_000  # numbers from here on are written as 20k
 _FAR = 10  # distances between the quartiles of all means
@@ -86,7 +86,9 @@ def parameter_axis(parameter: SearchedParameter, values: Sequence[Any]) -> Figur
     positive = [value for value in values if value > 0]
     least, whole = min(positive, default=1.0), parameter.kind == "int"
     most = max(positive, default=1.0)
-    if not (parameter.log or most > WIDE * least) or min(values) < 0 or not positive:
+    # A plan says by its points what is meant; a sampler may meet a value next to 0 by chance.
+    log = parameter.log or (parameter.points and most > WIDE * least)
+    if not log or min(values) < 0 or not positive:
         return FigureAxis(title, "linear", whole, least, most)
     scale: Literal["log", "symlog"] = "log" if len(positive) == len(values) else "symlog"
     return FigureAxis(title, scale, whole, least, most)

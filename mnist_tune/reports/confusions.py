@@ -231,7 +231,7 @@ def draw_misclassified(errors: PredictionErrors) -> Drawing:
     """A sheet of the hardest images: true digit, most frequent wrong answer, how many seeds err."""
     hardest, seeds = errors.hardest(), len(errors.predicted)
     rows = -(-len(hardest) // _COLUMNS) or 1
-    drawing = figures.blank(figures.PAGE_INCHES, 0.95 * rows)
+    drawing = figures.blank(figures.PAGE_INCHES, 0.95 * rows + 0.2)
     for axes in drawing.subplots(rows, _COLUMNS, squeeze=False).flat:
         axes.set_axis_off()
     for axes, missed in zip(drawing.axes, hardest, strict=False):
@@ -239,4 +239,6 @@ def draw_misclassified(errors: PredictionErrors) -> Drawing:
         title = f"{missed.digit} → {missed.answer}  {missed.seeds}/{seeds}"
         colour = figures.VERMILION if missed.seeds == seeds else "black"
         axes.set_title(title, fontsize=6, pad=2, color=colour)
+    words = f"true digit → most frequent wrong answer, seeds of {seeds} that err; red where all do"
+    drawing.supxlabel(words, fontsize=6)
     return drawing

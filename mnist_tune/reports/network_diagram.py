@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -13,6 +15,12 @@ from mnist_tune.reports.figures import BLUE, COLUMN_INCHES, GREEN, GREY, ORANGE,
 _ROW_INCHES = 0.36
 _BOX = 0.74  # share of a row that its box fills
 _ROOM = 26  # characters of a kind that fit into a line before the shape
+_HEADINGS: tuple[tuple[float, Literal["left", "right"], str], ...] = (
+    (0.05, "left", "layer"),
+    (0.33, "left", "kind"),
+    (0.79, "right", "output"),
+    (0.95, "right", "parameters"),
+)
 _COLOURS: tuple[tuple[type[object] | tuple[type[object], ...], str], ...] = (
     (Dense, BLUE),
     ((Convolution, Deconvolution), GREEN),
@@ -24,12 +32,14 @@ _COLOURS: tuple[tuple[type[object] | tuple[type[object], ...], str], ...] = (
 def draw_network(network: Network) -> Drawing:
     """Layers from top to bottom, the image first and the sum of parameters last."""
     rows = len(network.layers) + 1
-    drawing = blank(COLUMN_INCHES, (rows + 0.8) * _ROW_INCHES)
+    drawing = blank(COLUMN_INCHES, (rows + 1.2) * _ROW_INCHES)
     drawing.set_layout_engine("none")
     axes = drawing.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(0, 1)
-    axes.set_ylim(-rows - 0.3, 0.5)
+    axes.set_ylim(-rows - 0.3, 0.9)
+    for place, align, heading in _HEADINGS:
+        axes.text(place, 0.62, heading, ha=align, va="center", fontsize=5.5, color=GREY)
     _draw_box(axes, 0, "image", "pixels 0–1", "28×28", 0, GREY)
     for row, layer in enumerate(network.layers, start=1):
         _draw_arrow(axes, row)

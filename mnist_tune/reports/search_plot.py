@@ -7,8 +7,9 @@ does; where all networks have the same size, the trial number. `search_drawing` 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -101,68 +102,52 @@ class SearchPlot:
         return tuple(p for p, beyond in zip(self.points, far, strict=True) if beyond)
 
 
-def search_plot(results: StudyResults) -> SearchPlot | None:
-    """Make the numbers of the study's figure; None if no trial is complete."""
-    complete = results.complete
+def search_plots(results: StudyResults) -> Mapping[str, Callable[[], SearchPlot]]:
+    """Name of each figure → what makes its numbers; the main one first, nothing without a result.
+
+    The others show the same against what else networks cost, where that differs.
+    """
+    complete, parameters = results.complete, results.provenance.parameters
     if not complete:
-        return None
-    parameters = results.provenance.parameters
+        return {}
+    sizes = {entry.number: entry.trial.parameters for entry in complete}
+    costs: list[tuple[str, str, Mapping[int, float]]] = [
+        ("parameters", "Number of parameters", sizes),
+        ("multiply_adds", "Multiply-adds per image", results.multiply_adds),
+    ]
+    costs = [cost for cost in costs if len({cost[2].get(entry.number) for entry in complete}) > 1]
     varied = varied_parameters(parameters, complete) or parameters
+    known = all(entry.number in results.train_seconds for entry in complete)
+    if known and (costs or len(varied) > 1):
+        costs.append(("seconds", "Seconds of training for each seed", results.train_seconds))
+    found: dict[str, Callable[[str], SearchPlot]] = {}
     name = varied[0].name if len(varied) == 1 and varied[0].numeric else ""
     if name and all(name in entry.trial.params for entry in complete):
         places = {entry.number: float(entry.trial.params[name]) for entry in complete}
         axis = parameter_axis(varied[0], list(places.values()))
-        return _plot(results, axis, re.sub(r"\W+", "_", name), places)
-    sizes = _sizes(results)
-    if len(set(sizes.values())) > 1:
-        return _cost_plot(results, "parameters", "Number of parameters", sizes)
-    numbers = {entry.number: float(entry.number) for entry in complete}
-    return _plot(results, FigureAxis("Trial", "linear"), "trial", numbers)
+        found[re.sub(r"\W+", "_", name)] = partial(_plot, results, axis, places)
+    elif len(set(sizes.values())) == 1:
+        numbers = {entry.number: float(entry.number) for entry in complete}
+        found["trial"] = partial(_plot, results, FigureAxis("Trial", "linear"), numbers)
+    for against, title, by_trial in costs:
+        axis = _cost_axis(title, [by_trial[entry.number] for entry in complete])
+        found.setdefault(against, partial(_plot, results, axis, by_trial, sized=True))
+    return {
+        (named := f"{results.metric.key}_against_{against}"): partial(make, named)
+        for against, make in found.items()
+    }
 
 
-def cost_plots(results: StudyResults) -> Iterator[SearchPlot]:
-    """The same against what else a network costs, where that differs and the main figure lacks it."""
-    main, sizes, operations = search_plot(results), _sizes(results), results.multiply_adds
-    if main is None:
-        return
-    sized, counted = (
-        len({costs.get(entry.number) for entry in results.complete}) > 1
-        for costs in (sizes, operations)
-    )
-    if sized and main.name != f"{results.metric.key}_against_parameters":
-        yield _cost_plot(results, "parameters", "Number of parameters", sizes)
-    if counted:
-        yield _cost_plot(results, "multiply_adds", "Multiply-adds per image", operations)
-    known = all(entry.number in results.train_seconds for entry in results.complete)
-    several = len(varied_parameters(results.provenance.parameters, results.complete)) > 1
-    if known and (sized or counted or several):
-        title = "Seconds of training for each seed"
-        yield _cost_plot(results, "seconds", title, results.train_seconds, whole=False)
-
-
-def _sizes(results: StudyResults) -> Mapping[int, float]:
-    return {entry.number: entry.trial.parameters for entry in results.complete}
-
-
-def _cost_plot(
-    results: StudyResults,
-    against: str,
-    title: str,
-    places: Mapping[int, float],
-    *,
-    whole: bool = True,
-) -> SearchPlot:
-    costs = [places[entry.number] for entry in results.complete]
-    least, most = max(min(costs), 1e-9), max(costs)
-    axis = FigureAxis(title, "log" if most > _WIDE * least else "linear", whole, least, most)
-    return _plot(results, axis, against, places, sized=True)
+def _cost_axis(title: str, costs: Sequence[float]) -> FigureAxis:
+    whole, least, most = isinstance(costs[0], int), max(min(costs), 1e-9), max(costs)
+    return FigureAxis(title, "log" if most > _WIDE * least else "linear", whole, least, most)
 
 
 def _plot(
     results: StudyResults,
     axis: FigureAxis,
-    against: str,
     places: Mapping[int, float],
+    name: str,
     *,
     sized: bool = False,
 ) -> SearchPlot:
@@ -182,7 +167,7 @@ def _plot(
     ]
     front = pareto_front(results.complete, places) if sized else ()
     found = SearchPlot(
-        name=f"{metric.key}_against_{against}",
+        name=name,
         axis=axis,
         points=tuple(sorted(points, key=lambda point: (point.x, point.name))),
         images=results.provenance.validation_name,

@@ -6,7 +6,7 @@ when somebody wants it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from mnist_tune.reports.configurations import RankedTrial
 from mnist_tune.reports.documents import caption
 from mnist_tune.reports.figures import Figure, FigureContent
 from mnist_tune.reports.results import StudyResults
-from mnist_tune.reports.search_plot import SearchPlot, cost_plots, search_plot
+from mnist_tune.reports.search_plot import SearchPlot, search_plots
 
 
 def study_figures(connection: Connection, results: StudyResults) -> tuple[Figure, ...]:
@@ -59,14 +59,14 @@ def network_figure(results: StudyResults, entry: RankedTrial) -> Figure:
 
 
 def _search_figures(results: StudyResults) -> Iterator[Figure]:
-    def read(plot: SearchPlot) -> FigureContent:
+    def read(make: Callable[[], SearchPlot]) -> FigureContent:
         from mnist_tune.reports.search_drawing import draw_search
 
+        plot = make()
         return plot.caption, partial(draw_search, plot)
 
-    main = search_plot(results)
-    for plot in [main, *cost_plots(results)] if main else ():
-        yield Figure(plot.name, partial(read, plot), results.provenance.warning)
+    for name, make in search_plots(results).items():
+        yield Figure(name, partial(read, make), results.provenance.warning)
 
 
 def _parameter_figures(results: StudyResults) -> Iterator[Figure]:

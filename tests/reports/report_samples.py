@@ -23,6 +23,7 @@ from mnist_tune.definitions.space import space_to_json
 from mnist_tune.networks import Autoencoder, Block, Cnn, Mlp, Network, network_to_json
 from mnist_tune.recipes import Recipe, Sgd, recipe_to_json
 from mnist_tune.reports.results import StudyResults
+from mnist_tune.reports.search_plot import SearchPlot, search_plots
 from mnist_tune.storage.records import (
     ConfirmationRow,
     EpochRow,
@@ -111,6 +112,11 @@ def joined(sample: Sample, parts: Sequence[Sample]) -> Sample:
 
 Stored = Callable[[Sample], Connection]
 Read = Callable[[Sample], StudyResults]
+
+
+def plotted(results: StudyResults) -> SearchPlot:
+    """The numbers of the main figure."""
+    return next(iter(search_plots(results).values()))()
 
 
 def save(connection: Connection, sample: Sample) -> None:

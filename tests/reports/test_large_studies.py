@@ -20,7 +20,7 @@ from mnist_tune.reports.documents import markdown_document
 from mnist_tune.reports.export import FRAMES, study_frame
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.results import read_results
-from mnist_tune.reports.search_plot import SearchPlot, search_plot
+from mnist_tune.reports.search_plot import SearchPlot
 from mnist_tune.reports.study_figures import study_figures
 from mnist_tune.reports.study_report import study_report
 from mnist_tune.reports.tables import comparison_table, runs_table
@@ -58,9 +58,7 @@ def many(trials: int, build: Build = dense, collapsed: int = 0, seeds: int = 3) 
 
 
 def plotted(read: Read, sample: Sample) -> SearchPlot:
-    found = search_plot(read(sample))
-    assert found is not None
-    return found
+    return samples.plotted(read(sample))
 
 
 def drawn(plot: SearchPlot) -> Figure:

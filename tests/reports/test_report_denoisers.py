@@ -11,7 +11,6 @@ import pytest
 from mnist_tune.metrics import DENOISING_ERROR
 from mnist_tune.reports.documents import Document
 from mnist_tune.reports.export import export_study
-from mnist_tune.reports.search_plot import search_plot
 from mnist_tune.reports.study_report import study_report
 from mnist_tune.reports.tables import configurations_table
 from tests.reports import report_samples as samples
@@ -83,8 +82,7 @@ def test_tables_of_classifiers_stay_as_they_were(stored: Stored, tmp_path: Path)
 
 
 def test_the_figure_shows_errors_in_thousandths(read: Read) -> None:
-    figure = search_plot(read(samples.autoencoders()))
-    assert figure is not None
+    figure = samples.plotted(read(samples.autoencoders()))
     assert figure.metric is DENOISING_ERROR
     assert figure.band is None
     assert [point.standing for point in figure.points] == ["worse", "like best", "best"]

@@ -16,18 +16,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from mnist_tune.networks import Mlp
 from mnist_tune.reports.figures import Figure
-from mnist_tune.reports.results import StudyResults, read_results
+from mnist_tune.reports.results import read_results
 from mnist_tune.reports.search_drawing import draw_search
-from mnist_tune.reports.search_plot import SearchPlot, search_plot
+from mnist_tune.reports.search_plot import SearchPlot, search_plots
 from mnist_tune.reports.study_figures import study_figures
 from tests.reports import report_samples as samples
-from tests.reports.report_samples import Read, Sample, Stored
-
-
-def plotted(results: StudyResults) -> SearchPlot:
-    found = search_plot(results)
-    assert found is not None
-    return found
+from tests.reports.report_samples import Read, Sample, Stored, plotted
 
 
 def drawn(plot: SearchPlot) -> Figure:
@@ -147,7 +141,7 @@ def test_networks_of_one_size_with_several_parameters_are_drawn_by_trial(read: R
 
 def test_nothing_complete_is_not_drawn(read: Read) -> None:
     failed = samples.trial(0, Mlp(hidden=(8,)), {"l2": 1e-5}, (), state="failed", reason="error")
-    assert search_plot(read(Sample(samples.study()).plus(failed))) is None
+    assert search_plots(read(Sample(samples.study()).plus(failed))) == {}
 
 
 EVERY_KIND = {

@@ -25,7 +25,7 @@ from mnist_tune.reports.export import export_study
 from mnist_tune.reports.figures import Figure
 from mnist_tune.reports.learning_curves import best_curves
 from mnist_tune.reports.results import read_results
-from mnist_tune.reports.search_plot import cost_plots, search_plot
+from mnist_tune.reports.search_plot import search_plots
 from mnist_tune.reports.study_figures import study_figures
 from mnist_tune.reports.study_report import study_report
 from mnist_tune.reports.tables import configurations_table
@@ -99,8 +99,7 @@ def test_curves_are_those_of_the_epochs_table(stored: Stored) -> None:
 def test_no_smaller_network_matches_one_of_the_front(read: Read) -> None:
     found = pareto_front(read(samples.widths()).trials)
     assert [entry.trial.trial_number for entry in found] == [0, 4, 1, 2]
-    figure = search_plot(read(samples.widths()))
-    assert figure is not None
+    figure = samples.plotted(read(samples.widths()))
     means = [mean for _, mean in figure.front]
     assert means == sorted(means)
     assert len(means) == 4
@@ -108,14 +107,14 @@ def test_no_smaller_network_matches_one_of_the_front(read: Read) -> None:
 
 def test_multiply_adds_stand_beside_the_parameters_of_convolutional_networks(read: Read) -> None:
     results = read(samples.cnns())
-    figure = next(plot for plot in cost_plots(results) if plot.name.endswith("multiply_adds"))
+    figure = search_plots(results)["accuracy_against_multiply_adds"]()
     assert figure.axis.title == "Multiply-adds per image"
     wanted = {entry.network.multiply_adds for entry in results.trials}
     assert {point.x for point in figure.points} == wanted
     titles = [c.heading for s in study_report(results).sections if s.table for c in s.table.columns]
     assert "multiply-adds" in titles
-    others = cost_plots(read(samples.widths()))
-    assert [plot.name for plot in others] == ["accuracy_against_seconds"]
+    dense = search_plots(read(samples.widths()))
+    assert list(dense) == ["accuracy_against_parameters", "accuracy_against_seconds"]
 
 
 def test_the_contour_shows_the_two_most_important_parameters_that_vary_together(read: Read) -> None:
@@ -295,8 +294,7 @@ def test_no_text_of_a_diagram_runs_into_another(network: Cnn | ConvAutoencoder) 
 
 
 def test_the_caption_says_which_networks_the_named_trials_are(read: Read) -> None:
-    figure = search_plot(read(samples.widths()))
-    assert figure is not None
+    figure = samples.plotted(read(samples.widths()))
     assert "Trial 1 is 300-100. Trial 2 is 1024-512." in figure.caption
 
 
@@ -305,7 +303,7 @@ def test_networks_of_one_cost_are_not_drawn_against_it(read: Read) -> None:
     for number, rate in enumerate((0.2, 0.4)):
         network = Cnn(blocks=(Block(filters=8, dropout=rate),))
         sample = sample.plus(samples.trial(number, network, {"dropout": rate}, (9900, 9902)))
-    assert list(cost_plots(read(sample))) == []
+    assert len(search_plots(read(sample))) == 1
 
 
 def test_what_judges_the_search_is_called_by_its_name(stored: Stored) -> None:
@@ -339,11 +337,9 @@ def test_a_plane_of_all_pairs_is_drawn_as_cells(read: Read) -> None:
 
 def test_the_captions_speak_of_the_front_only_where_there_is_one(read: Read) -> None:
     with_front, without = (
-        search_plot(read(samples.widths())),
-        search_plot(read(samples.l2_search())),
+        samples.plotted(read(samples.widths())),
+        samples.plotted(read(samples.l2_search())),
     )
-    assert with_front is not None
-    assert without is not None
     assert "Step line" in with_front.caption
     assert "Step line" not in without.caption
 
