@@ -210,20 +210,25 @@ def reason_of(error: BaseException) -> str:
 
 
 def _about_call(text: str) -> str | None:
-    """What Python says of wrong arguments of one of our classes, in the words of a study file."""
-    called = re.match(r"(\w+)\.__init__\(\) (.*)", text)
-    kind = next(
-        (kinds[called[1]] for kinds in _CLASSES.values() if called and called[1] in kinds), None
-    )
-    if called is None or kind is None:
+    """What Python says of wrong arguments of a class or method of ours, in words of a study file."""
+    called = re.match(r"(\w+)\.(\w+)\(\) (.*)", text)
+    if called is None:
         return None
-    takes = list(inspect.signature(kind).parameters)
-    named = re.findall(r"'(\w+)'", called[2])
-    if "unexpected keyword argument" in called[2]:
-        return f"{called[1]} has no argument {named[0]!r}; {_nearest(named[0], takes)}"
-    if "missing" in called[2]:
-        return f"{called[1]} needs {', '.join(f'{name}=…' for name in named)}"
-    return f"{called[1]} takes its arguments by name: {', '.join(f'{name}=…' for name in takes)}"
+    owner, method, problem = called.groups()
+    classes = {name: kind for kinds in _CLASSES.values() for name, kind in kinds.items()}
+    if method == "__init__" and owner in classes:
+        what, takes = owner, inspect.signature(classes[owner]).parameters
+    elif method in vars(study.Trial):
+        what, takes = f"trial.{method}", inspect.signature(getattr(study.Trial, method)).parameters
+    else:
+        return None
+    names = [name for name in takes if name != "self"]
+    quoted = re.findall(r"'(\w+)'", problem)
+    if "unexpected keyword argument" in problem:
+        return f"{what} has no argument {quoted[0]!r}; {_nearest(quoted[0], names)}"
+    if "missing" in problem:
+        return f"{what} needs {', '.join(f'{name}=…' for name in quoted)}"
+    return f"{what} takes its arguments by name: {', '.join(f'{name}=…' for name in names)}"
 
 
 def _about_name(text: str) -> str | None:

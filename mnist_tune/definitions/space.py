@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -243,12 +244,15 @@ def _called(
         return probed, configuration
     except TrialPruned:
         return probed, None
-    except (DefinitionError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # the user's own code: a fault of the study file
         path = getattr(getattr(study.suggest, "__code__", None), "co_filename", None)
         line = f", in line {lines[-1]}" if (lines := lines_of(error, path)) else ""
         reason = reason_of(error)
+        ours = traceback.extract_tb(error.__traceback__)[-1].filename == __file__
+        if isinstance(error, DefinitionError) and (ours or not line):
+            raise  # it names the parameter or the point, or is about what was returned
         if reason.startswith(type(error).__name__):
             values = probed.values or "no parameter yet"
             comma = "," if line else ""

@@ -493,6 +493,23 @@ def test_a_read_only_storage(tmp_path: Path, read_only: str) -> None:
     assert contents(tmp_path) == before
 
 
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="needs setpriv")
+@pytest.mark.parametrize(
+    ("locked", "advice"), [("tiny.py", "make it readable"), (".", "make its folder readable")]
+)
+def test_a_study_file_that_is_closed_to_us(tmp_path: Path, locked: str, advice: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "tiny.py").write_text(STUDY, encoding="utf-8")
+    place, study = Place(tmp_path), tmp_path / "mine" / "tiny.py"
+    closed = tmp_path / "mine" / locked
+    if os.geteuid() == 0:
+        os.chown(closed, 1234, 1234)  # else it is open to us as to its owner
+    closed.chmod(0o600 if closed.is_file() else 0o700)
+    done = place.call("run", str(study), wrapper=AS_ANYBODY if os.geteuid() == 0 else ())
+    line = the_line(Said(done.returncode, done.stdout, done.stderr))
+    assert line == f"study file {study} cannot be read: Permission denied; {advice}"
+
+
 # What no command could be given, and what damage does
 
 

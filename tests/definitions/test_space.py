@@ -144,7 +144,12 @@ REFUSED: list[tuple[Callable[[Any], Any], str]] = [
     (lambda t: t.suggest_categorical("x", [(64, 64)]), "choice (64, 64) cannot be stored"),
     (lambda t: t.suggest_categorical("x", [float("nan")]), "choice nan cannot be stored"),
     (lambda t: t.suggest_float("x", "a", "b"), "suggest(trial) raised ValueError: "),
-    (lambda t: t.suggest_float("x", 0), "suggest(trial) raised TypeError: "),
+    (lambda t: t.suggest_float("x", 0), ": trial.suggest_float needs high=…"),
+    (
+        lambda t: t.suggest_int("x", 0, hihg=1),
+        "trial.suggest_int has no argument 'hihg'; did you mean high?",
+    ),
+    (lambda t: Mlp(hidden=(8,), activation="gleu"), ": Mlp activation='gleu': give one of relu"),  # type: ignore[arg-type]
     (lambda t: t.suggest_uniform("x", 0, 1), "set_user_attr, not trial.suggest_uniform"),
     (lambda t: 1 / 0, "suggest(trial) raised ZeroDivisionError: division by zero, in line "),
     (lambda t: [][t.suggest_int("x", 3, 9)], "with {'x': 3}"),
