@@ -113,30 +113,13 @@ def markdown_document(document: Document) -> str:
     return "\n\n".join(_blocks(document)) + "\n"
 
 
-def print_document(document: Document, console: Console) -> None:
-    """Print the whole report."""
-    from rich.panel import Panel
-    from rich.text import Text
-
-    console.print(Text(document.title, style="bold"))
-    for alert in document.alerts:
-        console.print(Panel(Text(alert, style="bold"), border_style="red"))
-    for section in document.sections:
-        if section.title:
-            console.print()
-            console.print(Text(section.title, style="bold underline"))
-        _print_text(section, console)
-        if section.table is not None and (text := section.table.text()).rows:
-            _print_table(text, console)
-
-
-def terminal_text(document: Document) -> str:
-    """The whole report as it is printed."""
+def terminal_text(document: Document, width: int | None = None) -> str:
+    """The whole report as it is printed, by default as wide as the terminal."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(width=width)
     with console.capture() as captured:
-        print_document(document, console)
+        _print(document, console)
     return captured.get().replace(GLUE, " ")
 
 
@@ -160,6 +143,22 @@ def _blocks(document: Document) -> Iterator[str]:
             yield markdown_table(text)
         if section.key == "figures":
             yield from (f"![{f.caption}]({f.name}.png)\n\n{f.caption}" for f in document.figures)
+
+
+def _print(document: Document, console: Console) -> None:
+    from rich.panel import Panel
+    from rich.text import Text
+
+    console.print(Text(document.title, style="bold"))
+    for alert in document.alerts:
+        console.print(Panel(Text(alert, style="bold"), border_style="red"))
+    for section in document.sections:
+        if section.title:
+            console.print()
+            console.print(Text(section.title, style="bold underline"))
+        _print_text(section, console)
+        if section.table is not None and (text := section.table.text()).rows:
+            _print_table(text, console)
 
 
 def _print_text(section: Section, console: Console) -> None:

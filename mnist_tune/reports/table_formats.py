@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from io import BytesIO
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
@@ -19,15 +21,20 @@ _FORMULA = ("=", "+", "-", "@", "\t")  # how a cell begins that spreadsheets run
 _BLOCK = 10_000  # records that are text at once
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
-_BETWEEN = 12.0  # points between two columns: twice \tabcolsep
 _PAGE_ROWS = 40
-# Size of letters → width of the text of `article` at 10 points, in points of that size.
-_SIZES = {"": 345.0, r"\small": 375.0, r"\footnotesize": 405.0}
+# Size of letters, width of the text of `article` at 10 points in points of that size, and between
+# two columns.
+_SIZES = (
+    ("", 345.0, 12.0),
+    (r"\small", 375.0, 13.0),
+    (r"\footnotesize", 405.0, 14.0),
+    (r"\footnotesize\setlength{\tabcolsep}{2pt}", 405.0, 5.0),
+)
+_HEADING = 13  # characters in a line, at least
 _LETTER_WIDTHS = {"0123456789–": 5.0, "ijl.,;: ": 3.4, "frt()-": 4.0, "mwMW%±−≈Δ×+<>=": 8.4}
 _NUMBER = re.compile(
     r"(?P<sign>[+−-])?(?P<whole>\d[\d,]*)(\.(?P<decimals>\d+))?(e(?P<exponent>-?\d+))?"
 )
-_ASCII = str.maketrans({"Δ": "Delta", "≈": "about", "±": "+-", "–": "-", "−": "-"})
 _LATEX_ESCAPES = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -46,6 +53,8 @@ _LATEX_ESCAPES = str.maketrans(
         "−": "$-$",
         "±": r"$\pm$",
         "≈": r"$\approx$",
+        "≥": r"$\geq$",
+        "≤": r"$\leq$",
         "Δ": r"$\Delta$",
         "×": r"$\times$",
         "–": "--",
@@ -141,9 +150,7 @@ def latex_table(table: TextTable) -> str:
     packages = f"booktabs,siunitx{',longtable' if long else ''}"
     environment = "longtable" if long else "tabular"
     lines = [f"% \\usepackage{{{packages}}}"]
-    lines += [f"% left out, to fit the page: {', '.join(dropped)}".translate(_ASCII)] * bool(
-        dropped
-    )
+    lines += [f"% left out, to fit the page: {', '.join(dropped)}"] * bool(dropped)
     lines += [f"{{{size}"] * bool(size)
     lines += [
         rf"\begin{{{environment}}}{{@{{}}{types}@{{}}}}",
@@ -162,9 +169,10 @@ def latex_table(table: TextTable) -> str:
 def _fitted(table: TextTable) -> tuple[str, TextTable, tuple[str, ...]]:
     """The size of letters at which the table fits, the largest that does, and `fit` at that size."""
     found: tuple[str, TextTable, tuple[str, ...]] = ("", table, ())
-    for size, width in _SIZES.items():
-        found = (size, *fit(table, width + _BETWEEN, _latex_width))
-        if sum(map(_latex_width, found[1].columns)) <= width + _BETWEEN:
+    for size, room, between in _SIZES:
+        width = partial(_latex_width, between=between)
+        found = (size, *fit(table, room + between, width))
+        if sum(map(width, found[1].columns)) <= room + between:
             break
     return found
 
@@ -174,9 +182,17 @@ def _latex_row(cells: Iterable[str]) -> str:
 
 
 def _heading(column: TextColumn, number: bool) -> str:
-    """In braces over a column of numbers, where it would be taken for one."""
-    escaped = column.heading.translate(_LATEX_ESCAPES)
-    return f"{{{escaped}}}" if number else escaped
+    """Several lines where it is much wider than its column; in braces it is not taken for a number."""
+    lines = [line.translate(_LATEX_ESCAPES) for line in _heading_lines(column)]
+    stack = "" if number else f"[{column.align[0]}]"
+    found = "".join(lines)
+    if len(lines) > 1:
+        found = rf"\shortstack{stack}{{" + r"\\".join(lines) + "}"
+    return f"{{{found}}}" if number else found
+
+
+def _heading_lines(column: TextColumn) -> list[str]:
+    return wrap(column.heading, max(_HEADING, *map(len, column.cells), 0), break_long_words=False)
 
 
 def _cell(cell: str, number: bool) -> str:
@@ -207,9 +223,9 @@ def _number_type(column: TextColumn) -> str:
     return f"S[table-format={parts}{f'.{decimals}' if decimals else ''}{exponent}{plus}]"
 
 
-def _latex_width(column: TextColumn) -> float:
+def _latex_width(column: TextColumn, between: float) -> float:
     """About how many points a column takes in 10-point Computer Modern, rather more than less."""
-    return max(map(_text_width, (column.heading, *column.cells))) + _BETWEEN
+    return max(map(_text_width, ("", *_heading_lines(column), *column.cells))) + between
 
 
 def _text_width(cell: str) -> float:

@@ -18,12 +18,13 @@ from mnist_tune.denoising.measuring import measure
 from mnist_tune.errors import InputError
 from mnist_tune.reports.analyses import Analysis, write_analysis
 from mnist_tune.reports.export import check_writable
-from mnist_tune.reports.table_formats import frame_of
+from mnist_tune.reports.table_formats import frame_of, latex_table
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.records import AnalysisRow, PictureRow
 from mnist_tune.storage.store import Store
 from tests.denoising.denoising_samples import TEST_IMAGES, subject
+from tests.reports.report_samples import latex_columns
 
 LEVELS = (0.0, 0.4, 1.0)
 NAMES = ("noise", "help", "gains", "digits", "seeds")
@@ -188,3 +189,9 @@ def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path: Path) ->
 def test_preparing_leaves_nothing_in_the_folder(tmp_path: Path) -> None:
     check_writable(tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_latex_tables_fit_the_text_of_an_article(analysis: Analysis) -> None:
+    for table in analysis.tables:
+        _, points = latex_columns(latex_table(table.text()))
+        assert points <= 345, table.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -150,6 +151,20 @@ def opened(path: Path, *samples: Sample) -> Iterator[Connection]:
             yield connection
     finally:
         engine.dispose()
+
+
+def latex_columns(text: str) -> tuple[int, float]:
+    """How many columns a LaTeX table has, and about how many points it is wide."""
+    size, between = 8 if r"\footnotesize" in text else 9 if r"\small" in text else 10, 12
+    if r"\tabcolsep" in text:
+        between = 4
+    rows = [line.removesuffix(r" \\").split(" & ") for line in text.splitlines() if " & " in line]
+    # What a command draws is a character or two; of stacked lines the longest counts.
+    drawn = [[re.sub(r"\\[a-zA-Z]+(\[.\])?|[${}]", "", cell) for cell in row] for row in rows]
+    lengths = [[max(map(len, cell.split(r"\\"))) for cell in row] for row in drawn]
+    # A character of Computer Modern is on average somewhat narrower than half the size of type.
+    widths = [0.45 * size * max(column) for column in zip(*lengths, strict=True)]
+    return len(widths), sum(widths) + between * (len(widths) - 1)
 
 
 def definition(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-from io import StringIO
 
 import pytest
-from rich.console import Console
 
 from mnist_tune.networks import Mlp, network_to_json
 from mnist_tune.reports.columns import TextColumn, TextTable, fit
@@ -16,7 +13,7 @@ from mnist_tune.reports.documents import (
     Document,
     json_document,
     markdown_document,
-    print_document,
+    terminal_text,
 )
 from mnist_tune.reports.figures import stored_figure
 from mnist_tune.reports.results import StudyResults
@@ -41,10 +38,8 @@ KEYS = [
 
 
 def shown(results: StudyResults | Document, width: int = 80) -> str:
-    file = StringIO()
     report = results if isinstance(results, Document) else study_report(results)
-    print_document(report, Console(file=file, width=width, color_system=None))
-    return file.getvalue()
+    return terminal_text(report, width)
 
 
 def line(text: str, *words: str) -> str:
@@ -94,7 +89,7 @@ def test_the_short_report_says_what_to_type_next(
     read: Read, sample: samples.Sample, first: str
 ) -> None:
     (*_, commands) = short_report(read(sample)).sections
-    assert commands.text[0].startswith(f"`mnist-tune {first} l2_factor`")
+    assert commands.text[0].endswith(f": `mnist-tune {first} l2_factor`")
 
 
 def test_the_short_report_labels_what_is_no_result(read: Read) -> None:
@@ -359,14 +354,9 @@ def many_parameters() -> samples.Sample:
 def test_latex_tables_fit_the_text_of_an_article(read: Read, sample: samples.Sample) -> None:
     results = read(sample)
     for made in (configurations_table, runs_table, comparison_table):
-        text = latex_table(made(results).text())
-        size = next((p for s, p in ((r"{\small", 9), (r"{\footnotesize", 8)) if s in text), 10)
-        rows = [line.removesuffix(r" \\").split(" & ") for line in text.splitlines() if "&" in line]
-        # A character of Computer Modern is on average somewhat narrower than half the size of type.
-        plain = [[len(re.sub(r"\\[a-zA-Z]+|[${}]", "", cell)) for cell in row] for row in rows]
-        widths = [0.45 * size * max(column) for column in zip(*plain, strict=True)]
-        assert len(widths) >= 4
-        assert sum(widths) + 12 * (len(widths) - 1) <= 345
+        columns, points = samples.latex_columns(latex_table(made(results).text()))
+        assert columns >= 4
+        assert points <= 345
 
 
 def test_latex_table(read: Read) -> None:

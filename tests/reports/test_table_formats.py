@@ -103,6 +103,18 @@ def test_latex_numbers_are_for_siunitx() -> None:
     ]
 
 
+def test_latex_headings_wider_than_their_columns_are_stacked() -> None:
+    columns = (
+        TextColumn("median filter, % right", ("98.27 ± 0.10",)),
+        TextColumn("test images of seed", ("1",)),
+        TextColumn("≥", ("x",)),
+    )
+    head = latex_table(TextTable(columns)).splitlines()[3]
+    assert head == (
+        r"\shortstack[r]{median\\filter, \%\\right} & {\shortstack{test images\\of seed}} & $\geq$ \\"
+    )
+
+
 def test_latex_tables_longer_than_a_page_break() -> None:
     def made(rows: int) -> str:
         return latex_table(TextTable((TextColumn("a", ("x",) * rows),)))
@@ -113,7 +125,8 @@ def test_latex_tables_longer_than_a_page_break() -> None:
 
 
 def escaped(text: str) -> str:
-    return latex_table(TextTable((TextColumn(text),))).splitlines()[3].removesuffix(r" \\")
+    table = TextTable((TextColumn("x", (text,), "left"),))
+    return latex_table(table).splitlines()[5].removesuffix(r" \\")
 
 
 def test_latex_escapes_what_would_break_a_document() -> None:
