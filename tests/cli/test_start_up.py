@@ -246,11 +246,15 @@ def test_listings_break_at_words_on_a_terminal(stored: Path) -> None:
     lines = Place(stored).on_terminal("list")
     assert len(lines) < 24
     assert max(map(len, lines)) <= 80
-    assert "  Which L2 factor does a tiny network want?" in lines  # below the row of the study
+    assert lines[2].endswith("  Which L2 factor does a tiny network")
+    assert lines[3].strip() == "want?"
     start = lines.index(next(line for line in lines if line.startswith("denoiser")))
     assert lines[start].endswith(" noise out better")
     assert lines[start + 1].strip() == "than a dense one, at all levels?"
     assert max(map(len, Place(stored).on_terminal("status"))) <= 80
+    lines = Place(stored).on_terminal("baselines")
+    assert max(map(len, lines)) <= 80
+    assert lines[3].startswith("  LeCun, Cortes and Burges")  # below, where it has room
 
 
 def test_lines_break_at_words_but_not_within_commands() -> None:
