@@ -11,7 +11,7 @@ PROGRAM_VARIABLE = "MNIST_TUNE_COMMAND"  # set by scripts/mnist-tune
 STORAGE_VARIABLE = "MNIST_TUNE_SUGGESTED_STORAGE"  # for this process and those that it starts
 
 GLUE = "\ue000"  # stands for a space at which no line may break
-_WITHOUT_STORAGE = {"baselines", "data", "new", "worker"}
+_WITHOUT_STORAGE = {"baselines", "completion", "data", "new", "worker"}
 _IN_BACKTICKS = re.compile(r"`mnist-tune ((?:'[^']*'|[^`'])*)`")
 
 

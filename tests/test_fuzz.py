@@ -130,8 +130,9 @@ def _judged(tmp_path: Path, text: str) -> None:
 
 # Command lines
 
-# doctor starts TensorFlow to look for a device, dashboard serves until somebody stops it.
-COMMANDS = sorted(set(app.commands) - {"doctor", "dashboard"})
+# doctor starts TensorFlow to look for a device, dashboard serves until somebody stops it, completion
+# writes into the shell's start-up files.
+COMMANDS = sorted(set(app.commands) - {"completion", "doctor", "dashboard"})
 HARMLESS = {"list", "baselines"}
 OPTIONS = sorted(
     {

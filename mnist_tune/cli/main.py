@@ -13,7 +13,7 @@ import sys
 
 import click
 
-from mnist_tune.cli import digits, machine, manage, monitor, results, run
+from mnist_tune.cli import completion, digits, machine, manage, monitor, results, run
 from mnist_tune.cli.options import log
 from mnist_tune.commands import program
 from mnist_tune.errors import Incomplete, InputError, Interrupted
@@ -27,7 +27,7 @@ def app() -> None:
     """Hyperparameter studies on MNIST that resume exactly and report honestly."""
 
 
-for module in (run, manage, monitor, results, digits, machine):
+for module in (run, manage, monitor, results, digits, machine, completion):
     for command in vars(module).values():
         if isinstance(command, click.Command):
             app.add_command(command)
@@ -54,7 +54,8 @@ def guarded(command: click.Command, name: str) -> None:
         logger.addHandler(_StderrHandler())
     try:
         _refuse_broken_text()
-        raise SystemExit(command(prog_name=name, standalone_mode=False))
+        variable = completion.COMPLETE_VARIABLE
+        raise SystemExit(command(prog_name=name, complete_var=variable, standalone_mode=False))
     except click.ClickException as error:
         # Declared final, but click offers no other way to what `show` prints.
         error.message = _printable(error.message)  # type: ignore[misc]

@@ -53,7 +53,7 @@ def list_command(storage: str | None, form: str) -> None:
 
 
 @click.command("status")
-@click.argument("study", required=False)
+@options.optional_study
 @options.storage
 @options.list_format
 def status_command(study: str | None, storage: str | None, form: str) -> None:
@@ -166,7 +166,7 @@ def backup_command(study: str, file: str, storage: str | None) -> None:
 
 
 @click.command("copy")
-@click.argument("study", required=False)
+@options.optional_study
 @click.option(
     "--from",
     "--storage",

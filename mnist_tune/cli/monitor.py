@@ -23,7 +23,7 @@ MANY_TRIALS = 5_000
 
 
 @click.command("dashboard")
-@click.argument("study", required=False)
+@options.optional_study
 @click.option("--port", type=click.IntRange(0, 65_535), help="8080, or the next free one.")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address or name to listen on."

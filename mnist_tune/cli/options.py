@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from mnist_tune.cli import completion
 from mnist_tune.commands import GLUE, as_called, suggest_storage, unbroken
 from mnist_tune.errors import MnistTuneError
 from mnist_tune.storage.location import Location
@@ -27,7 +28,8 @@ _NARROWEST = 12  # that another column becomes
 Command = TypeVar("Command", bound=Callable[..., object])
 Decorator = Callable[[Command], Command]
 
-study_name = click.argument("study")
+study_name = click.argument("study", shell_complete=completion.studies)
+optional_study = click.argument("study", required=False, shell_complete=completion.studies)
 _storage = click.option(
     "--storage",
     envvar="MNIST_TUNE_STORAGE",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnist_tune.cli import options
+from mnist_tune.cli import completion, options
 from mnist_tune.commands import as_called
 from mnist_tune.errors import DefinitionError
 from mnist_tune.storage.location import Location
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # pandas and SQLAlchemy cost a second, which `--help` does no
 
 
 @click.command("report")
-@click.argument("study", required=False)
+@options.optional_study
 @click.option(
     "--all",
     "every",
@@ -72,7 +72,7 @@ def export_command(study: str, out: Path, storage: str | None) -> None:
 
 
 @click.command("best")
-@options.study_name
+@click.argument("study", shell_complete=completion.references)
 @click.option(
     "--save",
     type=click.Path(path_type=Path),
@@ -185,7 +185,13 @@ def _output(text: str, out: Path | None) -> None:
 
 
 @click.command("compare")
-@click.argument("things", metavar="A B …", nargs=-1, required=True)
+@click.argument(
+    "things",
+    metavar="A B …",
+    nargs=-1,
+    required=True,
+    shell_complete=completion.references,
+)
 @options.format_option("text", "markdown", "json", "csv", "latex")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write into a file instead."

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from mnist_tune.cli import options
+from mnist_tune.cli import completion, options
 from mnist_tune.cli.results import print_report
 from mnist_tune.errors import Incomplete, InputError, Interrupted
 from mnist_tune.storage.location import VARIABLE, Location
@@ -34,13 +34,20 @@ _OVERRIDES = options.stacked(
     click.option("--quick", is_flag=True, help="Rehearsal: few epochs and seeds, as STUDY-quick."),
     click.option(
         "--protocol",
+        shell_complete=completion.choices("SearchProtocol"),
         help="holdout (test set sealed) or notebook (selects on the test set, and says so).",
     ),
     click.option("--epochs", type=int, help="Epochs of each run."),
     click.option("--seeds", type=int, help="Runs of each trial."),
     click.option("--trials", type=int, help="Trials in total, however often resumed."),
-    click.option("--sampler", help="grid, random, tpe, gp, cmaes, nsgaii or auto."),
-    click.option("--pruner", help="none, median or hyperband."),
+    click.option(
+        "--sampler",
+        shell_complete=completion.choices("Sampler", "grid"),
+        help="grid, random, tpe, gp, cmaes, nsgaii or auto.",
+    ),
+    click.option(
+        "--pruner", shell_complete=completion.choices("Pruner"), help="none, median or hyperband."
+    ),
     click.option(
         "--precision", help="float32, or bfloat16: faster only where the processor has it."
     ),
@@ -172,7 +179,7 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("run")
-@click.argument("study")
+@click.argument("study", shell_complete=completion.study_files)
 @click.option("--name", help="Name in the storage; the study's own by default.")
 @_OVERRIDES
 @options.no_confirm
@@ -208,7 +215,7 @@ def run_command(
 
 
 @click.command("resume")
-@click.argument("study", required=False)
+@options.optional_study
 @options.no_confirm
 @options.retry_failed
 @_run_options

@@ -155,6 +155,26 @@ def study_overview(location: Location, name: str) -> StudyOverview:
     return _named(studies_overview(location), name, location)
 
 
+def study_names(location: Location) -> tuple[str, ...]:
+    """Names of the studies, the oldest first; StorageError if they cannot be read."""
+    study = TABLES[StudyRow].c
+    with reading_ours(location) as connection:
+        if connection is None:
+            return ()
+        return tuple(connection.scalars(select(study.name).order_by(study.created_at, study.name)))
+
+
+def trial_numbers(location: Location, name: str) -> tuple[int, ...]:
+    """Numbers of the trials of a study that have ended; StorageError if they cannot be read."""
+    study, trial = TABLES[StudyRow].c, TABLES[TrialRow].c
+    uid = select(study.uid).where(study.name == name).scalar_subquery()
+    with reading_ours(location) as connection:
+        if connection is None:
+            return ()
+        numbers = select(trial.trial_number).where(trial.study_uid == uid)
+        return tuple(connection.scalars(numbers.order_by(trial.trial_number)))
+
+
 def study_progress(location: Location, name: str, column: str) -> StudyProgress:
     """Look at a study, epoch by epoch; `column` of its runs holds its metric, such as `val_accuracy`."""
     with reading_ours(location) as connection:
