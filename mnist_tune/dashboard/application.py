@@ -1,15 +1,17 @@
-"""The WSGI application: optuna-dashboard on one of our storages, with our artifact store and filter."""
+"""The WSGI application: optuna-dashboard on one of our storages, with our artifacts, filter and script."""
 
 from __future__ import annotations
 
 import logging
+import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
+from importlib import resources
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mnist_tune.dashboard.gate import Gate
+from mnist_tune.dashboard.request_filter import RequestFilter
 from mnist_tune.storage import sqlite_files
 from mnist_tune.storage.artifacts import ENDED, ArtifactFiles, study_of_artifact, trial_attributes
 from mnist_tune.storage.database import Database, open_database
@@ -21,6 +23,11 @@ from mnist_tune.storage.store import study_state
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from optuna.storages import BaseStorage
+
+_PAGE = re.compile(r"/dashboard(/.*)?")
+_PICTURE = re.compile(r"/artifacts/([0-9a-f]{32}-[0-9a-f]{16})")
+_SCRIPT = "/static/mnist_tune.js"
+_IN_PART = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_RANGE")
 
 
 def prepare(location: Location, *, read_only: bool) -> None:
@@ -36,12 +43,12 @@ def prepare(location: Location, *, read_only: bool) -> None:
 
 
 def page(location: Location, study: str | None) -> str:
-    """Return the path of a study's page, or of the list of all."""
+    """Return the path of a study's note, or of the list of all studies."""
     if study is None:
         return "dashboard"
     with open_database(location, create=False, read_only=True) as database:
         number = optuna_id(database, study)
-    return "dashboard" if number is None else f"dashboard/studies/{number}"
+    return "dashboard" if number is None else f"dashboard/studies/{number}/note"
 
 
 def application(location: Location, *, hosts: frozenset[str], read_only: bool) -> WSGIApplication:
@@ -60,8 +67,8 @@ def application(location: Location, *, hosts: frozenset[str], read_only: bool) -
     database = open_database(location, create=False, read_only=read_only, following=True)
     storage = open_cached(database, trial_attributes)
     artifacts = ArtifactStore(database, keep=not read_only)
-    return Gate(
-        _warmed(wsgi(storage, artifact_store=artifacts), storage),
+    return RequestFilter(
+        _extended(_warmed(wsgi(storage, artifact_store=artifacts), storage), artifacts),
         hosts=hosts,
         read_only=read_only,
         owner=lambda kind, number: owner_of(database, kind, number),
@@ -90,6 +97,49 @@ def _warmed(dashboard: WSGIApplication, storage: BaseStorage) -> WSGIApplication
     return application
 
 
+def _extended(dashboard: WSGIApplication, artifacts: ArtifactStore) -> WSGIApplication:
+    """Add a script to the page, and the pictures of notes, which name no study by Optuna's number."""
+    script = (resources.files("mnist_tune.dashboard") / "page.js").read_bytes()
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = str(environ.get("PATH_INFO", ""))
+        if path == _SCRIPT:
+            return _answer(start_response, "text/javascript; charset=utf-8", script)
+        if (found := _PICTURE.fullmatch(path)) and (picture := artifacts.found(found[1])):
+            with picture:
+                return _answer(start_response, "image/png", picture.read())
+        if environ.get("REQUEST_METHOD") == "GET" and _PAGE.fullmatch(path):
+            return _with_script(dashboard, environ, start_response)
+        return dashboard(environ, start_response)
+
+    return application
+
+
+def _with_script(
+    dashboard: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
+) -> Iterable[bytes]:
+    """The page as a whole, with our script in its head."""
+    started: list[Any] = []
+    whole = {key: value for key, value in environ.items() if key not in _IN_PART}
+
+    def start(*answer: Any) -> Callable[[bytes], object]:
+        started[:] = answer
+        return lambda _content: None
+
+    body = b"".join(dashboard(whole, start))
+    body = body.replace(b"</head>", f'<script src="{_SCRIPT}"></script></head>'.encode(), 1)
+    status, headers, *_ = started
+    changed = ("content-length", "last-modified", "etag")
+    kept = [(name, value) for name, value in headers if name.lower() not in changed]
+    start_response(status, [*kept, ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def _answer(start_response: StartResponse, kind: str, content: bytes) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(content)))])
+    return [content]
+
+
 class ArtifactStore(ArtifactFiles):
     """Artifact store of the dashboard: draws the artifacts of our studies on demand, and keeps them.
 
@@ -106,14 +156,15 @@ class ArtifactStore(ArtifactFiles):
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Open a picture or a file, or have the server answer that there is none."""
-        found = self._found(artifact_id)
+        found = self.found(artifact_id)
         if found is None:
             from bottle import HTTPError
 
             raise HTTPError(404, "There is nothing to show yet, or not any more.")
         return found
 
-    def _found(self, artifact_id: str) -> BinaryIO | None:
+    def found(self, artifact_id: str) -> BinaryIO | None:
+        """Open a picture or a file; None if there is none."""
         if study_of_artifact(artifact_id) is None:
             from optuna.artifacts.exceptions import ArtifactNotFound
 

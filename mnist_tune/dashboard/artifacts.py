@@ -49,6 +49,12 @@ class Artifact:
     follows: Literal["study", "trial", "nothing"]
     confirmed: bool = False
 
+    @property
+    def in_note(self) -> bool:
+        """Whether it is a picture of the study, other than of its errors on the test set."""
+        is_error = self.confirmed and self.follows == "study"
+        return self.shown.name.endswith(".png") and not is_error
+
 
 @dataclass(frozen=True, slots=True)
 class Made:

@@ -70,9 +70,14 @@ class Document:
     figures: tuple[Figure, ...] = ()
 
 
+def rendered(template: str, **values: Any) -> str:
+    """Render a template as it stands."""
+    return _environment().get_template(f"{template}.jinja").render(values)
+
+
 def paragraphs(template: str, **values: Any) -> tuple[str, ...]:
     """Render a template: blank lines separate paragraphs, of which each becomes one line."""
-    text = _environment().get_template(f"{template}.jinja").render(values)
+    text = rendered(template, **values)
     # Names that people gave keep their spaces.
     blocks = (re.sub(r"\s*\n\s*", " ", block.strip()) for block in text.split("\n\n"))
     return tuple(block for block in blocks if block)

@@ -57,6 +57,11 @@ class DashboardArtifact:
         return f"{self.uid}-{digest[:16]}"
 
     @property
+    def path(self) -> str:
+        """Where our dashboard serves it, whatever number Optuna has given to the study."""
+        return f"/artifacts/{self.id}"
+
+    @property
     def entry(self) -> str:
         """What Optuna keeps of an artifact: JSON, as of its `ArtifactMeta`."""
         kind, encoding = mimetypes.guess_type(self.name)

@@ -6,8 +6,8 @@
 - A change that a foreign page asks for is refused (its Origin is not this host).
 - Nothing is changed by GET or HEAD; read-only, nothing at all.
 - Of our studies only notes may be changed: what renames or deletes one, or tells the end of a
-  trial, would tear Optuna's half of it from ours. `mnist-tune delete` deletes both. A change whose
-  address is not understood is refused.
+  trial, would tear Optuna's half of it from ours. `mnist-tune delete` deletes both, and none is
+  made here, since it would lack ours. A change whose address is not understood is refused.
 - Artifacts may be read by this page alone, and run no script.
 - What optuna-dashboard answers with a traceback of its own is answered here, with a reason: a change
   that is no JSON object or is about something that is not there, a path that leads out of its files.
@@ -24,6 +24,8 @@ from io import BytesIO
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
+
+from mnist_tune.commands import as_called
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -51,7 +53,7 @@ _SANDBOX = ("Content-Security-Policy", "sandbox; default-src 'none'; style-src '
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class RequestFilter:
     """A WSGI application that lets through what is harmless.
 
     Attributes:
@@ -135,7 +137,7 @@ class Gate:
             LookupError: what it would change is not there.
         """
         if path == _NEW:
-            return None
+            return as_called("studies are not made here: `mnist-tune new NAME` starts a study file")
         found = _ADDRESSED.fullmatch(path)
         if found is None:
             return "this cannot be changed here"
@@ -146,9 +148,10 @@ class Gate:
             self.owner("trials", int(note[1]))
         if name is None or note:
             return None
-        return (
-            f"{name} belongs to mnist-tune: only notes can be changed here; "
-            f"`mnist-tune delete {shlex.quote(name)}` deletes it with all that belongs to it"
+        quoted = shlex.quote(name)
+        return as_called(
+            f"{name} belongs to mnist-tune: only notes can be changed here; `mnist-tune rename "
+            f"{quoted} NEW` renames it, `mnist-tune delete {quoted}` deletes it with all its files"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mnist_tune.dashboard.gate import Gate
+from mnist_tune.dashboard.request_filter import RequestFilter
 
 OURS = {("studies", 1): "l2_factor", ("trials", 7): "l2_factor", ("studies", 4): "my study"}
 FOREIGN = {("studies", 2), ("trials", 8)}
@@ -43,7 +43,7 @@ class Asked:
 
     def __init__(self, *, read_only: bool = False) -> None:
         self.behind = Behind()
-        self._gate = Gate(
+        self._filter = RequestFilter(
             self.behind,
             hosts=frozenset({"lab"}),
             read_only=read_only,
@@ -79,7 +79,7 @@ class Asked:
         def start(status: str, headers: list[tuple[str, str]], *_: object) -> None:
             self.status, self.headers = status, dict(headers)
 
-        answer = b"".join(self._gate(environ, start))  # type: ignore[arg-type]
+        answer = b"".join(self._filter(environ, start))  # type: ignore[arg-type]
         self.reason = "" if self.status.startswith("200") else json.loads(answer)["reason"]
         return self.status[:3]
 
