@@ -95,11 +95,13 @@ class Candidate:
         metric: DENOISING_ERROR of an autoencoder, ACCURACY of a classifier.
         origin: the best trial of a study, or a `.keras` file.
         others: names of studies that hold the same kind and were not taken.
+        named: whether somebody asked for it.
     """
 
     metric: Metric
     origin: TrainedTrial | Path
     others: tuple[str, ...] = ()
+    named: bool = True
 
     @property
     def noun(self) -> str:
@@ -130,7 +132,18 @@ class Candidate:
             f"The {self.noun} is {trained.trial.label} of {trained.study.name} (trial "
             f"{trained.trial.trial_number}, {state}{trained.measured_on} {self.metric.name} "
             f"{self.metric.shown(_mean(trained))}{average}{levels}); used: {runs} with "
-            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."
+            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}. {self._chosen()}"
+        )
+
+    def _chosen(self) -> str:
+        """By what it was chosen."""
+        if self.named:
+            return f"It was named by {_KINDS[self.metric.key].option}."
+        if not self.others:
+            return f"It was the only {self.noun} here."
+        return (
+            f"It was chosen from {1 + len(self.others)} studies here, confirmed ones first, by "
+            f"validation {self.metric.name}."
         )
 
     def to_json(self, used: int | None = None) -> dict[str, Any]:
@@ -287,7 +300,8 @@ def _best(store: Store, metric: Metric, sha256: str | None) -> Candidate:
         same = " trained on the same images" if sha256 else ""
         raise _none_yet(kind, f"no {kind.noun}{same} is stored yet")
     best, *others = sorted(found, key=_standing)
-    return Candidate(metric, _opened(best), tuple(other.study.name for other in others))
+    names = tuple(other.study.name for other in others)
+    return Candidate(metric, _opened(best), names, named=False)
 
 
 def _standing(trained: TrainedTrial) -> tuple[bool, bool, bool, bool, float]:

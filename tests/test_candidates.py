@@ -37,6 +37,10 @@ def test_the_lowest_error_and_the_highest_accuracy_win(location: Location) -> No
     best = find_candidate(location, DENOISING_ERROR, None)
     assert name_of(best) == "large"
     assert best.others == ("small",)
+    assert "It was chosen from 2 studies here" in best.described()
+    assert (
+        "named by --autoencoder" in find_candidate(location, DENOISING_ERROR, "small").described()
+    )
     assert tuple(best.to_json()["seeds"]) == SEEDS
     assert name_of(find_candidate(location, ACCURACY, None)) == "strong"
 

@@ -246,21 +246,22 @@ def _publish(analysis: Analysis, networks: _Networks, out: Path, form: str) -> N
 def _store(analysis: Analysis, location: Location) -> None:
     """Keep the analysis in the storage for reports, where there is one, and show it in the dashboard.
 
-    A study that is run meanwhile shows it itself.
+    It is shown with the autoencoder's study, which shows it itself while it runs, and no longer with
+    that of the analysis which it replaces.
     """
     from mnist_tune.dashboard.publication import publish_again
     from mnist_tune.storage.database import open_database
     from mnist_tune.storage.lease import holder
+    from mnist_tune.storage.records import AnalysisRow
     from mnist_tune.storage.store import Store
 
     try:
         with open_database(location, create=False) as database:
             store = Store(database)
+            rows = (*store.rows(AnalysisRow, name=analysis.name), analysis.row)
             store.write_analysis(analysis.row, analysis.pictures)
             names = [
-                study.name
-                for study in store.studies()
-                if analysis.name in {other.name for other in store.analyses_of(study)}
+                study.name for study in store.studies() if any(row.is_about(study) for row in rows)
             ]
     except StorageError as error:  # the files are there, and those are what was asked for
         log(f"not stored for reports: {error}")

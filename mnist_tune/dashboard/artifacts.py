@@ -25,11 +25,10 @@ from mnist_tune.storage.artifacts import (
     study_of_artifact,
 )
 from mnist_tune.storage.database import Database
-from mnist_tune.storage.records import PictureRow, StudyRow
+from mnist_tune.storage.records import AnalysisRow, PictureRow, StudyRow
 from mnist_tune.storage.schema import TABLES
 from mnist_tune.storage.store import Store, study_state
 
-_DOTS_PER_INCH = 130  # as sharp as a card of the dashboard is wide
 _TABLES = ("configurations", "runs", "comparison", "epochs")
 
 
@@ -50,10 +49,9 @@ class Artifact:
     confirmed: bool = False
 
     @property
-    def in_note(self) -> bool:
-        """Whether it is a picture of the study, other than of its errors on the test set."""
-        is_error = self.confirmed and self.follows == "study"
-        return self.shown.name.endswith(".png") and not is_error
+    def is_result(self) -> bool:
+        """Whether it is a picture of the study's search."""
+        return self.shown.name.endswith(".png") and not self.confirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,11 @@ def make(database: Database, artifact_id: str) -> Made | None:
     uid = study_of_artifact(artifact_id) or ""
     with database.reading() as connection:
         study = TABLES[StudyRow].c
-        name = connection.execute(select(study.name).where(study.uid == uid))
+        name = connection.execute(select(study.name).where(study.uid == uid)).scalar()
+        if name is None:  # it was deleted
+            return None
         try:
-            results = read_results(connection, name.scalar_one_or_none() or "")
+            results = read_results(connection, name)
         except Incomplete:
             return None
         of_all = chain(
@@ -96,7 +96,7 @@ def of_study(connection: Connection, results: StudyResults, store: Store) -> Ite
     for figure in study_figures(connection, results):
         draw = partial(_draw, figure)
         yield Artifact(shown(f"{figure.name}.png"), draw, "study", figure.confirmed)
-    for analysis in store.analyses_of(store.study(results.provenance.name)):
+    for analysis in analyses_about(results, store):
         for picture in store.rows(PictureRow, order=("position",), analysis=analysis.name):
             stored = partial(bytes, picture.png)
             yield Artifact(
@@ -104,6 +104,12 @@ def of_study(connection: Connection, results: StudyResults, store: Store) -> Ite
             )
     for name in _TABLES:
         yield Artifact(shown(f"{name}.csv"), partial(_csv, connection, results, name), "study")
+
+
+def analyses_about(results: StudyResults, store: Store) -> list[AnalysisRow]:
+    """What was measured of the study's autoencoder; where it lent a classifier, it shows nothing."""
+    study = store.study(results.provenance.name)
+    return [analysis for analysis in store.rows(AnalysisRow) if analysis.is_about(study)]
 
 
 def of_trials(connection: Connection, results: StudyResults) -> Iterator[Artifact]:
@@ -124,7 +130,7 @@ def shown_by_trials(
 
 
 def _draw(figure: Figure) -> bytes | None:
-    return figure.png(_DOTS_PER_INCH) if figure.at_hand else None
+    return figure.png() if figure.at_hand else None
 
 
 def _csv(connection: Connection, results: StudyResults, name: str) -> bytes:

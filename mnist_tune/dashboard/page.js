@@ -28,6 +28,7 @@ const style = document.createElement("style");
 style.textContent = `
 main { min-width: 0 }
 .MuiCardContent-root :is(table, pre) { display: block; overflow-x: auto }
+.MuiCardContent-root table { white-space: nowrap }
 .MuiCard-root:has(> div > img.MuiCardMedia-img) { width: min(100%, 30rem) }
 .MuiCard-root > div:has(> img.MuiCardMedia-img), img.MuiCardMedia-img { height: auto !important }
 img[src*="/artifacts/"] { cursor: zoom-in }

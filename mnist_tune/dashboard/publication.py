@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 
 from mnist_tune.commands import as_called, command_line
-from mnist_tune.dashboard.artifacts import Artifact, of_study
+from mnist_tune.dashboard.artifacts import Artifact, analyses_about, of_study
 from mnist_tune.errors import Incomplete
 from mnist_tune.metrics import ACCURACY
 from mnist_tune.reports import formatting
@@ -39,7 +39,7 @@ from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import OptunaStudy, load_study
 from mnist_tune.storage.overview import studies_overview
-from mnist_tune.storage.records import StudyRow
+from mnist_tune.storage.records import AnalysisRow, StudyRow
 from mnist_tune.storage.store import Store
 
 _MOST_ROWS = 20  # of configurations; more would push everything else out of sight
@@ -69,8 +69,9 @@ def publish(database: Database, study: OptunaStudy, row: StudyRow, *, whole: boo
         except Incomplete:
             _write_note(study, _early_note(row))
             return
-        artifacts = list(of_study(connection, results, Store(database)))
-    _write_note(study, _study_note(results, artifacts if whole else ()))
+        store = Store(database)
+        artifacts = list(of_study(connection, results, store))
+        _write_note(study, _study_note(results, artifacts, analyses_about(results, store)))
     latest = results.latest
     confirmed = None if latest is None or not latest.confirmation else latest.trial_number
     if confirmed is not None:
@@ -122,7 +123,9 @@ def _early_note(row: StudyRow) -> str:
     return "\n\n".join(parts)
 
 
-def _study_note(results: StudyResults, artifacts: Sequence[Artifact]) -> str:
+def _study_note(
+    results: StudyResults, artifacts: Sequence[Artifact], analyses: Sequence[AnalysisRow]
+) -> str:
     """Verdict, completeness, configurations, published numbers, warnings, what to type, figures."""
     compared = None
     if results.metric is ACCURACY and results.latest_comparisons:
@@ -139,7 +142,11 @@ def _study_note(results: StudyResults, artifacts: Sequence[Artifact]) -> str:
         most_rows=_MOST_ROWS,
         compared=compared,
         commands=_commands(next_commands(results)),
-        pictures=[_picture(a.shown) for a in artifacts if a.in_note],
+        pictures=[_picture(a.shown) for a in artifacts if a.is_result] if results.best else [],
+        analyses=[
+            (row, [_picture(a.shown) for a in artifacts if a.shown.name.startswith(f"{row.name}_")])
+            for row in analyses
+        ],
     )
     return as_called(re.sub(r"\n{3,}", "\n\n", note).strip())
 

@@ -179,6 +179,10 @@ class AnalysisRow:
     tables: Mapping[str, Any]  # table name → list of records
     text: tuple[str, ...]  # sentences
 
+    def is_about(self, study: StudyRow) -> bool:
+        """Whether the study made the autoencoder; others only lent a classifier."""
+        return _names(self.inputs.get("autoencoder"), study)
+
     def uses(self, study: StudyRow) -> bool:
         """Whether a study is named anywhere in the inputs, by its uid or its name."""
         return _names(self.inputs, study)

@@ -29,6 +29,11 @@ class Dashboard:
     url: str
 
     @property
+    def study(self) -> str:
+        """Where the other pages of the study begin."""
+        return self.url.removesuffix("/note")
+
+    @property
     def base(self) -> str:
         return self.url.partition("/dashboard")[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -45,12 +46,13 @@ def rows(place: Place) -> Rows:
 # What it shows
 
 
-def test_it_prints_the_page_of_the_study(shown: Dashboard) -> None:
+def test_it_prints_the_address_of_the_note(shown: Dashboard) -> None:
     assert shown.url.startswith("http://127.0.0.1:")
-    assert shown.url.endswith("/dashboard/studies/1")
+    assert shown.url.endswith("/dashboard/studies/1/note")
     status, body = shown.ask(shown.url.removeprefix(shown.base))
     assert status == 200
     assert b"<title>Optuna Dashboard</title>" in body
+    assert b'<script src="/static/mnist_tune.js">' in body
 
 
 def test_the_note_tells_how_things_stand(shown: Dashboard) -> None:
@@ -58,7 +60,19 @@ def test_the_note_tells_how_things_stand(shown: Dashboard) -> None:
     assert note.startswith("## tiny\n\n> **Embedded digits")
     assert "2 of 2 planned have ended (2 complete, 0 pruned, 0 failed), 2 seeds each" in note
     assert "opened once; confirmation 1" in note
-    assert "mnist-tune resume tiny " in note
+    assert "mnist-tune report tiny " in note
+    assert "resume" not in note  # it is finished
+
+
+def test_the_note_shows_pictures_that_copies_show_too(shown: Dashboard) -> None:
+    note = shown.json("/api/studies/1")["note"]["body"]
+    paths = re.findall(r"\[!\[[a-z0-9 ]+\]\((/artifacts/\S+)\)\]\((/artifacts/\S+)\)", note)
+    assert paths
+    for path, full in paths:
+        assert path == full
+        assert re.fullmatch(r"/artifacts/[0-9a-f]{32}-[0-9a-f]{16}", path)  # no number of Optuna's
+        assert shown.ask(path)[1].startswith(b"\x89PNG")
+    assert shown.ask(f"/artifacts/{'0' * 32}-{'0' * 16}")[0] == 404
 
 
 def test_trials_and_study_carry_pictures_and_tables(shown: Dashboard) -> None:
@@ -153,6 +167,8 @@ def test_a_study_cannot_be_torn_apart(shown: Dashboard, finished: Place) -> None
     assert shown.ask("/api/studies/1", "DELETE")[0] == 403
     assert shown.ask("/api/studies/1/rename", "POST", {"study_name": "x"})[0] == 403
     assert shown.ask("/api/trials/1/tell", "POST", {"state": "Fail"})[0] == 403
+    new = {"study_name": "x", "directions": ["minimize"]}
+    assert shown.ask("/api/studies", "POST", new)[0] == 403
     assert rows(finished) == before
 
 
@@ -271,7 +287,7 @@ ODD = {
     "a note that is a list": (b"PUT /api/studies/1/note HTTP/1.1", b"[1]", 400),
     "a note that is nothing": (b"PUT /api/studies/1/note HTTP/1.1", b"", 400),
     "a trial's note that is null": (b"PUT /api/studies/1/1/note HTTP/1.1", b"null", 400),
-    "a new study that is null": (b"POST /api/studies HTTP/1.1", b"null", 400),
+    "a new study that is null": (b"POST /api/studies HTTP/1.1", b"null", 403),
     "a note of no study": (b"PUT /api/studies/99/note HTTP/1.1", b'{"version":1,"body":""}', 404),
     "an id beyond all": (b"PUT /api/studies/%d/note HTTP/1.1" % 10**30, b"{}", 404),
     "a picture of no study": (b"GET /artifacts/99/0123 HTTP/1.1", b"", 404),

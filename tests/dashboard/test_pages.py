@@ -92,7 +92,7 @@ def test_the_list_shows_the_study(tab: Tab, shown: Dashboard) -> None:
 
 
 def test_the_history_is_drawn_with_the_name_of_the_metric(tab: Tab, shown: Dashboard) -> None:
-    page = tab.open(shown.url)
+    page = tab.open(shown.study)
     expect(plots(page)).to_be_visible()
     expect(page.get_by_text("validation accuracy").first).to_be_visible()
     for title in ("History", "Hyperparameter Importance", "Timeline"):
@@ -101,7 +101,7 @@ def test_the_history_is_drawn_with_the_name_of_the_metric(tab: Tab, shown: Dashb
 
 
 def test_the_analytics_are_drawn(tab: Tab, shown: Dashboard) -> None:
-    page = tab.open(f"{shown.url}/analytics")
+    page = tab.open(f"{shown.study}/analytics")
     for title in ("Slice", "Contour", "Rank"):
         expect(page.get_by_text(title, exact=True).first).to_be_visible()
     expect(plots(page)).to_be_visible()
@@ -109,7 +109,7 @@ def test_the_analytics_are_drawn(tab: Tab, shown: Dashboard) -> None:
 
 
 def test_a_trial_shows_its_numbers_and_pictures(tab: Tab, shown: Dashboard) -> None:
-    page = tab.open(f"{shown.url}/trials?numbers=0")
+    page = tab.open(f"{shown.study}/trials?numbers=0")
     expect(page.get_by_role("heading", name=re.compile("Trial 0"))).to_be_visible()
     for text in ("learning_curves.png", "network.png"):
         expect(page.get_by_text(text)).to_be_visible()
@@ -121,7 +121,7 @@ def test_a_trial_shows_its_numbers_and_pictures(tab: Tab, shown: Dashboard) -> N
 def test_the_confirmed_trial_shows_what_it_got_wrong(tab: Tab, shown: Dashboard) -> None:
     trials = shown.json("/api/studies/1")["trials"]
     (number,) = (trial["number"] for trial in trials if trial["note"]["body"])
-    page = tab.open(f"{shown.url}/trials?numbers={number}")
+    page = tab.open(f"{shown.study}/trials?numbers={number}")
     expect(page.get_by_text("confusion_matrix.png")).to_be_visible()
     expect(page.get_by_role("columnheader", name="test accuracy %")).to_be_visible()
     drawn_pictures(page, 4)
@@ -129,7 +129,7 @@ def test_the_confirmed_trial_shows_what_it_got_wrong(tab: Tab, shown: Dashboard)
 
 
 def test_the_table_has_columns_that_can_be_sorted(tab: Tab, shown: Dashboard) -> None:
-    page = tab.open(f"{shown.url}/smartSelection")
+    page = tab.open(f"{shown.study}/smartSelection")
     for column in ("val_accuracy_mean", "val_accuracy_std", "n_seeds", "parameters"):
         head = page.locator("th", has_text=f"UserAttribute {column}")
         expect(head.get_by_role("button")).to_be_attached()
@@ -138,16 +138,53 @@ def test_the_table_has_columns_that_can_be_sorted(tab: Tab, shown: Dashboard) ->
 
 
 def test_the_note_is_a_page_with_tables_and_commands(tab: Tab, shown: Dashboard) -> None:
-    page = tab.open(f"{shown.url}/note")
+    page = tab.open(shown.url)
     expect(page.get_by_role("heading", name="tiny", exact=True)).to_be_visible()
     expect(page.get_by_text("Embedded digits: only 5,000 of the 70,000").first).to_be_visible()
     expect(page.get_by_role("columnheader", name="accuracy %").first).to_be_visible()
-    expect(page.get_by_text("mnist-tune resume tiny")).to_be_visible()
+    expect(page.get_by_text("mnist-tune report tiny")).to_be_visible()
+    drawn_pictures(page, 2)
+    assert tab.wrong == []
+
+
+def test_a_study_of_the_list_opens_on_its_note(tab: Tab, shown: Dashboard) -> None:
+    page = tab.open(f"{shown.base}/dashboard")
+    page.get_by_text("tiny").click()
+    page.wait_for_url("**/dashboard/studies/1/note")
+    expect(page.get_by_role("heading", name="tiny", exact=True)).to_be_visible()
+    page.goto(f"{shown.study}/analytics")
+    page.locator("a[href$='/dashboard/studies/1']").first.click()  # of the menu
+    expect(page.get_by_role("heading", name="History")).to_be_visible()
+    assert tab.wrong == []
+
+
+@pytest.mark.parametrize("place", ["note", "trials?numbers=0"])
+def test_a_picture_opens_in_full_on_a_click(tab: Tab, shown: Dashboard, place: str) -> None:
+    page = tab.open(f"{shown.study}/{place}")
+    drawn_pictures(page, 1)
+    picture = page.locator("img[src*='/artifacts/']").first
+    assert picture.bounding_box()["width"] > 400  # type: ignore[index]
+    with page.expect_popup() as opened:
+        picture.click()
+    full = opened.value
+    full.wait_for_url("**/artifacts/**")
+    assert full.evaluate("document.images[0].naturalWidth") > 600
+    full.close()
+    assert f"/studies/1/{place}" in page.url
+    assert tab.wrong == []
+
+
+def test_a_note_fits_a_phone(tab: Tab, shown: Dashboard) -> None:
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    page = tab.open(shown.url)
+    drawn_pictures(page, 2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("Math.max(...[...document.images].map(i => i.clientWidth))") > 200
     assert tab.wrong == []
 
 
 def test_the_study_shows_its_figures_and_tables(tab: Tab, shown: Dashboard) -> None:
-    page = tab.open(shown.url)
+    page = tab.open(shown.study)
     for name in ("accuracy_against_l2.png", "configurations.csv", "misclassified.png"):
         expect(page.get_by_text(name)).to_be_attached()
     drawn_pictures(page, 5)
@@ -164,12 +201,26 @@ def test_a_deletion_is_refused_and_the_page_stays_usable(
         page.get_by_label("delete study").first.click()
         page.get_by_role("button", name="Yes").click()
         expect(page.get_by_text("Failed to delete study (id=1)")).to_be_visible()
+        reason = "read-only" if options else "`mnist-tune delete tiny` deletes it"
+        expect(page.get_by_role("alert").filter(has_text=reason)).to_be_visible()
         assert f"403 {shown.base}/api/studies/1" in tab.wrong
         tab.wrong.clear()
         tab.open(f"{shown.base}/dashboard/studies/1")
         expect(plots(page)).to_be_visible()
         assert tab.wrong == []
     assert finished.rows("SELECT * FROM trials") == before
+
+
+def test_no_study_is_made_there(tab: Tab, shown: Dashboard, finished: Place) -> None:
+    page = tab.open(f"{shown.base}/dashboard")
+    page.get_by_role("button", name="Create", exact=True).click()
+    page.get_by_label("Study name").fill("of my own")
+    page.get_by_role("dialog").get_by_role("button", name="Create").click()
+    reason = page.get_by_role("alert").filter(has_text="studies are not made here")
+    expect(reason).to_be_visible()
+    reason.click()
+    expect(reason).to_have_count(0)
+    assert len(finished.rows("SELECT * FROM studies")) == 1
 
 
 @pytest.mark.thorough
@@ -183,13 +234,13 @@ def test_a_running_study_moves_before_ones_eyes(tab: Tab, tmp_path: Path) -> Non
         running.until(lambda: "dashboard: http" in running.stderr, "the dashboard was there")
         url = running.stderr.partition("dashboard: ")[2].split()[0]
         running.until(lambda: place.epochs_seen(0) > 1, "the first trial was under way")
-        page = tab.open(f"{url}/trials?numbers=0")
+        page = tab.open(f"{url.removesuffix('/note')}/trials?numbers=0")
         expect(page.get_by_text("Running").first).to_be_visible()
         values = page.get_by_text(re.compile(r"^\d+ 0\.\d+$"))
         expect(values.first).to_be_visible()
         seen = values.count()
         running.until(lambda: values.count() > seen, "another epoch was shown")
         running.until(lambda: place.states()[0] == "COMPLETE", "the first trial had ended")
-        tab.open(f"{url}/note")
+        tab.open(url)
         expect(page.get_by_text(re.compile(r"[1-9]\d* of 20 planned have ended"))).to_be_visible()
         assert tab.wrong == []

@@ -31,6 +31,8 @@ from mnist_tune.storage.artifacts import artifacts_of_trial as shown_by_trial
 from mnist_tune.storage.database import Database, open_database
 from mnist_tune.storage.location import Location
 from mnist_tune.storage.optuna_adapter import OptunaStudy, open_cached
+from mnist_tune.storage.records import AnalysisRow, PictureRow
+from mnist_tune.storage.store import Store
 from tests.search.fakes import SOURCE
 from tests.search.test_coordinator import Deed, Scripted, failing, scheduler_of, well
 from tests.storage.storage_samples import raw
@@ -239,6 +241,22 @@ def test_a_study_without_a_trial_has_a_note(database: Database) -> None:
     publish(database, session.optuna, session.row, whole=True)
     assert "No trial has ended yet." in note(session)
     assert session.row.question in note(session)
+
+
+@pytest.mark.parametrize(("role", "shown"), [("autoencoder", True), ("classifier", False)])
+def test_an_analysis_is_shown_with_the_study_of_its_autoencoder_alone(
+    database: Database, role: str, shown: bool
+) -> None:
+    session = opened(database)
+    watched(session)
+    inputs = {role: {"study": session.row.name, "uid": session.row.uid}}
+    row = AnalysisRow(name="denoise", title="Noise", inputs=inputs, tables={}, text=("It helps.",))
+    picture = PictureRow(analysis="denoise", name="grid", position=0, caption="", png=b"\x89PNG")
+    Store(database).write_analysis(row, [picture])
+    publish(database, session.optuna, session.row, whole=True)
+    assert ("denoise_grid.png" in of_study(session)) is shown
+    assert ("- It helps." in note(session)) is shown
+    assert ("![denoise grid]" in note(session)) is shown
 
 
 def test_what_people_write_below_the_line_stays(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""The gate before optuna-dashboard, request by request."""
+"""The filter before optuna-dashboard, request by request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def owner(kind: str, number: int) -> str | None:
 
 
 class Behind:
-    """What is behind the gate: answers everything, and remembers what reached it."""
+    """What is behind the filter: answers everything, and remembers what reached it."""
 
     def __init__(self) -> None:
         self.reached: list[tuple[str, str]] = []
@@ -39,7 +39,7 @@ class Behind:
 
 
 class Asked:
-    """A gate, and what came of a request to it."""
+    """A filter, and what came of a request to it."""
 
     def __init__(self, *, read_only: bool = False) -> None:
         self.behind = Behind()
@@ -148,6 +148,13 @@ def test_of_our_studies_nothing_changes_but_notes(method: str, path: str) -> Non
     assert "`mnist-tune delete l2_factor`" in asked.reason
 
 
+def test_no_study_is_made_here() -> None:
+    asked = Asked()
+    assert asked.ask("POST", "/api/studies") == "403"
+    assert asked.behind.reached == []
+    assert "`mnist-tune new NAME`" in asked.reason
+
+
 def test_a_name_is_quoted_in_the_command_to_type() -> None:
     asked = Asked()
     assert asked.ask("DELETE", "/api/studies/4") == "403"
@@ -174,7 +181,6 @@ def test_changes_that_are_not_understood_are_refused(path: str) -> None:
     [
         ("PUT", "/api/studies/1/note"),
         ("PUT", "/api/studies/1/7/note"),
-        ("POST", "/api/studies"),
         ("DELETE", "/api/studies/2"),
         ("POST", "/api/studies/2/rename"),
         ("POST", "/api/trials/8/tell"),
