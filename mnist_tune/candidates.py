@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_tune.data.sources import Source, load_dataset
+from mnist_tune.data.sources import Log, Source, load_dataset
 from mnist_tune.errors import DefinitionError, Incomplete, InputError
 from mnist_tune.metrics import ACCURACY, DENOISING_ERROR, Metric
-from mnist_tune.models import Say, TrainedTrial, best_of, predicted, same_source
+from mnist_tune.models import TrainedTrial, best_of, predicted, same_source
 from mnist_tune.networks import Denoiser
 from mnist_tune.storage import sqlite_files
 from mnist_tune.storage.database import open_database
@@ -165,7 +165,7 @@ class Candidate:
         }
 
     def networks(
-        self, location: Location, source: Source, say: Say, most: int | None = None
+        self, location: Location, source: Source, log: Log, most: int | None = None
     ) -> dict[int, Predict]:
         """Networks by seed, of all runs or of so many from the first on.
 
@@ -176,10 +176,10 @@ class Candidate:
             InputError: the file is missing, no model, or one of another shape; or, once called,
                 it gives something else.
         """
-        models = self._models(location, source, say, most)
+        models = self._models(location, source, log, most)
         return {seed: partial(self._predicted, model) for seed, model in models.items()}
 
-    def halves(self, location: Location, source: Source, say: Say) -> tuple[Predict, Predict]:
+    def halves(self, location: Location, source: Source, log: Log) -> tuple[Predict, Predict]:
         """Encoder and decoder of an autoencoder's first run: images → codes → images of 0–1.
 
         Raises:
@@ -187,7 +187,7 @@ class Candidate:
         """
         from mnist_tune.trainer.keras_models import halves
 
-        (model,) = self._models(location, source, say, 1).values()
+        (model,) = self._models(location, source, log, 1).values()
         try:
             encoder, decoder = halves(model)
         except InputError as error:
@@ -195,12 +195,12 @@ class Candidate:
         return partial(predicted, encoder), partial(self._predicted, decoder)
 
     def _models(
-        self, location: Location, source: Source, say: Say, most: int | None
+        self, location: Location, source: Source, log: Log, most: int | None
     ) -> dict[int, Any]:
         """Keras models by seed; a file has the seed −1, since its own is not known."""
         if isinstance(self.origin, Path):
             return {-1: _loaded(self.origin, _KINDS[self.metric.key])}
-        return replace(self.origin, runs=self.origin.runs[:most]).models(location, source, say)
+        return replace(self.origin, runs=self.origin.runs[:most]).models(location, source, log)
 
     def _predicted(self, model: Any, given: NDArray[Any]) -> NDArray[np.float32]:
         found, kind = predicted(model, given), _KINDS[self.metric.key]

@@ -189,36 +189,17 @@ class Dropout(_WithoutParameters):
 
 
 @dataclass(frozen=True, slots=True)
-class Flatten(_WithoutParameters):
-    """An image as one row of numbers."""
-
-    name: str
-    input_shape: Shape
-
-    @property
-    def kind(self) -> str:
-        """What a person calls it."""
-        return "flatten"
-
-    @property
-    def shape(self) -> Shape:
-        """Of the output."""
-        return (math.prod(self.input_shape),)
-
-
-@dataclass(frozen=True, slots=True)
 class Reshape(_WithoutParameters):
-    """One row of numbers as an image."""
+    """An image as one row of numbers, or back."""
 
     name: str
-    inputs: int
     shape: Shape
 
     @property
     def kind(self) -> str:
         """What a person calls it."""
-        return "reshape"
+        return "flatten" if len(self.shape) == 1 else "reshape"
 
 
 Weighted = Dense | Convolution | Deconvolution
-Layer = Dense | Convolution | Deconvolution | Pooling | Dropout | Flatten | Reshape
+Layer = Dense | Convolution | Deconvolution | Pooling | Dropout | Reshape

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from mnist_tune import checkpoints
 from mnist_tune.checkpoints import CheckpointError
-from mnist_tune.data.sources import Part, Source, load_dataset, load_source, split
+from mnist_tune.data.sources import Log, Part, Source, ignore, load_dataset, load_source, split
 from mnist_tune.errors import DefinitionError, Diverged, MnistTuneError
 from mnist_tune.metrics import METRICS, Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
@@ -31,8 +30,6 @@ from mnist_tune.storage.store import Store
 from mnist_tune.trainer.states import RunState
 from mnist_tune.workers.tasks import Run, Task, TrialSpec
 from mnist_tune.workers.worker import train_task
-
-Say = Callable[[str], object]
 
 _AT_ONCE = 1_000  # images that a model predicts
 # Share of images that may tip (one always may), and relative difference of a denoising error.
@@ -113,20 +110,18 @@ class TrainedTrial:
             f"{self.measured_on}_{key}": self.values[0],
         }
 
-    def models(
-        self, location: Location, source: Source, say: Say = lambda _line: None
-    ) -> dict[int, Any]:
+    def models(self, location: Location, source: Source, log: Log = ignore) -> dict[int, Any]:
         """A plain Keras model for each seed, trained again where its weights were not kept.
 
         Args:
             location: of the database that the trial is from; kept weights lie beside it.
             source: the study's images, wherever they lie now.
-            say: takes a line where a run must be trained again, which may take long.
+            log: takes a line where a run must be trained again, which may take long.
         """
         from mnist_tune.trainer.keras_models import with_weights
 
         runs = self._spec(location, source).runs
-        return {run.seed: with_weights(self.network, self._state(run, say)) for run in runs}
+        return {run.seed: with_weights(self.network, self._state(run, log)) for run in runs}
 
     def _spec(self, location: Location, source: Source) -> TrialSpec:
         confirmation = self.runs[0].confirmation
@@ -143,12 +138,12 @@ class TrainedTrial:
             weights=kept if confirmation else None,
         )
 
-    def _state(self, run: Run, say: Say) -> RunState:
+    def _state(self, run: Run, log: Log) -> RunState:
         if run.weights is not None:
             with contextlib.suppress(CheckpointError):  # trained again, with the same result
                 if (kept := checkpoints.load_checkpoint(run.weights, run.identity)) is not None:
                     return kept
-        say(
+        log(
             f"training seed {run.seed} of {self.study.name} again, since its weights were not "
             f"kept: {run.trial.recipe.epochs} epochs, with the same result"
         )

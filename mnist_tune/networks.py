@@ -6,8 +6,9 @@ multiply-adds, and can be stored as JSON. `mnist_tune.trainer` turns it into a p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, get_args
 
@@ -28,7 +29,6 @@ from mnist_tune.layers import (
     Deconvolution,
     Dense,
     Dropout,
-    Flatten,
     Layer,
     Padding,
     Pooling,
@@ -218,7 +218,7 @@ class Cnn(_Classifier):
                 shape = pooling.shape
             if block.dropout:
                 yield Dropout(f"block_{number}_dropout", shape, block.dropout, place)
-        flat = Flatten("flat", shape)
+        flat = Reshape("flat", (math.prod(shape),))
         yield flat
         widths = (*flat.shape, *self.dense, CLASSES)
         yield from _dense(widths, self.activation, "softmax", (0.0, self.dropout), place)
@@ -316,11 +316,11 @@ class ConvAutoencoder(_Denoiser):
             )
             yield down
             shape = down.shape
-        flat = Flatten("flat", shape)
+        flat = Reshape("flat", (math.prod(shape),))
         yield flat
         yield Dense("code", flat.shape[0], self.latent, "linear")
         yield Dense("spread", self.latent, flat.shape[0], activation)
-        yield Reshape("square", flat.shape[0], shape)
+        yield Reshape("square", shape)
         outputs = (*reversed(self.filters[:-1]), 1)
         for i, filters in enumerate(outputs, start=1):
             last = i == len(outputs)
@@ -341,7 +341,6 @@ class ConvAutoencoder(_Denoiser):
         return f"conv {'-'.join(map(str, self.filters))}-{self.latent}"
 
 
-Classifier = Mlp | Cnn
 Denoiser = Autoencoder | ConvAutoencoder
 Network = Mlp | Cnn | Autoencoder | ConvAutoencoder
 
@@ -360,13 +359,10 @@ def network_from_json(description: dict[str, Any]) -> Network:
     Raises:
         DefinitionError: an unknown kind of network, unknown fields or missing ones.
     """
-    kind = _KINDS.get(description.get("kind", ""))
-    values = {name: value for name, value in description.items() if name != "kind"}
+    values = dict(description)
     try:
-        if kind is None or not set(values) <= {entry.name for entry in fields(kind)}:
-            raise TypeError
-        return kind(**values)
-    except TypeError as error:  # a missing field
+        return _KINDS[values.pop("kind")](**values)
+    except (KeyError, TypeError) as error:
         raise DefinitionError(
             f"{description!r} describes no network that this version knows; upgrade mnist_tune"
         ) from error

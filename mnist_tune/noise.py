@@ -64,20 +64,16 @@ def salt_and_pepper(images: Bytes, levels: float | Floats, key: int) -> Bytes:
     return noisy
 
 
-def drawn_levels(noise: tuple[float, float], count: int, key: int) -> Floats:
-    """A level for each of `count` images, evenly between the lowest and the highest one."""
-    low, high = noise
-    return low + (high - low) * _stream(key, 2**32 - 1, count)
-
-
 def evaluation_images(images: Bytes, noise: tuple[float, float]) -> Bytes:
     """Images with the noise that denoisers are judged by.
 
     Args:
         images: uint8 [n, …].
-        noise: the lowest and the highest level, 0–1; each image has one in between.
+        noise: the lowest and the highest level, 0–1; each image draws its own evenly between them.
     """
-    return salt_and_pepper(images, drawn_levels(noise, len(images), EVALUATION_KEY), EVALUATION_KEY)
+    low, high = noise
+    levels = low + (high - low) * _stream(EVALUATION_KEY, 2**32 - 1, len(images))
+    return salt_and_pepper(images, levels, EVALUATION_KEY)
 
 
 def median_filtered(images: Bytes) -> Bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mnist_tune.checks import (
@@ -135,15 +135,11 @@ def recipe_from_json(description: dict[str, Any]) -> Recipe:
     Raises:
         DefinitionError: an unknown optimizer, unknown fields or missing ones.
     """
-    optimizer = dict(description.get("optimizer", {}))
-    kind = _OPTIMIZERS.get(optimizer.pop("kind", ""))
-    known = (
-        kind is not None
-        and set(optimizer) <= {entry.name for entry in fields(kind)}
-        and {"epochs"} <= set(description) <= {entry.name for entry in fields(Recipe)}
-    )
-    if kind is None or not known:
+    try:
+        optimizer = dict(description["optimizer"])
+        kind = _OPTIMIZERS[optimizer.pop("kind")]
+        return Recipe(**{**description, "optimizer": kind(**optimizer)})
+    except (KeyError, TypeError, ValueError) as error:
         raise DefinitionError(
             f"{description!r} describes no recipe that this version knows; upgrade mnist_tune"
-        )
-    return Recipe(**{**description, "optimizer": kind(**optimizer)})
+        ) from error

@@ -17,8 +17,7 @@ from mnist_tune.storage.location import Location
 
 if TYPE_CHECKING:  # pandas, SQLAlchemy and matplotlib cost a second, which `--help` does not have
     from mnist_tune.candidates import Candidate
-    from mnist_tune.data.sources import Dataset, Source
-    from mnist_tune.models import Say
+    from mnist_tune.data.sources import Dataset, Log, Source
     from mnist_tune.reports.analyses import Analysis
 
 _common = options.stacked(
@@ -167,7 +166,7 @@ class _Networks:
     seeds: int | None
 
     @property
-    def where(self) -> tuple[Location, Source, Say]:
+    def where(self) -> tuple[Location, Source, Log]:
         """Where weights and images lie, and who hears of a training."""
         return self.location, self.dataset.source, log
 

@@ -18,7 +18,6 @@ from mnist_tune.layers import (
     Convolution,
     Dense,
     Dropout,
-    Flatten,
     Layer,
     Pooling,
     Reshape,
@@ -68,7 +67,7 @@ def logits(layers: Layers, weights: list[Any], images: Any, drop: Drop | None, d
         elif isinstance(layer, Pooling):
             size = layer.size
             values = _apart(tf.nn.max_pool2d(_alone(values), size, size, "VALID"))
-        elif isinstance(layer, Flatten | Reshape):
+        elif isinstance(layer, Reshape):
             values = tf.reshape(values, (*values.shape[:2], *layer.shape))
         elif drop is not None:
             values = drop(layer, values)
