@@ -24,6 +24,7 @@ from mnist_tune.storage.schema import TABLES
 _TRAINING = "training"
 _CONFIRMED = ", confirmed"
 _MOST_CHARACTERS = 32  # of a name in the legend, of which three stand side by side
+_SHORT = 30  # characters; so that two stand below a narrow figure
 _DECADES = 20  # values that span more than this factor stand on a log axis
 MOST_CURVES = 4  # more of them look alike
 _COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
@@ -88,9 +89,8 @@ def curves_of(
         .order_by(epoch.seed, epoch.epoch)
     )
     rows = connection.execute(statement).all()
-    name = f"trial {entry.number}"
-    described = f"{name}: {results.describe(entry)}"
-    name = described if len(described) <= _MOST_CHARACTERS else name
+    name = results.numbered(entry)
+    name = name if len(name) <= _MOST_CHARACTERS else f"trial {entry.number}"
     name += _CONFIRMED if confirmation else ""
     found = []
     for place, (images, metric, _) in enumerate(columns, start=2):
@@ -132,7 +132,8 @@ def draw_curves(curves: Sequence[LearningCurve]) -> Drawing:
     for look, label in (("--", _TRAINING), ("-", validated)):
         if label:
             panels[0].plot([], [], look, color=figures.GREY, linewidth=0.9, label=label)
-    figures.legend_below(drawing, panels[0], 2 if len(metrics) == 1 else 3)
+    long = max(map(len, names)) > _SHORT
+    figures.legend_below(drawing, panels[0], 3 if len(metrics) > 1 else 1 if long else 2)
     return drawing
 
 

@@ -201,6 +201,11 @@ class StudyResults:
         name = params if len(params) <= _LONGEST_NAME else f"trial {entry.number}"
         return f"{name} ({entry.trial.label})" if name else entry.trial.label
 
+    def numbered(self, entry: RankedTrial) -> str:
+        """The same with its number, such as `trial 3: 500-300`, or `trial 5 (500-300)`."""
+        name, number = self.describe(entry), f"trial {entry.number}"
+        return name if name.startswith(f"{number} ") else f"{number}: {name}"
+
 
 def read_results(connection: Connection, name: str) -> StudyResults:
     """Read a study and compute what there is to say of it.

@@ -34,7 +34,7 @@ class Marker:
 
     Attributes:
         x: its place on the axis.
-        name: such as `500-300`.
+        name: such as `trial 3: 500-300`.
         trial: its number.
         values: of all seeds; accuracies are in 0–1.
         summary: of the values.
@@ -155,7 +155,7 @@ def _plot(
     points = [
         Marker(
             x=places[entry.number],
-            name=results.describe(entry),
+            name=results.numbered(entry),
             trial=entry.number,
             values=tuple(entry.values.values()),
             summary=entry.summary,

@@ -95,7 +95,10 @@ def test_several_parameters_are_drawn_by_the_size_of_the_network(read: Read) -> 
     assert (figure.axis.title, figure.axis.scale) == ("Number of parameters", "log")
     sizes = [25_450, 101_770, 266_610, 438_362, 1_333_770, 2_913_290]
     assert [point.x for point in figure.points] == sizes
-    assert [point.name for point in figure.points if point.labelled] == ["300-100", "1024-512"]
+    assert [point.name for point in figure.points if point.labelled] == [
+        "trial 1: 300-100",
+        "trial 2: 1024-512",
+    ]
 
 
 def one_parameter(values: list[float], *, log: bool = False) -> Sample:

@@ -295,7 +295,7 @@ def test_no_text_of_a_diagram_runs_into_another(network: Cnn | ConvAutoencoder) 
 
 def test_the_caption_says_which_networks_the_named_trials_are(read: Read) -> None:
     figure = samples.plotted(read(samples.widths()))
-    assert "Trial 1 is 300-100. Trial 2 is 1024-512." in figure.caption
+    assert "Labels: trial 1: 300-100; trial 2: 1024-512." in figure.caption
 
 
 def test_networks_of_one_cost_are_not_drawn_against_it(read: Read) -> None:
@@ -359,13 +359,20 @@ def test_confusions_as_tables_for_people(errors: confusions.PredictionErrors) ->
     )
 
 
-@pytest.mark.parametrize(("parameters", "trials"), [(1, 60), (3, 2), (3, 20), (8, 2), (8, 60)])
-def test_nothing_is_cut_off_in_any_figure(stored: Stored, parameters: int, trials: int) -> None:
+CANVASES = {
+    **{f"{k} of {n} trials": samples.several(k, n) for k, n in ((1, 60), (3, 2), (8, 2), (8, 60))},
+    "confirmed": samples.l2_confirmed(),
+    "denoiser": samples.autoencoders(),
+}
+
+
+@pytest.mark.parametrize("kind", CANVASES)
+def test_nothing_is_cut_off_in_any_figure(stored: Stored, kind: str) -> None:
     """Texts, legends and marks lie within the canvas, however many there are."""
-    sample = samples.several(parameters, trials).changed(rehearsal=True)
+    sample = CANVASES[kind].changed(rehearsal=True)
     connection = stored(sample)
-    found = study_figures(connection, read_results(connection, "several"))
-    assert len(found) >= (8 if parameters > 1 and trials > 2 else 3)
+    found = study_figures(connection, read_results(connection, sample.study.name))
+    assert len(found) >= (8 if kind == "8 of 60 trials" else 3)
     for figure in (figure for figure in found if figure.at_hand):
         with figure.drawing() as drawing:
             drawing.draw_without_rendering()  # lays it out
