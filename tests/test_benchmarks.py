@@ -182,7 +182,7 @@ def test_phases_of_a_study_are_told_by_its_lines() -> None:
         (0.1, "notebook_mlp: How good is it?"),
         (1.0, "starting 2 workers with 1 CPU thread each"),
         (2.0, "trial 0  64-64: 2 seeds begin"),
-        (3.0, "trial 0  64-64: validation accuracy 91.44 ± 1.32 % (1/1)"),
+        (3.0, "trial 0  64-64: validation 91.44 ± 1.32 % (1/1)"),
         (3.2, "Verdict"),
     ]
     found = {**startup.phases(lines), "last line": 3.3, "end": 3.5}

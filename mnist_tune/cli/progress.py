@@ -99,7 +99,7 @@ class _Line:
     @property
     def numbers(self) -> str:
         if not self.latest:
-            return "compiling, first epoch" if self.reported else "waiting for a worker"
+            return "compiling" if self.reported else "waiting"
         metric, images = self.trial.network.metric, "train" if self.trial.confirmation else "val"
         values = latest_values(self.latest, self.trial.recipe.epochs, f"{images}_{metric.column}")
         return f"{'training ' if self.trial.confirmation else ''}{values_text(metric, values)}"
@@ -238,7 +238,7 @@ class Progress:
         if ended.state == "complete":
             self._note_best(rows.objective(metric, last), ended.trial.trial_number)
         values = values_text(metric, rows.validation_values(metric, last))
-        outcome = f"validation {metric.name} {values}"
+        outcome = f"validation {values}"
         if ended.state == "pruned":
             outcome += f", pruned at epoch {max(m.epoch for m in last.values())}"
         return outcome

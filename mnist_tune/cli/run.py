@@ -197,7 +197,8 @@ def run_command(
 ) -> None:
     """Run or resume a study, then confirm its best trial and print the report.
 
-    STUDY is a built-in study (see `mnist-tune list`) or the path of a study file.
+    STUDY is a built-in study (see `mnist-tune list`) or the path of a study file. On a terminal only
+    the head of the report is printed; `mnist-tune report` prints all of it.
     """
     from mnist_tune.baselines import find_baseline
     from mnist_tune.checks import check_study_name

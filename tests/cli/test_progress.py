@@ -117,7 +117,7 @@ class TestPlainLines:
         assert screen.lines == [
             f"{name}: 3 seeds begin",
             f"{name}  epoch 3/40  96.00 ± 1.00 %  ETA 0:04",
-            f"{name}: validation accuracy 98.10 ± 0.10 % (3/9, ETA 1:00)",
+            f"{name}: validation 98.10 ± 0.10 % (3/9, ETA 1:00)",
         ]
 
     def test_of_a_trial_that_suggest_prunes(self) -> None:
@@ -131,7 +131,7 @@ class TestPlainLines:
         screen.progress.notify(ended(made, histories=with_accuracies(made, 0.5)))
         assert screen.lines == [
             "trial 0  64-64: 1 seed begin",
-            "trial 0  64-64: validation accuracy 50.00 % (3/9, ETA 0:00)",
+            "trial 0  64-64: validation 50.00 % (3/9, ETA 0:00)",
         ]
 
     def test_of_a_pruned_and_a_failed_trial(self) -> None:
@@ -143,7 +143,7 @@ class TestPlainLines:
         failure = ended(made, failure="diverged", message="the loss is [nan]", histories={0: ()})
         screen.progress.notify(replace(failure, state="failed"))
         assert screen.lines[-3] == (
-            "trial 1  64-64: validation accuracy 50.00 %, pruned at epoch 2 (3/9, ETA 0:00)"
+            "trial 1  64-64: validation 50.00 %, pruned at epoch 2 (3/9, ETA 0:00)"
         )
         assert (
             screen.lines[-1]
@@ -182,7 +182,7 @@ class TestPicture:
             screen.epoch(first, epoch, 0.95, 0.97, 0.96)
         assert screen.picture == [
             "trial 4 l2=1e-6 64-64 epoch 2/40 96.00 ± 1.00 % ETA 1:54",
-            "trial 5 l2=0.001 500-300 epoch 0/40 waiting for a worker 0:06",
+            "trial 5 l2=0.001 500-300 epoch 0/40 waiting 0:06",
             "⠋ 2/9 trials, best so far 98.12 % (trial 1), ETA 6:57",
         ]
         assert screen.lines == []
@@ -217,7 +217,7 @@ class TestPicture:
         screen.progress.notify(ended(made, histories=with_accuracies(made, 0.5, 0.6)))
         assert screen.picture == ["⠋ 3/9 trials, best so far 55.00 % (trial 4), ETA 0:00"]
         assert [plain(line) for line in screen.lines] == [
-            "trial 4  64-64: validation accuracy 55.00 ± 7.07 % (3/9, ETA 0:00)"
+            "trial 4  64-64: validation 55.00 ± 7.07 % (3/9, ETA 0:00)"
         ]
 
     def test_fits_a_narrow_terminal(self) -> None:
@@ -286,10 +286,10 @@ class TestEta:
     def test_before_the_second_epoch_the_elapsed_time_is_shown(self) -> None:
         screen, made = Screen(terminal=True), spec(0, seeds=(0,), epochs=10)
         screen.progress.notify(TrialStarted(made, {}))
-        assert screen.picture[0] == "trial 0 64-64 epoch 0/10 waiting for a worker 0:00"
+        assert screen.picture[0] == "trial 0 64-64 epoch 0/10 waiting 0:00"
         screen.clock.now += 5
         screen.progress.notify(RunsReported(made, {}))
-        assert screen.picture[0] == "trial 0 64-64 epoch 0/10 compiling, first epoch 0:05"
+        assert screen.picture[0] == "trial 0 64-64 epoch 0/10 compiling 0:05"
         screen.epoch(made, 1, 0.5)
         screen.clock.now += 95
         assert screen.picture[0] == "trial 0 64-64 epoch 1/10 50.00 % 1:35"
@@ -322,8 +322,8 @@ class TestEta:
             screen.clock.now += 1
             screen.progress.notify(Tick())
         assert screen.lines[1:] == [
-            "trial 0  64-64  epoch 0/3  compiling, first epoch  1:00",
-            "trial 0  64-64  epoch 0/3  compiling, first epoch  2:00",
+            "trial 0  64-64  epoch 0/3  compiling  1:00",
+            "trial 0  64-64  epoch 0/3  compiling  2:00",
         ]
 
     def test_is_not_fooled_by_epochs_from_a_checkpoint(self) -> None:

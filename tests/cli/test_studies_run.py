@@ -140,7 +140,7 @@ def test_a_run_says_what_it_does_on_stderr_alone(finished: Finished) -> None:
     assert lines[0] == "tiny: Which L2 factor does a tiny network want?"
     assert f"2 trials × {SEEDS} seeds × {EPOCHS} epochs, protocol holdout" in lines[1]
     assert "2 workers with" in finished.stderr
-    assert re.search(r"trial 1 .*: validation accuracy \d\d\.\d\d ± .*/2[,)]", finished.stderr)
+    assert re.search(r"trial 1 .*: validation \d\d\.\d\d ± .*/2[,)]", finished.stderr)
     assert "confirmation 1: test accuracy" in finished.stderr
     for noise in ("Traceback", "Warning", "oneDNN", "distributed"):
         assert noise not in finished.stderr
