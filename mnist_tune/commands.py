@@ -48,5 +48,5 @@ def as_called(text: str) -> str:
 
 
 def unbroken(text: str) -> str:
-    """Put GLUE into commands in backticks, so that no line breaks there: they are copied."""
-    return re.sub("`[^`]*`", lambda command: command[0].replace(" ", GLUE), text)
+    """Put GLUE where no line may break: in commands, which are copied, and before the unit of a number."""
+    return re.sub("`[^`]*`| [±%]|± ", lambda whole: whole[0].replace(" ", GLUE), text)
