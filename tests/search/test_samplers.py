@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.storages import InMemoryStorage
@@ -196,6 +198,25 @@ class TestDraws:
             study.tell(again, accuracy(again, 1))
         assert drawn_first.keys() == {"l2", "width", "rate"}
 
+    @pytest.mark.parametrize(("names", "takes"), [("ab", "cma:generation"), ("a", "tpe:relative")])
+    def test_auto_goes_on_from_what_the_gaussian_process_has_found(
+        self, names: str, takes: str
+    ) -> None:
+        sampler = DerivedSampler("auto", 0, names, plain=True)
+        study = optuna.create_study(sampler=sampler, storage=InMemoryStorage())
+        unit: BaseDistribution = FloatDistribution(0, 1)
+        space = dict.fromkeys(names, unit)
+        for i in range(250):
+            params = dict.fromkeys(names, 0.8 + i / 2500)
+            study.add_trial(optuna.create_trial(params=params, distributions=space, value=-i))
+        values = []
+        for _ in range(3):
+            trial = study.ask()
+            values += [trial.suggest_float(name, 0, 1) for name in names]
+            study.tell(trial, 1.0)
+        assert fmean(values) > 0.8  # the best is at 0.9; CMA-ES by itself begins at 0.5
+        assert any(key.startswith(takes) for key in study.trials[-1].system_attrs)
+
     def test_order_of_questions_does_not_matter_to_random(self) -> None:
         first, second = (
             optuna.create_study(sampler=DerivedSampler("random", 0), storage=InMemoryStorage())
@@ -218,7 +239,7 @@ class TestDraws:
             study.add_trial(
                 optuna.create_trial(
                     params={"x": i / 12},
-                    distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+                    distributions={"x": FloatDistribution(0, 1)},
                     value=abs(i / 12 - 0.5),
                 )
             )
