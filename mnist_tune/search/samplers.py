@@ -140,7 +140,9 @@ class DerivedSampler(BaseSampler):
             return self._cmaes(study, seed)
         if kind == "nsgaii":
             return _Nsgaii(seed=seed, population_size=STARTUP_TRIALS["nsgaii"])
-        return RandomSampler(seed=seed)
+        if kind == "random":
+            return RandomSampler(seed=seed)
+        raise NotImplementedError(f"sampler {kind}")
 
     def _cmaes(self, study: optuna.Study, seed: int) -> CmaEsSampler:
         """CMA-ES; that of `auto` begins with what the Gaussian process has found."""

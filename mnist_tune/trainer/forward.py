@@ -66,11 +66,13 @@ def logits(layers: Layers, weights: list[Any], images: Any, drop: Drop | None, d
             values = _weighted(layer, values, *next(pairs), _function(activation))
         elif isinstance(layer, Pooling):
             size = layer.size
-            values = _apart(tf.nn.max_pool2d(_alone(values), size, size, "VALID"))
+            values = _add_seed_axis(tf.nn.max_pool2d(_squeeze_seed(values), size, size, "VALID"))
         elif isinstance(layer, Reshape):
             values = tf.reshape(values, (*values.shape[:2], *layer.shape))
-        elif drop is not None:
-            values = drop(layer, values)
+        elif isinstance(layer, Dropout):
+            values = values if drop is None else drop(layer, values)
+        else:
+            raise NotImplementedError(f"no forward pass for a layer of {type(layer).__name__}")
     flat = math.prod(layers[last].shape)
     return tf.reshape(tf.cast(values, tf.float32), (*values.shape[:2], flat))
 
@@ -100,22 +102,26 @@ def _weighted(layer: Weighted, values: Any, kernel: Any, bias: Any, activation: 
     tf = tensorflow()
     if isinstance(layer, Dense):
         return activation(tf.matmul(values, kernel) + bias)
-    images, kernel, bias = _alone(values), _alone(kernel), _alone(_alone(bias))
+    images, kernel, bias = (
+        _squeeze_seed(values),
+        _squeeze_seed(kernel),
+        _squeeze_seed(_squeeze_seed(bias)),
+    )
     if isinstance(layer, Convolution):
         made = tf.nn.conv2d(images, kernel, layer.stride, layer.padding.upper())
     else:
         shape = (images.shape[0], *layer.shape)
         made = tf.nn.conv2d_transpose(images, kernel, shape, layer.stride, "SAME")
     # Right behind one another the three become one kernel on CPUs.
-    return _apart(activation(tf.nn.bias_add(made, bias)))
+    return _add_seed_axis(activation(tf.nn.bias_add(made, bias)))
 
 
-def _alone(values: Any) -> Any:
+def _squeeze_seed(values: Any) -> Any:
     """Without the axis of seeds, of which there is one; `values[0]` would copy all gradients."""
     return tensorflow().squeeze(values, 0)
 
 
-def _apart(values: Any) -> Any:
+def _add_seed_axis(values: Any) -> Any:
     """With the axis of seeds."""
     return tensorflow().expand_dims(values, 0)
 
