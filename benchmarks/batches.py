@@ -45,7 +45,7 @@ def run(
                     "trials": trials,
                     "seeds": SEEDS,
                     "epochs": epochs,
-                    "threads": spec.threads,
+                    "threads": 1,
                     "one_program": way == TOGETHER,
                 }
                 (result,) = measure("batch", settings).results
@@ -59,7 +59,7 @@ def run(
             "trials": trials,
             "seeds": SEEDS,
             "epochs": epochs,
-            "threads": spec.threads,
+            "threads": 1,
             "GPU": spec.gpu or "none",
             "repetitions": repetitions,
         },

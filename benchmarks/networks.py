@@ -73,7 +73,7 @@ def run(*, repetitions: int, images: int, fast: bool, say: Callable[[str], Any])
     source = load_dataset(log=say).source
     images = min(images, source.train_size)
     specs = worker_specs(WorkerOptions(), this_machine(), _MANY_RUNS)
-    workers, threads = len(specs), specs[0].threads
+    workers, threads = len(specs), 1
     scale = source.train_size / images
     rows = []
     for case in CASES:

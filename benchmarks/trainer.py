@@ -57,7 +57,7 @@ def run(
     """Measure both networks, in turns with the notebook's loop."""
     source = load_dataset(log=say).source
     specs = worker_specs(WorkerOptions(), this_machine(), _MANY_RUNS)
-    workers, threads = len(specs), specs[0].threads
+    workers, threads = len(specs), 1
     limits: list[float] = []
     samples = [_Samples() for _ in CASES]
     for repetition in range(repetitions):

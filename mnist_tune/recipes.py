@@ -115,7 +115,7 @@ def compiled_on_cpus(network: Network, recipe: Recipe) -> bool:
     """Whether XLA compiles the training for CPUs, where it makes it faster.
 
     Convolutions it makes ten times as slow, and products in bfloat16 twice: these run by TensorFlow's
-    own kernels. They round differently with each number of threads, and so get one.
+    own kernels.
     """
     return not network.convolutional and recipe.precision == "float32"
 

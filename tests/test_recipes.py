@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_tune.errors import DefinitionError
-from mnist_tune.recipes import Adam, AdamW, Recipe, Sgd, recipe_from_json, recipe_to_json
+from mnist_tune.networks import Autoencoder, Block, Cnn, ConvAutoencoder, Mlp, Network
+from mnist_tune.recipes import (
+    Adam,
+    AdamW,
+    Precision,
+    Recipe,
+    Sgd,
+    compiled_on_cpus,
+    recipe_from_json,
+    recipe_to_json,
+)
 
 rates = st.floats(0, exclude_min=True, allow_infinity=False)
 shares = st.floats(0, 1, exclude_max=True)
@@ -103,3 +113,17 @@ def test_json_of_an_unknown_optimizer_is_refused_in_one_line(optimizer: dict[str
 def test_json_of_an_unknown_recipe_is_refused_in_one_line(description: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError, match=r"^[^\n]*upgrade mnist_tune$"):
         recipe_from_json(description)
+
+
+@pytest.mark.parametrize(
+    ("network", "precision", "compiled"),
+    [
+        (Mlp(hidden=(8,)), "float32", True),
+        (Mlp(hidden=(8,)), "bfloat16", False),
+        (Autoencoder(latent=2), "float32", True),
+        (Cnn(blocks=(Block(filters=16, pool=4),)), "float32", False),
+        (ConvAutoencoder(latent=2), "bfloat16", False),
+    ],
+)
+def test_what_is_compiled_on_cpus(network: Network, precision: Precision, compiled: bool) -> None:
+    assert compiled_on_cpus(network, Recipe(epochs=1, precision=precision)) is compiled

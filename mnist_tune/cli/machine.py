@@ -134,8 +134,7 @@ def worker_command(
     limit = None if memory_limit is None else _bytes(memory_limit)
     from mnist_tune.workers.joining import JoiningMachine
 
-    # With one thread no result can depend on it, whatever the study.
-    specs = worker_specs(options, this_machine(), one_thread=True)
+    specs = worker_specs(options, this_machine())
     click.echo(describe_workers(specs), err=True)
     JoiningMachine(
         address=where,

@@ -12,7 +12,6 @@ from mnist_tune.definitions.space import PRUNED, Space, check_point, probe
 from mnist_tune.errors import DefinitionError
 from mnist_tune.metrics import Metric
 from mnist_tune.networks import Denoiser, Network, network_from_json
-from mnist_tune.recipes import compiled_on_cpus
 from mnist_tune.study import Grid, Sampler, Search, Study
 
 _REHEARSAL_EPOCHS = 3
@@ -87,12 +86,6 @@ class Definition:
         """Lowest and highest noise level that its networks denoise; None of classifiers."""
         network = _networks(self.space)[0]
         return network.noise if isinstance(network, Denoiser) else None
-
-    @property
-    def one_thread(self) -> bool:
-        """Whether any of its trials rounds differently with each number of CPU threads."""
-        recipe = self.study.recipe
-        return not all(compiled_on_cpus(network, recipe) for network in _networks(self.space))
 
 
 def define(reference: str, overrides: Overrides, name: str | None = None) -> Definition:

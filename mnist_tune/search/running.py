@@ -245,7 +245,7 @@ def _working(
     study = session.definition.study
     runs = study.seeds if study.pruner == "none" else 1  # as many tasks as a trial is
     tasks = max(session.unfinished_trials() * runs, study.confirm_seeds if options.confirm else 1)
-    pool, line = worker_pool(options.workers, tasks, one_thread=session.definition.one_thread)
+    pool, line = worker_pool(options.workers, tasks)
     display.log(line)
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with ExitStack() as stack:

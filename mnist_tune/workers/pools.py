@@ -242,9 +242,7 @@ class ExternalPool(_RemotePool):
         return self._joined(stack.enter_context(client))
 
 
-def worker_pool(
-    options: WorkerOptions, tasks: int, *, one_thread: bool = False
-) -> tuple[WorkerPool, str]:
+def worker_pool(options: WorkerOptions, tasks: int) -> tuple[WorkerPool, str]:
     """The workers that were asked for, not started yet, and a line that says which they are.
 
     Raises:
@@ -257,7 +255,7 @@ def worker_pool(
         ), f"using the workers of the cluster at {options.cluster}"
     if listen is not None and not options.about_this_machine:
         return ListeningPool(listen), f"using workers that join {listen}"
-    specs = worker_specs(options, this_machine(), tasks, one_thread=one_thread)
+    specs = worker_specs(options, this_machine(), tasks)
     line = f"starting {describe_workers(specs)}"
     if listen is not None:
         return ListeningPool(listen, specs), f"{line}, and using those that join {listen}"

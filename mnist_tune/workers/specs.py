@@ -16,7 +16,6 @@ from mnist_tune.trainer.runtime import available_cores
 from mnist_tune.workers.network import Address
 
 MOST_WORKERS = 1_024
-THREADS_VARIABLE = "MNIST_TUNE_THREADS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +93,10 @@ class WorkerSpec:
     """What one worker process trains on.
 
     Attributes:
-        threads: CPU threads of one operation.
         gpu: name of its GPU; None trains on the CPU.
         hides_gpus: whether GPUs must be kept from TensorFlow.
     """
 
-    threads: int
     gpu: str | None = None
     hides_gpus: bool = False
 
@@ -107,12 +104,11 @@ class WorkerSpec:
     def environment(self) -> dict[str, str]:
         """Variables that its process must have before TensorFlow is imported."""
         visible = self.gpu if self.gpu is not None else "-1" if self.hides_gpus else None
-        devices = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-        return {THREADS_VARIABLE: str(self.threads), **devices}
+        return {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
 
 
 def worker_specs(
-    options: WorkerOptions, machine: Machine, tasks: int | None = None, *, one_thread: bool = False
+    options: WorkerOptions, machine: Machine, tasks: int | None = None
 ) -> tuple[WorkerSpec, ...]:
     """Decide how many workers there are on a machine and what each trains on.
 
@@ -123,7 +119,6 @@ def worker_specs(
         options: what was asked for.
         machine: where.
         tasks: how many there are at most at one time; None is any number.
-        one_thread: whether results may depend on more CPU threads than one.
 
     Raises:
         DefinitionError: the options are not usable here.
@@ -147,16 +142,14 @@ def worker_specs(
         )
     most = MOST_WORKERS if tasks is None else tasks
     count = wanted or max(1, min(len(places) if gpus else machine.cores, most))
-    threads = 1 if one_thread else max(1, machine.cores // count)
     if gpus:
-        return tuple(WorkerSpec(threads, gpu) for gpu in places[:count])
-    return (WorkerSpec(threads, hides_gpus=options.gpus == "none"),) * count
+        return tuple(WorkerSpec(gpu) for gpu in places[:count])
+    return (WorkerSpec(hides_gpus=options.gpus == "none"),) * count
 
 
 def describe_workers(specs: Sequence[WorkerSpec]) -> str:
     """Say in a few words which workers there are."""
-    threads = _counted(specs[0].threads, "CPU thread")
-    workers = f"{_counted(len(specs), 'worker')} with {threads} each"
+    workers = f"{_counted(len(specs), 'worker')} with 1 CPU thread each"
     gpus = [spec.gpu for spec in specs if spec.gpu is not None]
     return workers + (f", on GPU {', '.join(gpus)}" if gpus else "")
 

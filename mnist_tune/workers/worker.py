@@ -18,11 +18,9 @@ from mnist_tune import checkpoints
 from mnist_tune.checkpoints import CheckpointError, CheckpointTimer
 from mnist_tune.data.sources import Dataset, Source, load_dataset, load_source, split
 from mnist_tune.errors import DataError, Diverged, MnistTuneError, WorkerFailed
-from mnist_tune.recipes import compiled_on_cpus
-from mnist_tune.trainer.runtime import Device, available_cores, device
+from mnist_tune.trainer.runtime import Device, device
 from mnist_tune.trainer.states import RunState
 from mnist_tune.trainer.training import EpochProgress, Trainer, TrainingRun
-from mnist_tune.workers.specs import THREADS_VARIABLE
 from mnist_tune.workers.tasks import (
     EpochMessage,
     Run,
@@ -68,8 +66,6 @@ def run_task(task: Task, dataset: Dataset | None = None) -> TaskResults:
     from distributed import get_worker
 
     worker = get_worker()
-    # Where nobody has shared out the cores. With one thread results cannot depend on it.
-    os.environ.setdefault(THREADS_VARIABLE, "1")
 
     def publish(message: EpochMessage) -> None:
         event = replace(message, worker=worker.address).to_event()
@@ -113,7 +109,7 @@ def train_task(
     """
     runs = _local_runs(task)
     trial = runs[0].trial
-    where = device(_threads(trial))
+    where = device(threads=1)  # TensorFlow and XLA round differently with each number of threads
     trainer = _trainer(trial.source, "all" if trial.confirmation else trial.protocol, where)
     states, warnings = zip(*map(_restored, runs), strict=True)
     known = ((i, metrics) for i, state in enumerate(states) for metrics in state.history)
@@ -277,10 +273,3 @@ def _images(source: Source) -> Dataset:
     if local.sha256 != source.sha256:
         raise ImagesMissing(f"{source.path} is not on this machine")
     return load_source(local)
-
-
-def _threads(trial: TrialSpec) -> int:
-    """CPU threads of one operation, as the coordinator shared them out, else all cores."""
-    if not compiled_on_cpus(trial.network, trial.recipe):
-        return 1
-    return int(os.environ.get(THREADS_VARIABLE, available_cores()))

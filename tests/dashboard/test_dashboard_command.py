@@ -435,7 +435,7 @@ def test_watch_follows_a_search_to_its_end(tmp_path: Path) -> None:
         assert running.code() == 0
     assert lines[0].startswith("mishaps: 0/2 trials (1 running, 1 waiting); trial 0 epoch ")
     assert "run by process" in lines[0]
-    assert lines[-1].startswith("mishaps: 2/2 trials (2 complete); best ")
+    assert lines[-1].startswith("mishaps: 2/2 trials (2 complete); best: trial ")
     assert lines[-1].endswith("; finished")
 
 

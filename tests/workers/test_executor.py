@@ -79,7 +79,7 @@ class Tasks:
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Tasks]:
-    pool = LocalPool([WorkerSpec(threads=1)], MEMORY)
+    pool = LocalPool([WorkerSpec()], MEMORY)
     with Executor(pool, queue.SimpleQueue(), work=faults.misbehave) as executor:
         yield Tasks(executor, pool)
 
@@ -147,7 +147,7 @@ class TestEnd:
 
     @pytest.fixture
     def pool(self) -> LocalPool:
-        return LocalPool([WorkerSpec(threads=1)], MEMORY)
+        return LocalPool([WorkerSpec()], MEMORY)
 
     def pid(self, besides: int = 0) -> int:
         """Of the worker, once there is another one than before."""

@@ -22,30 +22,30 @@ TWO_GPUS = Machine(16, ("0", "1"))
 @pytest.mark.parametrize(
     ("options", "found", "runs", "specs"),
     [
-        (WorkerOptions(), LAPTOP, 100, (WorkerSpec(1),) * 4),
-        (WorkerOptions(), LAPTOP, 2, (WorkerSpec(2),) * 2),
-        (WorkerOptions(), LAPTOP, 0, (WorkerSpec(4),)),
-        (WorkerOptions(), LAPTOP, None, (WorkerSpec(1),) * 4),
-        (WorkerOptions(workers=3), LAPTOP, 100, (WorkerSpec(1),) * 3),
-        (WorkerOptions(workers=8), LAPTOP, 1, (WorkerSpec(1),) * 8),
-        (WorkerOptions(), TWO_GPUS, 100, (WorkerSpec(8, "0"), WorkerSpec(8, "1"))),
-        (WorkerOptions(), TWO_GPUS, 1, (WorkerSpec(16, "0"),)),
-        (WorkerOptions(gpus="1"), TWO_GPUS, 100, (WorkerSpec(16, "1"),)),
-        (WorkerOptions(gpus="1, 0"), TWO_GPUS, 100, (WorkerSpec(8, "1"), WorkerSpec(8, "0"))),
-        (WorkerOptions(gpus="none"), Machine(2, ("0",)), 9, (WorkerSpec(1, hides_gpus=True),) * 2),
-        (WorkerOptions(gpus="none", workers=1), LAPTOP, 9, (WorkerSpec(4, hides_gpus=True),)),
+        (WorkerOptions(), LAPTOP, 100, (WorkerSpec(),) * 4),
+        (WorkerOptions(), LAPTOP, 2, (WorkerSpec(),) * 2),
+        (WorkerOptions(), LAPTOP, 0, (WorkerSpec(),)),
+        (WorkerOptions(), LAPTOP, None, (WorkerSpec(),) * 4),
+        (WorkerOptions(workers=3), LAPTOP, 100, (WorkerSpec(),) * 3),
+        (WorkerOptions(workers=8), LAPTOP, 1, (WorkerSpec(),) * 8),
+        (WorkerOptions(), TWO_GPUS, 100, (WorkerSpec("0"), WorkerSpec("1"))),
+        (WorkerOptions(), TWO_GPUS, 1, (WorkerSpec("0"),)),
+        (WorkerOptions(gpus="1"), TWO_GPUS, 100, (WorkerSpec("1"),)),
+        (WorkerOptions(gpus="1, 0"), TWO_GPUS, 100, (WorkerSpec("1"), WorkerSpec("0"))),
+        (WorkerOptions(gpus="none"), Machine(2, ("0",)), 9, (WorkerSpec(hides_gpus=True),) * 2),
+        (WorkerOptions(gpus="none", workers=1), LAPTOP, 9, (WorkerSpec(hides_gpus=True),)),
         # The first worker of each GPU comes before the second of any.
         (
             WorkerOptions(workers_per_gpu=2),
             TWO_GPUS,
             3,
-            (WorkerSpec(5, "0"), WorkerSpec(5, "1"), WorkerSpec(5, "0")),
+            (WorkerSpec("0"), WorkerSpec("1"), WorkerSpec("0")),
         ),
         (
             WorkerOptions(workers=2, workers_per_gpu=2),
             Machine(4, ("GPU-a",)),
             9,
-            (WorkerSpec(2, "GPU-a"),) * 2,
+            (WorkerSpec("GPU-a"),) * 2,
         ),
     ],
 )
@@ -76,18 +76,15 @@ def test_what_cannot_be(options: WorkerOptions, found: Machine, words: str) -> N
 
 
 def test_a_process_sees_its_gpu_alone() -> None:
-    assert WorkerSpec(2, "1").environment == {
-        "MNIST_TUNE_THREADS": "2",
-        "CUDA_VISIBLE_DEVICES": "1",
-    }
-    assert WorkerSpec(2, hides_gpus=True).environment["CUDA_VISIBLE_DEVICES"] == "-1"
-    assert WorkerSpec(2).environment == {"MNIST_TUNE_THREADS": "2"}
+    assert WorkerSpec("1").environment == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert WorkerSpec(hides_gpus=True).environment == {"CUDA_VISIBLE_DEVICES": "-1"}
+    assert WorkerSpec().environment == {}
 
 
 def test_what_people_are_describe_workers() -> None:
-    assert describe_workers((WorkerSpec(2),)) == "1 worker with 2 CPU threads each"
+    assert describe_workers((WorkerSpec(),)) == "1 worker with 1 CPU thread each"
     assert (
-        describe_workers((WorkerSpec(1, "0"), WorkerSpec(1, "3")))
+        describe_workers((WorkerSpec("0"), WorkerSpec("3")))
         == "2 workers with 1 CPU thread each, on GPU 0, 3"
     )
 

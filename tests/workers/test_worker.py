@@ -23,11 +23,6 @@ RECIPE = Recipe(epochs=3, batch_size=500)
 HOPELESS = replace(RECIPE, optimizer=Sgd(learning_rate=1e30))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MNIST_TUNE_THREADS", "1")
-
-
 def specs(folder: Path, *recipes: Recipe) -> list[TrialSpec]:
     return [
         TrialSpec(
