@@ -152,6 +152,7 @@ def test_a_study_of_the_list_opens_on_its_note(tab: Tab, shown: Dashboard) -> No
     page.get_by_text("tiny").click()
     page.wait_for_url("**/dashboard/studies/1/note")
     expect(page.get_by_role("heading", name="tiny", exact=True)).to_be_visible()
+    page.wait_for_function("() => [...document.images].every(image => image.complete)")
     page.goto(f"{shown.study}/analytics")
     page.locator("a[href$='/dashboard/studies/1']").first.click()  # of the menu
     expect(page.get_by_role("heading", name="History")).to_be_visible()
