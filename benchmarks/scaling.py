@@ -30,8 +30,8 @@ from mnist_tune.search.scheduler import Scheduler
 from mnist_tune.search.session import Session, open_session
 from mnist_tune.storage.database import open_database
 from mnist_tune.storage.location import Location
+from mnist_tune.workers.addresses import parse_address
 from mnist_tune.workers.executor import Executor
-from mnist_tune.workers.network import parse_address
 from mnist_tune.workers.pools import ListeningPool
 
 WORKERS = (1, 8, 64, 256)

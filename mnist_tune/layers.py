@@ -1,4 +1,4 @@
-"""Layers of a network as frozen values: shapes, parameters and multiply-adds, without TensorFlow.
+"""Layers of a network as immutable dataclasses: shapes, parameters and multiply-adds, without TensorFlow.
 
 Shapes are those of one image, channels last. A kernel is stored as Keras stores it: `[inputs,
 units]` of a dense layer, `[height, width, inputs, filters]` of a convolution, `[height, width,

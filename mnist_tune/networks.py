@@ -1,4 +1,4 @@
-"""Network descriptions: frozen values that say what to train, without TensorFlow.
+"""Network descriptions: immutable dataclasses that say what to train, without TensorFlow.
 
 A description is validated when it is made, knows its layers, shapes, parameters and
 multiply-adds, and can be stored as JSON. `mnist_tune.trainer` turns it into a program.

@@ -1,4 +1,4 @@
-"""Salt-and-pepper noise, median filter, and image quality (MSE, PSNR), by NumPy.
+"""Salt-and-pepper noise, median filter, image quality (MSE, PSNR) and reference errors, by NumPy.
 
 Noisy images are uint8 like clean ones; what a denoiser makes is float, 0–1.
 """

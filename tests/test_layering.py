@@ -1,4 +1,4 @@
-"""Imports point one way, TensorFlow stays behind the trainer, Optuna's private parts in one file."""
+"""Imports point one way, TensorFlow stays behind the trainer, Optuna's private API in one file."""
 
 from __future__ import annotations
 

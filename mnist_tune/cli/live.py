@@ -1,4 +1,4 @@
-"""Live view of a running study in the terminal, or as lines in a pipe."""
+"""Display of `watch`: reads a running study from the storage; live lines, or plain ones in a pipe."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def worker_command(
 
     It ends with Ctrl-C or SIGTERM, or when no coordinator has been there for long.
     """
-    from mnist_tune.workers.network import find_tls, parse_address
+    from mnist_tune.workers.addresses import find_tls, parse_address
     from mnist_tune.workers.specs import (
         WorkerOptions,
         describe_workers,

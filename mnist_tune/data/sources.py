@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 from mnist_tune.data import embedded
 from mnist_tune.data.download import PATIENCE, Patience, failure, fetch
 from mnist_tune.data.idx import Bytes
-from mnist_tune.data.mnist import MNIST, NPZ, Edition, Quartet, read_folder, read_npz
+from mnist_tune.data.mnist import MNIST, NPZ, Edition, MnistArrays, read_folder, read_npz
 from mnist_tune.errors import DataError, DefinitionError
 
 DATA_VARIABLE = "MNIST_TUNE_DATA"
@@ -132,7 +132,7 @@ class Dataset:
     source: Source
 
     @property
-    def arrays(self) -> Quartet:
+    def arrays(self) -> MnistArrays:
         """Training images and labels, test images and labels."""
         return self.train.images, self.train.labels, self.test.images, self.test.labels
 
@@ -264,7 +264,7 @@ def _from_download(cache: Path, edition: Edition, log: Log, patience: Patience) 
         return None
 
 
-def _published(kind: Kind, path: Path, quartet: Quartet, edition: Edition) -> Dataset:
+def _published(kind: Kind, path: Path, quartet: MnistArrays, edition: Edition) -> Dataset:
     sizes = len(quartet[0]), len(quartet[2])
     return _dataset(quartet, Source(kind, path, edition.sha256, True, *sizes))
 
@@ -275,11 +275,11 @@ def _from_embedded() -> Dataset:
     return _dataset(quartet, Source("embedded", None, embedded.SHA256, False, *sizes))
 
 
-def _dataset(quartet: Quartet, source: Source) -> Dataset:
+def _dataset(quartet: MnistArrays, source: Source) -> Dataset:
     return Dataset(Part(*quartet[:2]), Part(*quartet[2:]), source)
 
 
-def _read_again(source: Source, edition: Edition) -> Quartet:
+def _read_again(source: Source, edition: Edition) -> MnistArrays:
     if source.path is None:
         return embedded.read_embedded()
     if source.kind == "folder":

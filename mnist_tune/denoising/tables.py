@@ -1,4 +1,4 @@
-"""The tables of `denoise`."""
+"""Tables of `denoise`: accuracy and image quality by noise level, gain from denoising, digits."""
 
 from __future__ import annotations
 

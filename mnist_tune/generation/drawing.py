@@ -1,4 +1,4 @@
-"""Draws the figures of `generate`."""
+"""Figures of `generate`: sheets of synthetic digits, and the share recognised by each method."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mnist_tune.data.idx import Bytes
 from mnist_tune.data.sources import Part
 from mnist_tune.generation import drawing
+from mnist_tune.generation.code_sampling import CodedDigits, Codes, path, ways
 from mnist_tune.generation.recognition import (
     Decode,
     Encode,
@@ -22,7 +23,6 @@ from mnist_tune.generation.recognition import (
     as_bytes,
     recognise,
 )
-from mnist_tune.generation.ways import CodedDigits, Codes, path, ways
 from mnist_tune.networks import CLASSES
 from mnist_tune.reports import formatting
 from mnist_tune.reports.analyses import Analysis, AnalysisInput

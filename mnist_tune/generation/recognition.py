@@ -1,4 +1,4 @@
-"""Measures what a classifier recognises in synthetic digits and in real ones."""
+"""Share of synthetic and of real digits that a classifier recognises with high confidence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_tune.data.idx import Bytes
-from mnist_tune.generation.ways import NO_DIGIT, CodedDigits, Codes
+from mnist_tune.generation.code_sampling import NO_DIGIT, CodedDigits, Codes
 from mnist_tune.networks import CLASSES
 from mnist_tune.reports.analyses import Classify
 from mnist_tune.statistics.means import Interval, wilson

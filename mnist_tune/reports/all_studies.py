@@ -1,4 +1,4 @@
-"""One document over all studies: from the first network to synthetic digits, then each report."""
+"""The document of `report --all`: a summary of all studies, then the report of each."""
 
 from __future__ import annotations
 

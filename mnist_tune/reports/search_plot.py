@@ -1,4 +1,4 @@
-"""The numbers of a study's main figure: the metric against what was searched, and the test result.
+"""Data of a study's main figure: the metric against what was searched, and the test result.
 
 Where a single parameter varies, and is a number, it stands on the x axis; else the number of parameters
 does; where all networks have the same size, the trial number. `search_drawing` draws it.

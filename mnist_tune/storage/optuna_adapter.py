@@ -1,4 +1,4 @@
-"""The Optuna half of a study: the only module that touches Optuna's private parts.
+"""The Optuna half of a study: the only module that touches Optuna's private API.
 
 What is relied on, and pinned by tests/storage/test_optuna_facts.py:
 

@@ -1,4 +1,4 @@
-"""Rows of our tables as frozen values; `schema` makes the tables from them.
+"""Rows of our tables as immutable dataclasses; `schema` makes the tables from them.
 
 Rows are keyed by a study uid of our own and the trial number, never by Optuna's ids, which SQLite
 reuses after a deletion. Times are ISO-8601 UTC, durations are seconds, mappings and tuples are

@@ -1,4 +1,4 @@
-"""A network as a plain function of its weights, seeds along axis 0.
+"""Forward pass, initial weights and L2 gradient of a network; seeds are stacked along axis 0.
 
 Weights are a flat list: kernel `[S, …]` and bias `[S, 1, outputs]` of each layer that has them, S
 being the number of seeds. Dense layers take any number of seeds at once. A convolution takes one:

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: orders and initial weights on the host, masks and noise on the device.
+"""Counter-based random numbers: shuffling and initial weights on the host, dropout and noise on the device.
 
 Every draw follows from its key alone, so that nothing but the epoch need be saved. On the host
 Philox (Salmon et al., SC 2011) is placed at the key's own counter and read raw: NumPy guarantees the

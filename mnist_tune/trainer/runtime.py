@@ -1,4 +1,4 @@
-"""Imports TensorFlow once and without noise, and finds the device."""
+"""Imports TensorFlow once, without its log messages, and finds the device."""
 
 from __future__ import annotations
 

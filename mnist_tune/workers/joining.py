@@ -20,7 +20,7 @@ from distributed.system import MEMORY_LIMIT
 
 from mnist_tune.errors import DefinitionError, Incomplete
 from mnist_tune.workers import fork_server
-from mnist_tune.workers.network import Address, versions_difference, versions_here
+from mnist_tune.workers.addresses import Address, versions_difference, versions_here
 from mnist_tune.workers.pools import SETTINGS, VERSIONS_KEY, prepare_dask
 from mnist_tune.workers.specs import WorkerSpec
 

@@ -22,7 +22,7 @@ from distributed.system import MEMORY_LIMIT
 
 from mnist_tune.errors import WorkersGone
 from mnist_tune.workers import fork_server
-from mnist_tune.workers.network import Address, versions_difference, versions_here
+from mnist_tune.workers.addresses import Address, versions_difference, versions_here
 from mnist_tune.workers.specs import (
     WorkerOptions,
     WorkerSpec,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mnist_tune.errors import DefinitionError
 from mnist_tune.trainer.runtime import available_cores
-from mnist_tune.workers.network import Address
+from mnist_tune.workers.addresses import Address
 
 MOST_WORKERS = 1_024
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mnist_tune.generation.code_sampling import NO_DIGIT, CodedDigits
 from mnist_tune.generation.recognition import Recognised, recognise
-from mnist_tune.generation.ways import NO_DIGIT, CodedDigits
 from mnist_tune.statistics.means import wilson
 
 

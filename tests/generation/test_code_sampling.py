@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_tune.generation.ways import (
+from mnist_tune.generation.code_sampling import (
     NO_DIGIT,
     SIZES,
     between,

@@ -1,4 +1,4 @@
-"""Ways to make codes for the decoder: perturbation, interpolation, Gaussians.
+"""Methods to sample latent codes for the decoder: perturbation, interpolation, Gaussians.
 
 All start from the codes of training images. A way that aims at a digit knows which one it is.
 """

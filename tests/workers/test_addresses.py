@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_tune.errors import DefinitionError
-from mnist_tune.workers.network import (
+from mnist_tune.workers.addresses import (
     Address,
     find_tls,
     parse_address,
