@@ -104,7 +104,7 @@ def short_report(results: StudyResults) -> Document:
             Section(key="verdict", title="", text=_head(verdict(results))),
             Section(
                 key="configurations",
-                title=f"Best configurations{amount}",
+                title=f"Best configurations on {results.provenance.validation_name} images{amount}",
                 table=replace(table, rows=rows),
             ),
             Section(key="next", title="What to type next", text=commands, listed=True),

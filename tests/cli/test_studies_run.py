@@ -565,6 +565,6 @@ def test_on_a_terminal_a_run_ends_on_one_screen(finished: Finished) -> None:
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
-    assert "Best configurations" in text
+    assert "Best configurations on validation images" in text
     assert "`mnist-tune report tiny`" in text
     assert len(finished.report.splitlines()) > 24  # in a pipe it is the whole report
