@@ -45,7 +45,6 @@ def run(
                     "trials": trials,
                     "seeds": SEEDS,
                     "epochs": epochs,
-                    "threads": 1,
                     "one_program": way == TOGETHER,
                 }
                 (result,) = measure("batch", settings).results
@@ -59,7 +58,6 @@ def run(
             "trials": trials,
             "seeds": SEEDS,
             "epochs": epochs,
-            "threads": 1,
             "GPU": spec.gpu or "none",
             "repetitions": repetitions,
         },

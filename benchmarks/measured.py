@@ -44,9 +44,9 @@ def notebook(
     return lambda: {"run_seconds": loop.seconds(described, epochs)}
 
 
-def trainer(*, network: dict[str, Any], epochs: int, seeds: int, threads: int) -> Measurement:
+def trainer(*, network: dict[str, Any], epochs: int, seeds: int) -> Measurement:
     """Seconds of training one configuration with several seeds, from the images on."""
-    where, train = device(threads), load_dataset().train
+    where, train = device(threads=1), load_dataset().train
     described = _mlp(network)
     recipe = Recipe(
         epochs=epochs, batch_size=BATCH_SIZE, optimizer=Sgd(learning_rate=LEARNING_RATE)
@@ -99,10 +99,10 @@ def keras_fit(*, network: dict[str, Any], recipe: dict[str, Any], images: int) -
 
 
 def any_network(
-    *, network: dict[str, Any], recipe: dict[str, Any], images: int, seeds: int, threads: int
+    *, network: dict[str, Any], recipe: dict[str, Any], images: int, seeds: int
 ) -> Measurement:
     """Seconds of training one configuration with several seeds, from the images on."""
-    where, train = device(threads), load_dataset().train.cut(images)
+    where, train = device(threads=1), load_dataset().train.cut(images)
     described, wanted = network_from_json(network), recipe_from_json(recipe)
 
     def measure() -> Result:
@@ -122,11 +122,10 @@ def batch(
     trials: int,
     seeds: int,
     epochs: int,
-    threads: int,
     one_program: bool,
 ) -> Measurement:
     """Seconds of training configurations that differ in their L2 factor, from the images on."""
-    where, train = device(threads), load_dataset().train
+    where, train = device(threads=1), load_dataset().train
     where = replace(where, shares_programs=one_program)
     recipe = Recipe(
         epochs=epochs, batch_size=BATCH_SIZE, optimizer=Sgd(learning_rate=LEARNING_RATE)

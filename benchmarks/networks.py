@@ -73,7 +73,7 @@ def run(*, repetitions: int, images: int, fast: bool, say: Callable[[str], Any])
     source = load_dataset(log=say).source
     images = min(images, source.train_size)
     specs = worker_specs(WorkerOptions(), this_machine(), _MANY_RUNS)
-    workers, threads = len(specs), 1
+    workers = len(specs)
     scale = source.train_size / images
     rows = []
     for case in CASES:
@@ -87,7 +87,7 @@ def run(*, repetitions: int, images: int, fast: bool, say: Callable[[str], Any])
             }
             (result,) = measure("keras_fit", common).results
             fit.append(scale * result["seconds"] / case.recipe.epochs)
-            settings = {**common, "seeds": case.seeds, "threads": threads}
+            settings = {**common, "seeds": case.seeds}
             together = measure("any_network", settings, processes=workers)
             runs = workers * case.seeds * case.recipe.epochs
             ours.append(scale * together.seconds / runs)
@@ -102,7 +102,6 @@ def run(*, repetitions: int, images: int, fast: bool, say: Callable[[str], Any])
         settings={
             "images": images,
             "workers": workers,
-            "threads per worker": threads,
             "repetitions": repetitions,
         },
         notes=(

@@ -2,8 +2,8 @@
 
 `mnist-tune` trains a trial's seeds in one process with one thread and runs as many such processes
 as there are cores, so that is what the targets hold: wall-clock time divided by all run-epochs
-that the processes finished side by side. One process with every core, as for a single trial, is
-shown beside it.
+that the processes finished side by side. One process alone, as with `--workers 1`, is shown
+beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from benchmarks.products import training_flops
 from benchmarks.table import Report, Row, Target, medians, ratios
 from mnist_tune.data.sources import Source, load_dataset
 from mnist_tune.networks import Mlp, network_to_json
-from mnist_tune.trainer.runtime import available_cores
 from mnist_tune.workers.specs import WorkerOptions, this_machine, worker_specs
 
 _PRODUCTS = 10
@@ -57,13 +56,13 @@ def run(
     """Measure both networks, in turns with the notebook's loop."""
     source = load_dataset(log=say).source
     specs = worker_specs(WorkerOptions(), this_machine(), _MANY_RUNS)
-    workers, threads = len(specs), 1
+    workers = len(specs)
     limits: list[float] = []
     samples = [_Samples() for _ in CASES]
     for repetition in range(repetitions):
         for case, taken in zip(CASES, samples, strict=True):
             say(f"trainer: {case.network.label}, repetition {repetition + 1} of {repetitions}")
-            _measure(case.network, epochs, seeds, (workers, threads), taken)
+            _measure(case.network, epochs, seeds, workers, taken)
             limits.append(_limit())
     rows = [
         row
@@ -77,7 +76,6 @@ def run(
             "epochs": epochs,
             "seeds": seeds,
             "workers": workers,
-            "threads per worker": threads,
             "repetitions": repetitions,
         },
         notes=_notes(source, epochs),
@@ -89,19 +87,18 @@ def _notes(source: Source, epochs: int) -> tuple[str, ...]:
     return (
         *data_notes(source),
         f"Seconds per run and epoch over {epochs} epochs; building and compiling are part of them.",
-        "A worker per core: side by side, one thread each, as studies run. One process: all cores.",
+        "A worker per core: side by side, one thread each, as studies run. One process: one thread.",
     )
 
 
-def _measure(network: Mlp, epochs: int, seeds: int, plan: tuple[int, int], taken: _Samples) -> None:
-    workers, threads = plan
+def _measure(network: Mlp, epochs: int, seeds: int, workers: int, taken: _Samples) -> None:
     taken.fit.append(_fit(network, epochs))
     common = {"network": network_to_json(network), "epochs": epochs, "seeds": seeds}
-    together = measure("trainer", {**common, "threads": threads}, processes=workers)
+    together = measure("trainer", common, processes=workers)
     taken.workers.append(together.seconds / (workers * seeds * epochs))
     latest = [result["epoch_seconds"][-1] for result in together.results]
     taken.later_epochs.append(max(latest) / (workers * seeds))
-    alone = measure("trainer", {**common, "threads": available_cores()})
+    alone = measure("trainer", common)
     taken.alone.append(alone.seconds / (seeds * epochs))
 
 
