@@ -46,7 +46,7 @@ def notebook(
 
 def trainer(*, network: dict[str, Any], epochs: int, seeds: int) -> Measurement:
     """Seconds of training one configuration with several seeds, from the images on."""
-    where, train = device(threads=1), load_dataset().train
+    where, train = device(), load_dataset().train
     described = _mlp(network)
     recipe = Recipe(
         epochs=epochs, batch_size=BATCH_SIZE, optimizer=Sgd(learning_rate=LEARNING_RATE)
@@ -102,7 +102,7 @@ def any_network(
     *, network: dict[str, Any], recipe: dict[str, Any], images: int, seeds: int
 ) -> Measurement:
     """Seconds of training one configuration with several seeds, from the images on."""
-    where, train = device(threads=1), load_dataset().train.cut(images)
+    where, train = device(), load_dataset().train.cut(images)
     described, wanted = network_from_json(network), recipe_from_json(recipe)
 
     def measure() -> Result:
@@ -125,7 +125,7 @@ def batch(
     one_program: bool,
 ) -> Measurement:
     """Seconds of training configurations that differ in their L2 factor, from the images on."""
-    where, train = device(threads=1), load_dataset().train
+    where, train = device(), load_dataset().train
     where = replace(where, shares_programs=one_program)
     recipe = Recipe(
         epochs=epochs, batch_size=BATCH_SIZE, optimizer=Sgd(learning_rate=LEARNING_RATE)

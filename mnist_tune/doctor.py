@@ -114,7 +114,7 @@ def _data(folder: Path | None) -> Check:
 
 def _device() -> Check:
     """Ask a process of its own, as a worker would be, so that TensorFlow is not loaded here."""
-    code = "from mnist_tune.trainer.runtime import device; d = device(); print(f'{d.name}, {d.threads} CPU threads')"
+    code = "from mnist_tune.trainer.runtime import device; print(f'{device().name}, 1 CPU thread in each worker')"
     try:
         asked = subprocess.run(
             [sys.executable, "-c", code],

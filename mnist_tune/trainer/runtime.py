@@ -68,26 +68,25 @@ def import_tensorflow() -> Any:
     return tensorflow
 
 
-def device(threads: int | None = None) -> Device:
+def device() -> Device:
     """Set up the first GPU that TensorFlow sees, else the CPU; the first call decides.
 
-    Args:
-        threads: CPU threads of one operation; None means every core this process may use.
-            TensorFlow cannot change them once it has been used: later wishes are not heard.
+    One CPU thread computes an operation, since TensorFlow and XLA round differently with each number
+    of threads. A process that has used TensorFlow before keeps its threads.
     """
     if not _devices:
-        _devices.append(_set_up(threads or available_cores()))
+        _devices.append(_set_up())
     return _devices[0]
 
 
 _devices: list[Device] = []  # the one of this process, once it is set up
 
 
-def _set_up(threads: int) -> Device:
+def _set_up() -> Device:
     tf = tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     with contextlib.suppress(RuntimeError):  # TensorFlow has been used: its settings stay
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)

@@ -109,7 +109,7 @@ def train_task(
     """
     runs = _local_runs(task)
     trial = runs[0].trial
-    where = device(threads=1)  # TensorFlow and XLA round differently with each number of threads
+    where = device()
     trainer = _trainer(trial.source, "all" if trial.confirmation else trial.protocol, where)
     states, warnings = zip(*map(_restored, runs), strict=True)
     known = ((i, metrics) for i, state in enumerate(states) for metrics in state.history)

@@ -17,7 +17,7 @@ VALIDATION_SIZE = 1_234
 @pytest.fixture(scope="session")
 def cpu() -> Device:
     """The device of this process; one thread, as a worker has."""
-    return device(1)
+    return device()
 
 
 @pytest.fixture(scope="session")
